@@ -1,0 +1,100 @@
+"""What can go wrong, by whose fault it is.
+
+A ``Fault`` carries all that one place needs to answer it: the status, a reason code (one of
+``Reason``: a closed set, fit for a metric's label) and a sentence for whoever debugs the client.
+Peers' data never meets ``assert``: whatever a peer sends becomes a ``PeerFault``, whatever it
+sends too much or too slowly of a ``LimitFault``, and what we cannot do an ``OurFault``.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+__all__ = ["Fault", "LimitError", "LimitFault", "OurFault", "PeerFault", "Reason"]
+
+
+class Reason(str, Enum):
+    """Why a connection ended or a request was refused."""
+
+    # ordinary ends
+    CLIENT_CLOSED = "client-closed"
+    CLIENT_RESET = "client-reset"
+    RESPONSE_END = "response-end"  # close was asked for, or the response needed it
+    IDLE = "idle"
+    DRAINED = "drained"
+    APPLICATION = "application"  # the application closed it
+    UPGRADED_END = "upgraded-end"
+    # what the peer sent
+    BAD_REQUEST_LINE = "bad-request-line"
+    BAD_TARGET = "bad-target"
+    BAD_HEADER = "bad-header"
+    BAD_HOST = "bad-host"
+    BAD_FRAMING = "bad-framing"
+    BAD_CHUNK = "bad-chunk"
+    BAD_FORM = "bad-form"
+    BAD_EXPECTATION = "bad-expectation"
+    BAD_VERSION = "bad-version"
+    UNKNOWN_CODING = "unknown-coding"
+    CONNECT = "connect"
+    # limits
+    HEAD_BYTES = "head-bytes"
+    HEADERS = "headers"
+    TARGET_BYTES = "target-bytes"
+    BODY_BYTES = "body-bytes"
+    FORM_FIELDS = "form-fields"
+    UNSENT_BYTES = "unsent-bytes"
+    BUFFERED_BYTES = "buffered-bytes"
+    CONNECTIONS = "connections"
+    CONNECTIONS_PER_ADDRESS = "connections-per-address"
+    ACCEPT_HOOK = "accept-hook"
+    DESCRIPTORS = "descriptors"
+    # deadlines
+    HEAD_SECONDS = "head-seconds"
+    BODY_RATE = "body-rate"
+    BODY_SECONDS = "body-seconds"
+    HANDLING_SECONDS = "handling-seconds"
+    SEND_RATE = "send-rate"
+    ABORT_SECONDS = "abort-seconds"
+    DRAIN_SECONDS = "drain-seconds"
+    # ours
+    DRAINING = "draining"
+    SHORT_RESPONSE = "short-response"  # the application sent less than its Content-Length
+    INTERNAL = "internal"
+
+
+class LimitError(ValueError):
+    """A limit was given a value it cannot have.
+
+    ``name`` is the field, ``value`` what was given, ``low`` and ``high`` the bounds it must keep.
+    """
+
+    def __init__(self, name: str, value: Any, low: float, high: float) -> None:
+        super().__init__(f"{name} is {value!r}; it must be a number from {low:,} to {high:,}")
+        self.name, self.value, self.low, self.high = name, value, low, high
+
+
+class Fault(Exception):
+    """A message or a connection that ends here.
+
+    ``status`` is the answer where one can be given, ``reason`` its code, ``detail`` a sentence
+    that quotes nothing of the peer's.
+    """
+
+    def __init__(self, status: int, reason: Reason, detail: str) -> None:
+        super().__init__(f"{status} {reason.value}: {detail}")
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class PeerFault(Fault):
+    """The peer broke the protocol."""
+
+
+class LimitFault(Fault):
+    """The peer sent, took or asked for more than a limit allows, or too slowly."""
+
+
+class OurFault(Fault):
+    """We cannot do what was rightly asked."""

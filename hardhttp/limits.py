@@ -1,0 +1,114 @@
+"""Every limit of the server, in one frozen object, each with its reason.
+
+A ``Limits`` is a value: it is checked when it is made, it never changes, and to change a
+running server one replaces it whole (``site.limits = attrs.evolve(site.limits, ...)``).
+Every name ends in its unit or begins with ``max_``, counts apart from ``_bytes``.
+The command line's options are made from these fields (``hardhttp.tap``), so a field added here
+is an option at once, with its ``help`` and its bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from hardhttp.errors import LimitError
+
+__all__ = ["Limits"]
+
+KiB = 1024
+MiB = 1024 * KiB
+DAY_SECONDS = 86_400.0
+
+
+def _within(low: float, high: float) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator: a finite number from ``low`` to ``high``, both included."""
+
+    def check(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise LimitError(attribute.name, value, low, high)
+        if attribute.metadata["whole"] and value != int(value):
+            raise LimitError(attribute.name, value, low, high)
+
+    return check
+
+
+def _limit(default: Any, low: float, high: float, help: str, *, optional: bool = False) -> Any:
+    """Declare a limit; an ``int`` bound below makes it a whole number."""
+    check: Any = _within(low, high)
+    return attrs.field(
+        default=default,
+        validator=attrs.validators.optional(check) if optional else check,
+        metadata={"low": low, "high": high, "help": help, "whole": isinstance(low, int), "optional": optional},
+    )
+
+
+def _count(default: int, high: int, help: str, low: int = 1) -> Any:
+    return _limit(default, low, high, help)
+
+
+def _seconds(default: float | None, help: str, high: float = DAY_SECONDS) -> Any:
+    return _limit(default, 0.01, high, help, optional=default is None)
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one server may hold and how long it waits.
+
+    Raises ``hardhttp.errors.LimitError`` (a ``ValueError``) that names the field, the value and
+    the bound. All sizes are bytes, all times seconds.
+    """
+
+    # -- how many ---------------------------------------------------------------------------
+    # gunicorn's and the seed's figure. It fits the usual soft limit of 1024 descriptors.
+    max_connections: int = _count(1000, 1_000_000, "connections open at once; more are answered 503")
+    # Six connections a browser, some thirty browsers behind one translated address.
+    max_connections_per_address: int = _count(
+        200, 1_000_000, "connections from one address (IPv6: one /64); loopback and trusted proxies are exempt"
+    )
+    # As nginx and Apache allow.
+    max_headers: int = _count(100, 10_000, "header fields in a request; more are answered 431")
+    # PHP's max_input_vars and Django's DATA_UPLOAD_MAX_NUMBER_FIELDS.
+    max_form_fields: int = _count(1000, 1_000_000, "fields parsed from a query or a form; more are answered 413")
+
+    # -- how large --------------------------------------------------------------------------
+    # nginx: 4 buffers of 8 KiB. Node: 16 KiB.
+    max_head_bytes: int = _count(32 * KiB, 1 * MiB, "a request line with its header; more is answered 431", 256)
+    # RFC 9112, 3: at least 8000 octets are recommended.
+    max_target_bytes: int = _count(8 * KiB, 1 * MiB, "a request target; more is answered 414", 16)
+    # The seed's figure.
+    max_body_bytes: int = _count(10 * MiB, 1 << 40, "a request body; more is answered 413", 0)
+    # Past this a body goes to a temporary file; Werkzeug's figure.
+    spool_bytes: int = _count(512 * KiB, 1 << 30, "of a request body kept in memory; more is spooled to a file", 0)
+    # One read of the socket.
+    max_pipelined_bytes: int = _count(64 * KiB, 16 * MiB, "requests kept behind the one being answered", 1)
+    # A response written without heed to backpressure; a single write may be larger.
+    max_unsent_bytes: int = _count(16 * MiB, 1 << 30, "unsent on a connection when more is written to it", 1)
+    # A quarter of a GiB: 1000 connections, 256 KiB each.
+    max_buffered_bytes: int = _count(256 * MiB, 1 << 40, "held in memory for all connections together", 64 * KiB)
+
+    # -- how long ---------------------------------------------------------------------------
+    # Apache's mod_reqtimeout: 20 s.
+    head_seconds: float = _seconds(20.0, "from the first byte to the end of a request's head (or to its TLS handshake)")
+    # Judged over windows of this length; nginx waits as long between two reads.
+    body_seconds: float = _seconds(60.0, "in which a request body must bring body_bytes_per_second on average")
+    # Kestrel's MinRequestBodyDataRate.
+    body_bytes_per_second: int = _count(240, 1 << 30, "a request body's minimum rate", 0)
+    # 10 MiB at 3 KiB/s.
+    max_body_seconds: float = _seconds(3600.0, "for a whole request body, however fast it comes")
+    # A handler may wait as long as it likes, until told otherwise here or on a resource.
+    handling_seconds: float | None = _seconds(None, "for a handler to begin its response; off by default")
+    # nginx waits as long between two writes.
+    send_seconds: float = _seconds(60.0, "in which a client must take send_bytes_per_second on average")
+    # Kestrel's MinResponseDataRate.
+    send_bytes_per_second: int = _count(240, 1 << 30, "a response's minimum rate", 0)
+    # The seed's figure; nginx 75 s, Caddy 5 min.
+    idle_seconds: float = _seconds(120.0, "without a request on an open connection")
+    # Apache and nginx linger for 2 to 5 s.
+    abort_seconds: float = _seconds(5.0, "from a polite close to an abort")
+    # gunicorn's graceful_timeout.
+    drain_seconds: float = _seconds(30.0, "for responses in flight to end when the service stops", 3600.0)
+    # The seed's figure.
+    cleanup_seconds: float = _seconds(30.0, "between two sweeps of expired sessions", 3600.0)
