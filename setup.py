@@ -1,0 +1,85 @@
+"""What is installed.
+
+The version is written once, in ``hardhttp/__init__.py``, and read from its text: importing the
+package here would need everything it depends on before pip has learned what that is.
+
+``twisted.plugins`` is named by hand because it must never hold an ``__init__.py``: Twisted joins
+the directories of that name on ``sys.path``, and an ``__init__.py`` in ours would hide its own.
+The package lies flat beside ``twisted/`` (not under ``src/``), so that an editable install is one
+line in a ``.pth`` file and ``twistd`` lists the plugin from a checkout too.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).resolve().parent
+
+
+def version() -> str:
+    text = (here / "hardhttp" / "__init__.py").read_text("utf-8")
+    found = re.search(r'^__version__(?:: str)? = "([^"]+)"', text, re.M)
+    if not found:
+        raise SystemExit("hardhttp/__init__.py holds no line __version__ = ...")
+    return found[1]
+
+
+test = [
+    "autobahn[twisted]",
+    "flask",
+    "hypothesis",
+    "klein",
+    "prometheus_client",
+    "pytest>=9",
+    "pytest-twisted>=1.14",
+    "selenium",
+    "setuptools>=64",
+    "treq",
+]
+docs = ["furo", "sphinx>=8", "towncrier"]
+lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+bench = ["aiohttp", "granian", "klein", "starlette", "tornado", "uvicorn[standard]"]
+
+setup(
+    name="hardhttp",
+    version=version(),
+    description="A Twisted HTTP and Server-Sent-Events server that can be left running for months",
+    long_description=(here / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Twisted",
+        "Intended Audience :: Developers",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Typing :: Typed",
+    ],
+    packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
+    package_data={
+        "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
+    },
+    include_package_data=False,
+    zip_safe=False,
+    python_requires=">=3.11",
+    install_requires=[
+        "attrs",
+        "httptools",
+        "twisted[tls]>=26.10",
+        "zope.interface",
+    ],
+    extras_require={
+        "test": test,
+        "coverage": [*test, "coverage[toml]"],
+        "docs": docs,
+        "lint": lint,
+        "bench": bench,
+        "dev": sorted({*test, *docs, *lint, *bench, "coverage[toml]", "tox"}),
+    },
+)

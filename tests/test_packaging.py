@@ -1,0 +1,96 @@
+"""What would be installed, without building it; ``plugin_check.py`` builds and installs it."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import setuptools
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What setup.py hands to ``setuptools.setup``."""
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **given: seen.update(given))
+    monkeypatch.chdir(ROOT)
+    runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
+    return seen
+
+
+def test_version_stands_in_one_place(metadata: dict[str, Any]) -> None:
+    script = "import hardhttp; print(hardhttp.__version__)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert metadata["version"] == done.stdout.strip()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", metadata["version"])
+    written = [
+        path.name
+        for path in [ROOT / "setup.py", ROOT / "pyproject.toml", ROOT / "docs" / "conf.py"]
+        if f'"{metadata["version"]}"' in path.read_text("utf-8")
+    ]
+    assert written == []
+
+
+def test_every_folder_with_python_is_a_package(metadata: dict[str, Any]) -> None:
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "hardhttp").rglob("*.py")}
+    expected = {".".join(folder.parts) for folder in folders}
+    assert set(metadata["packages"]) == expected | {"twisted.plugins"}
+
+
+def test_the_plugin_is_all_there_is_under_twisted() -> None:
+    files = [path.relative_to(ROOT).as_posix() for path in (ROOT / "twisted").rglob("*.py")]
+    assert files == ["twisted/plugins/hardhttp_plugin.py"]
+
+
+def test_every_resource_is_shipped(metadata: dict[str, Any]) -> None:
+    assert set(metadata["package_data"]) == {"hardhttp"}, "nothing but Python goes into twisted/"
+    package = ROOT / "hardhttp"
+    shipped = {path for pattern in metadata["package_data"]["hardhttp"] for path in package.glob(pattern)}
+    others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert shipped == others
+    assert package / "py.typed" in shipped
+
+
+def test_python_and_dependencies(metadata: dict[str, Any]) -> None:
+    needs = {need.name.lower(): need for need in map(Requirement, metadata["install_requires"])}
+    assert set(needs) == {"attrs", "httptools", "twisted", "zope.interface"}
+    assert needs["twisted"].extras == {"tls"}
+    assert "26.9.0" not in needs["twisted"].specifier
+    assert "26.10.0" in needs["twisted"].specifier
+    assert metadata["python_requires"] == ">=3.11"
+    assert metadata["zip_safe"] is False
+
+
+def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
+    extras = metadata["extras_require"]
+    assert set(extras) == {"test", "coverage", "docs", "lint", "bench", "dev"}
+    for name, needs in extras.items():
+        assert set(needs) <= set(extras["dev"]), name
+
+
+def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> None:
+    """Top-level imports of hardhttp come from the standard library or from a dependency."""
+    import ast
+
+    declared = {"attrs", "attr", "httptools", "twisted", "zope", "hardhttp"}
+    # Twisted's own dependencies, through its extra [tls].
+    declared |= {"OpenSSL", "constantly", "incremental", "hyperlink"}
+    unknown = set()
+    for path in (ROOT / "hardhttp").rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module or ""]
+            tops = {name.partition(".")[0] for name in names}
+            unknown |= {f"{path.relative_to(ROOT)}: {top}" for top in tops - declared - sys.stdlib_module_names}
+    assert unknown == set()
