@@ -45,7 +45,8 @@ def no_call_left_behind() -> Iterator[None]:
             return
         pytest_twisted.blockon(deferLater(reactor, TURN_SECONDS))
     forgotten = left()
+    said = "; ".join(map(str, forgotten))
     for call in forgotten:
         call.cancel()  # so that the next test is not blamed
     if forgotten:
-        pytest.fail("still pending on the reactor: " + "; ".join(map(str, forgotten)), pytrace=False)
+        pytest.fail(f"still pending on the reactor: {said}", pytrace=False)
