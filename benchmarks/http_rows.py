@@ -1,0 +1,79 @@
+"""``python -m benchmarks http``: choose rows and peers, run them in turn, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from benchmarks import machine, report, wrk
+from benchmarks.certificate import make_certificate
+from benchmarks.options import available, chosen, count
+from benchmarks.peers import PEERS, find_program
+from benchmarks.processes import Failed, cores
+from benchmarks.rounds import Plan
+from benchmarks.throughput import RATE_ROWS, measure_rate
+
+__all__ = ["add_options", "run"]
+
+ROWS = {name: row.title for name, row in RATE_ROWS.items()}
+DEFAULT_ROWS = ("hello", "hello-browser", "tree", "tree-read", "post", "tls")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what ``http`` understands."""
+    parser.add_argument(
+        "--rows", type=chosen(ROWS), default=list(DEFAULT_ROWS), help=f"of {', '.join(ROWS)}, or all; commas between"
+    )
+    parser.add_argument("--peers", type=chosen(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}; commas between")
+    parser.add_argument("--pairs", type=count(1, 100), default=5, help="rounds (default 5)")
+    parser.add_argument("--seconds", type=count(1, 600), default=3, help="of each sample (default 3)")
+    parser.add_argument("--connections", type=count(1, 10_000), default=50, help="that are active (default 50)")
+    parser.add_argument("--base", default="hardhttp", help="whose ratio to the others is printed (default hardhttp)")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace, directory: Path) -> int:
+    """Run what was asked for; 0 when all of it is valid."""
+    if options.list:
+        for name, title in ROWS.items():
+            print(f"{name:20} {title}")
+        print()
+    present, absent = available(options.peers)
+    if options.list:
+        for name in options.peers:
+            print(f"{name:20} {PEERS[name].title}: {absent.get(name, 'present')}")
+        return 0
+    if find_program("wrk") is None:
+        raise Failed(wrk.INSTALL)
+    if not present:
+        raise Failed("; ".join(f"{name}: {reason}" for name, reason in absent.items()))
+    server_core, load_core = (None, None) if options.no_pin else cores()
+    plan = Plan(
+        options.pairs,
+        options.seconds,
+        options.connections,
+        directory,
+        server_core,
+        load_core,
+        make_certificate(directory) if "tls" in options.rows else None,
+        options.base,
+    )
+    result: dict[str, Any] = {
+        "machine": machine.describe(),
+        "versions": machine.versions(present),
+        "absent": absent,
+        "rows": [],
+    }
+    quiet = options.json == "-"
+    if not quiet:
+        report.write_machine(result["machine"], result["versions"], absent)
+    for name in options.rows:
+        row = measure_rate(RATE_ROWS[name], present, plan)
+        result["rows"].append(row)
+        if not quiet:
+            report.write_rate(row)
+    result["machine"]["load_average_at_end"] = machine.load_average()
+    if options.json:
+        report.write_json(result, options.json)
+    return 0 if all(entry["valid"] for row in result["rows"] for entry in row["peers"].values()) else 1

@@ -1,0 +1,47 @@
+"""The requests that are sent and the answers that are expected, the same for every server."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BIG_BYTES",
+    "BIG_PATH",
+    "BROWSER_HEADERS",
+    "HELLO",
+    "HELLO_PATH",
+    "OBJECTS_PATH",
+    "POST_BYTES",
+    "POST_PATH",
+    "READ_PATH",
+    "bare_get",
+]
+
+HELLO = b"Hello, World!"
+HELLO_PATH = "/a/b"
+# A leaf that asks for its arguments, headers and cookies, and answers later.
+READ_PATH = "/a/read"
+POST_PATH = "/post"
+POST_BYTES = 1024 * 1024
+# More than loopback's socket buffers take from a server whose client does not read.
+BIG_PATH = "/big"
+BIG_BYTES = 4 * 1024 * 1024
+# Collects garbage and says what it found.
+OBJECTS_PATH = "/objects"
+
+# What a browser sends beside Host: ten fields.
+BROWSER_HEADERS = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Connection": "keep-alive",
+    "Cookie": "theme=dark; consent=1; visited=2026-11-21",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+}
+
+
+def bare_get(path: str, extra: str = "") -> bytes:
+    """A GET with Host and nothing else, but for ``extra`` lines, each ended by CRLF."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{extra}\r\n".encode()

@@ -1,0 +1,35 @@
+"""granian running the bare ASGI callable: one worker, one runtime thread, uvloop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+
+from benchmarks.servers.options import parse
+
+
+def main() -> None:
+    options = parse()
+    certificate, key = map(Path, options.tls) if options.tls else (None, None)
+    Granian(
+        "benchmarks.servers.asgi:app",
+        address="127.0.0.1",
+        port=options.port,
+        interface=Interfaces.ASGI,
+        workers=1,
+        runtime_threads=1,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=4096,
+        log_access=False,
+        log_level="error",
+        ssl_cert=certificate,
+        ssl_key=key,
+    ).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""klein, a route for each path."""
+
+from __future__ import annotations
+
+from klein import Klein
+from twisted.internet import reactor
+
+from benchmarks.messages import HELLO
+from benchmarks.servers.options import big, parse
+from benchmarks.servers.twisted_run import run
+from benchmarks.servers.twisted_tree import QuietSite
+
+app = Klein()
+BIG = big()
+
+
+@app.route("/a/b")
+def hello(request):
+    request.setHeader(b"content-type", b"text/plain")
+    return HELLO
+
+
+@app.route("/post", methods=["POST"])
+def count(request):
+    request.setHeader(b"content-type", b"text/plain")
+    return b"%d" % len(request.content.read())
+
+
+@app.route("/big")
+def large(request):
+    return BIG
+
+
+if __name__ == "__main__":
+    run(reactor, QuietSite(app.resource(), timeout=600), parse())

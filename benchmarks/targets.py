@@ -1,0 +1,38 @@
+"""What hardhttp has to reach, as ratios to its peers, everything switched on.
+
+A row that is not reached is reported as missed; nothing here is adjusted to what was measured.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AT_LEAST", "AT_MOST", "verdict"]
+
+# Row, peer: at least so many times the peer's requests a second.
+AT_LEAST: dict[tuple[str, str], float] = {
+    ("hello-browser", "uvicorn"): 1.25,
+    ("hello-browser", "node"): 1.0,
+    ("hello-browser", "twisted.web"): 4.0,
+    ("hello-browser", "nginx"): 0.5,
+    ("tree", "twisted.web"): 3.0,
+    ("tree-read", "twisted.web"): 3.0,
+    ("tls", "uvicorn"): 1.0,
+    ("post", "uvicorn"): 1.0,
+}
+
+# What may not be exceeded by hardhttp itself.
+AT_MOST: dict[str, float] = {
+    # The cost of a request at the largest number of connections over that at the smallest.
+    "connections": 1.3,
+    # The p99 of honest clients under attack over that without.
+    "attack": 2.0,
+    # Bytes for each idle connection.
+    "idle-connection": 3 * 1024,
+}
+
+
+def verdict(row: str, peer: str, ratio: float) -> str | None:
+    """``met`` or ``missed`` with the bound, or ``None`` where none is set."""
+    bound = AT_LEAST.get((row, peer))
+    if bound is None:
+        return None
+    return f">= {bound:g} {'met' if ratio >= bound else 'MISSED'}"

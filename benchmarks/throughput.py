@@ -1,0 +1,143 @@
+"""Requests a second: the rows that wrk loads as fast as it can."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from benchmarks import wrk
+from benchmarks.figures import ratios, spread
+from benchmarks.messages import BROWSER_HEADERS, HELLO, HELLO_PATH, POST_BYTES, POST_PATH, READ_PATH
+from benchmarks.peers import Peer
+from benchmarks.processes import Failed, Server
+from benchmarks.rounds import Plan, Series, base_of, in_turn, serving
+from benchmarks.targets import verdict
+
+__all__ = ["RATE_ROWS", "RateRow", "measure_rate", "summarise"]
+
+WARM_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """One request, sent again and again."""
+
+    name: str
+    title: str
+    path: str = HELLO_PATH
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict)
+    body_bytes: int = 0
+    tls: bool = False
+    only_tree: bool = False
+
+    @property
+    def expected(self) -> bytes:
+        return b"%d" % self.body_bytes if self.method == "POST" else HELLO
+
+    def suits(self, peer: Peer) -> bool:
+        """Whether ``peer`` can run it."""
+        return (peer.tree or not self.only_tree) and (peer.post or self.method != "POST")
+
+
+RATE_ROWS = {
+    row.name: row
+    for row in (
+        RateRow("hello", "13 bytes, a request with Host alone"),
+        RateRow("hello-browser", "13 bytes, a request with ten browser headers", headers=BROWSER_HEADERS),
+        RateRow("tree", "the same two-level tree of twisted.web resources", only_tree=True),
+        RateRow(
+            "tree-read",
+            "the same tree; the leaf reads arguments, headers, cookies and finishes itself",
+            READ_PATH + "?page=2&sort=name",
+            headers=BROWSER_HEADERS,
+            only_tree=True,
+        ),
+        RateRow("post", "POST of 1 MiB, answered with its length", POST_PATH, "POST", body_bytes=POST_BYTES),
+        RateRow("tls", "hello over HTTPS, keep-alive", tls=True),
+    )
+}
+
+
+@dataclass(frozen=True)
+class RateSample:
+    """One run against one server. Processor time is the server's alone."""
+
+    load: wrk.Load
+    cpu_seconds: float
+
+    @property
+    def cpu_share(self) -> float:
+        return self.cpu_seconds * 1e6 / self.load.microseconds
+
+    @property
+    def cpu_microseconds(self) -> float:
+        """For each request."""
+        return self.cpu_seconds * 1e6 / max(1, self.load.requests)
+
+
+def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, object]:
+    """Run the row and return its part of the report."""
+    lua = plan.directory / f"{row.name}.lua"
+    lua.write_text(wrk.script(row.method, row.headers, row.body_bytes))
+
+    def measure(peer: Peer) -> RateSample:
+        with serving(peer, plan, tls=plan.tls if row.tls else None) as server:
+            _check(row, server)
+            url = server.url + row.path
+            wrk.run(url, lua, plan.connections, WARM_SECONDS, plan.load_core)
+            before = server.cpu_seconds()
+            load = wrk.run(url, lua, plan.connections, plan.seconds, plan.load_core)
+            sample = RateSample(load, server.cpu_seconds() - before)
+            _check(row, server)
+        return sample
+
+    def say(sample: RateSample) -> str:
+        note = f" ERRORS {sample.load.errors}" if sample.load.errors else ""
+        return f"{sample.load.rate:,.0f} requests/s, {sample.cpu_microseconds:.1f} us of processor each{note}"
+
+    series = in_turn(row.name, [peer for peer in peers if row.suits(peer)], plan.pairs, measure, say)
+    return {
+        "row": row.name,
+        "kind": "rate",
+        "title": row.title,
+        "pairs": plan.pairs,
+        "seconds": plan.seconds,
+        "connections": plan.connections,
+        **summarise(row.name, series, plan.base),
+    }
+
+
+def _check(row: RateRow, server: Server) -> None:
+    body = b"x" * row.body_bytes if row.body_bytes else None
+    answer = server.ask(row.path, row.method, body)
+    if answer != row.expected:
+        raise Failed(f"{row.method} {row.path} was answered {answer[:60]!r} and not {row.expected!r}")
+
+
+def summarise(name: str, series: dict[str, Series[RateSample]], wanted: str) -> dict[str, object]:
+    """Medians for each peer, and the base's ratio to it, round by round."""
+    base = base_of(series, wanted)
+    rates = {peer: [s and s.load.rate for s in each.samples] for peer, each in series.items()}
+    # Requests for each second of the server's processor time: steadier where other work shares the cores.
+    by_cpu = {peer: [s and 1 / s.cpu_microseconds for s in each.samples] for peer, each in series.items()}
+    peers: dict[str, object] = {}
+    for peer, each in series.items():
+        errors = sum((Counter(sample.load.errors) for sample in each.taken), Counter())
+        entry: dict[str, object] = {"failure": each.failure, "errors": dict(errors)}
+        entry["valid"] = each.failure is None and not errors
+        if each.taken:
+            entry["rate"] = spread([s.load.rate for s in each.taken]).as_dict()
+            entry["rates"] = [rate and round(rate, 1) for rate in rates[peer]]
+            entry["p50_ms"] = spread([s.load.p50 / 1000 for s in each.taken]).median
+            entry["p99_ms"] = spread([s.load.p99 / 1000 for s in each.taken]).median
+            entry["cpu_share"] = spread([s.cpu_share for s in each.taken]).median
+            entry["cpu_microseconds"] = spread([s.cpu_microseconds for s in each.taken]).median
+        pairs = ratios(rates[base], rates[peer]) if base and peer != base else []
+        if pairs:
+            entry["ratio"] = spread(pairs).as_dict()
+            entry["cpu_ratio"] = spread(ratios(by_cpu[base], by_cpu[peer])).as_dict()
+            entry["verdict"] = verdict(name, peer, entry["ratio"]["median"]) if base == "hardhttp" else None
+        peers[peer] = entry
+    return {"base": base, "peers": peers}
