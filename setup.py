@@ -5,8 +5,10 @@ package here would need everything it depends on before pip has learned what tha
 
 ``twisted.plugins`` is named by hand because it must never hold an ``__init__.py``: Twisted joins
 the directories of that name on ``sys.path``, and an ``__init__.py`` in ours would hide its own.
-The package lies flat beside ``twisted/`` (not under ``src/``), so that an editable install is one
-line in a ``.pth`` file and ``twistd`` lists the plugin from a checkout too.
+The package lies flat beside ``twisted/``, not under ``src/``, so that a checkout on ``PYTHONPATH``
+lists the plugin too. ``package_dir`` says what is so anyway, because only then does setuptools make
+an editable install one line in a ``.pth`` file; otherwise it installs an import hook, and Twisted,
+which looks along ``sys.path``, finds no plugin.
 """
 
 import re
@@ -61,6 +63,7 @@ setup(
         "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
         "Typing :: Typed",
     ],
+    package_dir={"": "."},
     packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
     package_data={
         "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
