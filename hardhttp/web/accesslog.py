@@ -61,7 +61,7 @@ class AccessLog:
         self._whole_writes = False  # a regular file takes what it is given
         self._buffer = bytearray()
         self._flushing: IDelayedCall | None = None
-        self._failure: str | None = None  # what was last complained of
+        self._failure = ""  # why lines wait
         self._second, self._date = -1, b""
         self.lost_lines = 0
 
@@ -98,7 +98,7 @@ class AccessLog:
             self.lost_lines += 1
             return
         self._buffer += line
-        if len(self._buffer) >= FLUSH_BYTES and self._failure is None:
+        if len(self._buffer) >= FLUSH_BYTES and not self._failure:
             self.flush()
         elif self._flushing is None:
             self._flushing = self._clock.callLater(FLUSH_SECONDS, self._flush_later)
@@ -107,13 +107,15 @@ class AccessLog:
         """Write as much of the buffer as can be without waiting; the rest is tried in a second."""
         if self._fd is None:
             return
-        failure: OSError | None = None
+        failure = ""
         for step in (self._follow, self._drain):
             try:
                 step()
             except OSError as error:
-                failure = error
-        self._report(failure)
+                failure = str(error)
+        if failure and failure != self._failure:  # said once: the next thousand would say the same
+            self._log.error("access log {path} cannot be written: {error}", path=self.path, error=failure)
+        self._failure = failure
         if self._buffer and self._flushing is None:
             self._flushing = self._clock.callLater(FLUSH_SECONDS, self._flush_later)
         elif not self._buffer:
@@ -163,9 +165,8 @@ class AccessLog:
         second = int(self._clock.seconds())
         if second != self._second:
             self._second, at = second, time.gmtime(second)
-            # Not strftime: its %b speaks the locale's language.
-            date = f"{at.tm_mday:02}/{_MONTHS[at.tm_mon - 1]}/{at.tm_year:04}"
-            self._date = f"{date}:{at.tm_hour:02}:{at.tm_min:02}:{at.tm_sec:02} +0000".encode("ascii")
+            # The month is ours: strftime's speaks the locale's language.
+            self._date = time.strftime(f"%d/{_MONTHS[at.tm_mon - 1]}/%Y:%H:%M:%S +0000", at).encode("ascii")
         return self._date
 
     def _descriptor(self) -> int:
@@ -176,12 +177,6 @@ class AccessLog:
 
     def _take(self, fd: int) -> None:
         self._fd, self._whole_writes = fd, stat.S_ISREG(os.fstat(fd).st_mode)
-
-    def _report(self, failure: OSError | None) -> None:
-        """Say once that lines wait, and why; the next thousand failures would say the same."""
-        said, self._failure = self._failure, str(failure) if failure else None
-        if self._failure is not None and self._failure != said:
-            self._log.error("access log {path} cannot be written: {error}", path=self.path, error=self._failure)
 
     def _report_lost(self) -> None:
         if self.lost_lines:

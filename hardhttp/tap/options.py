@@ -1,0 +1,217 @@
+"""The options of ``twistd hardhttp``.
+
+Everything that can be known to be wrong before a port is opened is a ``usage.UsageError`` that
+names the option, what was given and what would do: twistd prints it and exits. One option stands
+for each field of ``Limits``, made from the field itself, so none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted import copyright as twisted_copyright
+from twisted.internet.endpoints import serverFromString
+from twisted.python import usage
+from twisted.web.resource import IResource
+
+from hardhttp import __version__
+from hardhttp.errors import LimitError
+from hardhttp.limits import Limits
+from hardhttp.tap.resources import Webroot, WebrootOver, load_app
+from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
+from hardhttp.web.accesslog import AccessLog
+
+__all__ = ["DEFAULT_LISTEN", "Options"]
+
+DEFAULT_LISTEN = "tcp:8080:interface=127.0.0.1"
+# What a process opens besides connections: standard streams, the reactor's own, listening and
+# reserved descriptors, logs, and a file being served or a body being spooled now and then.
+SPARE_DESCRIPTORS = 24
+
+
+def _units(name: str) -> tuple[Callable[[str], float], Callable[[Any], str]]:
+    """How a limit's value is read and written; its name ends in its unit."""
+    if name.endswith("_seconds"):
+        return parse_seconds, format_seconds
+    if name.endswith(("_bytes", "_bytes_per_second")):
+        return parse_size, format_size
+    return parse_count, str
+
+
+def _option(field: attrs.Attribute[Any]) -> str:
+    return field.name.replace("_", "-")
+
+
+def _bounds(field: attrs.Attribute[Any]) -> str:
+    low, high = field.metadata["low"], field.metadata["high"]
+    written = _units(field.name)[1]
+    if written is format_seconds:
+        text = f"from {format_seconds(low)} to {format_seconds(high)}"
+    else:
+        text = f"from {low:,} to {high:,}" + (f" ({format_size(high)})" if written is format_size else "")
+    return text + (", or none" if field.metadata["optional"] else "")
+
+
+def _read_limit(field: attrs.Attribute[Any]) -> Callable[[str], float | None]:
+    """What turns an option's text into the field's value; ``Limits`` itself is the judge of it."""
+    parse = _units(field.name)[0]
+
+    def read(text: str) -> float | None:
+        if field.metadata["optional"] and text.strip().lower() == "none":
+            return None
+        try:
+            value = parse(text)
+            Limits(**{field.name: value})
+        except UnitError as error:
+            raise usage.UsageError(f"--{_option(field)}: {error}; it must be {_bounds(field)}") from None
+        except LimitError:
+            raise usage.UsageError(f"--{_option(field)} is {text}; it must be {_bounds(field)}") from None
+        return value
+
+    return read
+
+
+class Options(usage.Options):
+    """What ``twistd hardhttp`` takes.
+
+    Once parsed, ``limits`` is the ``Limits`` asked for and ``resource`` what ``--app`` and
+    ``--webroot`` describe, ``None`` for the welcome page.
+    """
+
+    synopsis = "[options]"
+    longdesc = """\
+Examples:
+
+  twistd -n hardhttp
+      a welcome page with the server's own figures, live, on http://127.0.0.1:8080/
+
+  twistd -n hardhttp --listen tcp:80 --webroot public --access-log access.log
+      the files below public/, to everybody, with a line for each request
+
+  twistd -n hardhttp --app shop.web:root --max-body-bytes 64MiB --idle-seconds 30s
+      the resource named root in shop/web.py, with two limits of its own
+
+Sizes: 1048576, 64k, 10MiB (1024s), 10MB (1000s). Times: 1.5, 500ms, 90s, 2m, 1h.
+SIGTERM stops listening and lets responses in flight end, for --drain-seconds."""
+
+    optFlags = [["development", None, "show tracebacks in error pages: never where strangers can see them"]]
+    optParameters = [
+        ["webroot", None, None, "serve the files below this directory; no listings, no dotfiles"],
+        ["app", None, None, "serve MODULE:NAME: an IResource, or a callable that returns one"],
+        ["access-log", None, "none", "write a line for each request to this file, or to standard output (-)"],
+        *([_option(f), None, f.default, f.metadata["help"], _read_limit(f)] for f in attrs.fields(Limits)),
+    ]
+    compData = usage.Completions(
+        optActions={"webroot": usage.CompleteDirs(), "access-log": usage.CompleteFiles()}, multiUse=["listen"]
+    )
+
+    limits: Limits
+    resource: IResource | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+
+    def opt_listen(self, description: str) -> None:
+        """listen on this endpoint (strports: tcp:80, ssl:443:privateKey=key.pem, unix:/run/http); may be repeated"""
+        self["listen"].append(description)
+
+    def opt_version(self) -> None:
+        """Display the versions of hardhttp and Twisted and exit."""
+        print(f"hardhttp {__version__}, Twisted {twisted_copyright.version}")  # noqa: T201 - what was asked for
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        self.limits = Limits(**{f.name: self[_option(f)] for f in attrs.fields(Limits)})
+        self["listen"] = self["listen"] or [DEFAULT_LISTEN]
+        for description in self["listen"]:
+            _check_endpoint(description)
+        _check_descriptors(self.limits.max_connections)
+        self._check_access_log()
+        webroot = self._webroot()
+        app = load_app(self["app"]) if self["app"] is not None else None
+        if webroot is None or app is None:
+            self.resource = webroot if app is None else app
+        else:
+            self.resource = WebrootOver(webroot, app)
+
+    def _check_access_log(self) -> None:
+        path = self["access-log"]
+        if path in ("none", "-"):
+            return
+        self["access-log"] = path = os.path.abspath(path)
+        try:
+            log = AccessLog(path, None)  # type: ignore[arg-type] - nothing is written
+            log.open()
+            log.close()
+        except OSError as error:
+            raise usage.UsageError(f"--access-log {path} cannot be written: {error.strerror}") from None
+
+    def _webroot(self) -> Webroot | None:
+        path = self["webroot"]
+        if path is None:
+            return None
+        self["webroot"] = path = os.path.abspath(path)
+        if not os.path.isdir(path):
+            raise usage.UsageError(f"--webroot {path} is not a directory")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise usage.UsageError(f"--webroot {path} cannot be read")
+        return Webroot(path)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Every option, in groups, with its default where its value goes; then the examples."""
+        width = width or int(os.environ.get("COLUMNS", "80"))
+        limits = [_option(field) for field in attrs.fields(Limits)]
+        groups = {
+            "What is served, and where:": ["listen", "webroot", "app", "access-log", "development", "version", "help"],
+            "How many:": [name for name in limits if not name.endswith(("-bytes", "-second", "-seconds"))],
+            "How large:": [name for name in limits if name.endswith("-bytes")],
+            "How long, and how fast:": [name for name in limits if name.endswith(("-second", "-seconds"))],
+        }
+        values = {"listen": DEFAULT_LISTEN, "webroot": "DIRECTORY", "app": "MODULE:NAME", "access-log": "FILE|-|none"}
+        for field in attrs.fields(Limits):
+            values[_option(field)] = "none" if field.default is None else _units(field.name)[1](field.default)
+        lines = ["Each limit is shown with its default."]
+        for title, names in groups.items():
+            lines += ["", title]
+            for name in names:
+                text = " ".join((self.docs[name] or "").split())
+                lines.append(f"  --{name}={values[name]}" if name in values else f"  --{name}")
+                lines += textwrap.wrap(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        return "\n".join([*lines, "", self.longdesc, ""])
+
+
+def _check_endpoint(description: str) -> None:
+    from twisted.internet import reactor
+
+    try:
+        serverFromString(reactor, description)
+    except Exception as error:  # noqa: BLE001 - each endpoint's parser raises what it likes
+        raise usage.UsageError(
+            f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"
+        ) from None
+
+
+def _check_descriptors(max_connections: int) -> None:
+    """Refuse what the process has no descriptors for; the day it is reached is the wrong day to learn it."""
+    try:
+        import resource
+    except ImportError:  # not a POSIX system
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = max_connections + SPARE_DESCRIPTORS
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    fits = soft - SPARE_DESCRIPTORS
+    advice = f"run `ulimit -n {needed}` first"
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        advice += f" (the hard limit is {hard}: it takes root, or the service manager)"
+    if fits >= 1:
+        advice += f", or choose --max-connections {fits}"
+    raise usage.UsageError(
+        f"--max-connections {max_connections} needs {needed} descriptors, but this process may open {soft}: {advice}"
+    )
