@@ -74,6 +74,7 @@ setup(
     install_requires=[
         "attrs",
         "httptools",
+        "multipart>=2",
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
