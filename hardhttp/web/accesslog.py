@@ -7,7 +7,7 @@ r"""One line for each finished request, in the combined log format.
 It promises that a request is one line whatever its peer sent: every byte outside printable
 ASCII, every quote and every backslash is written ``\xNN``. Authorization and cookies are never
 written; the target is written whole. ``SECONDS`` runs from the request to its end, ``ID`` is the
-request's, or ``-``.
+one that an error page and the log of its traceback bear, ``-`` where there was no need of one.
 
 Lines are buffered: written within a second, or at 64 KiB, and at ``close``. What cannot be written
 (a full disk, a reader of the pipe that has stopped) is kept up to 1 MiB; after that lines are
@@ -158,7 +158,7 @@ class AccessLog:
             _safe(request.getHeader(b"referer")),
             _safe(request.getHeader(b"user-agent")),
             request.elapsed_seconds,
-            _safe(str(getattr(request, "id", None) or "").encode("utf-8", "backslashreplace")),
+            _safe(vars(request).get("request_id", "").encode("utf-8", "backslashreplace")),
         )
 
     def _now(self) -> bytes:

@@ -1,0 +1,1 @@
+"""Connections: who is connected, what each holds, how long it may."""

@@ -1,0 +1,36 @@
+"""Stopping without loss: responses in flight end, then everything does."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+
+from hardhttp.errors import Reason
+from hardhttp.net.server import Server
+
+__all__ = ["drain"]
+
+LOOK_SECONDS = 0.05
+
+
+def drain(server: Server) -> Deferred[None]:
+    """Tell every connection that this response is its last; abort those that outlast ``drain_seconds``.
+
+    Fires when none is open. Idle connections close at once; streams are asked to end.
+    """
+    server.draining = True
+    deadline = server.seconds() + server.limits.drain_seconds
+    for channel in server.tracker:
+        server.guard(channel.drain)
+
+    def look() -> None:
+        if not len(server.tracker) and not len(server.refusals):
+            loop.stop()
+        elif server.seconds() >= deadline:
+            for left in (*server.tracker, *server.refusals):
+                server.guard(left.abort, Reason.DRAIN_SECONDS)
+
+    loop = LoopingCall(look)
+    loop.clock = server.clock
+    done = loop.start(LOOK_SECONDS)
+    return done.addCallback(lambda _: None)

@@ -1,0 +1,286 @@
+"""The fast port: listening sockets whose connections send at once.
+
+A stock transport queues what is written and sends it in the next turn of the reactor, which costs
+two ``epoll_ctl`` calls and a turn for every response. These send when ``write`` is called and queue
+only what the kernel would not take; everything else (producers, closing, half-closing) is Twisted's
+own. Accepting is bounded too: at the descriptor limit the clients that wait are told so and let go,
+then the port rests for a moment, so that neither processor nor log burn.
+
+``EagerReactor`` is how they come to be used: an endpoint, of any kind, that is made with it listens
+on these instead of the stock ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet import main, tcp, unix
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorSocket,
+    IReactorSSL,
+    IReactorTCP,
+    IReactorUNIX,
+)
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+__all__ = ["EagerReactor"]
+
+READ_BYTES = 64 * 1024
+ACCEPTS_PER_TURN = 64
+# nginx's; the stock 50 overflows in a burst of connections.
+BACKLOG = 511
+# After running out of descriptors: how long accepting rests, and how many are let go before.
+REST_SECONDS = 0.2
+RELEASES_PER_TURN = 32
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_DESCRIPTOR = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
+)
+
+
+class _Eager:
+    """Sending at once; mixed into Twisted's server transports."""
+
+    logstr = "hardhttp"
+    TLS = False
+
+    def __init__(self, skt: socket.socket, protocol: Any, client: Any, server: Any, number: int, reactor: Any) -> None:
+        # As tcp.Server's, without the strings it formats for every connection.
+        tcp.Connection.__init__(self, skt, protocol, reactor)  # type: ignore[arg-type]
+        self.server = server
+        self.client = client
+        self.sessionno = number
+        self.connected = 1
+        self.startReading()  # type: ignore[attr-defined]
+
+    @property
+    def hostname(self) -> str:
+        return str(self.client[0])
+
+    @property
+    def repstr(self) -> str:
+        return f"<{type(self).__name__} #{self.sessionno}>"
+
+    def doRead(self) -> Exception | None:
+        try:
+            data = self.socket.recv(READ_BYTES)  # type: ignore[attr-defined]
+        except (BlockingIOError, InterruptedError):
+            return None
+        except OSError:
+            return main.CONNECTION_LOST
+        if not data:
+            return main.CONNECTION_DONE
+        self.protocol.dataReceived(data)  # type: ignore[attr-defined]
+        return None
+
+    def write(self, data: bytes) -> None:
+        if self.dataBuffer or self._tempDataBuffer or not data or not self.connected or self._writeDisconnected or self.TLS:
+            tcp.Server.write(self, data)  # type: ignore[arg-type]
+            return
+        try:
+            sent = self.socket.send(data)  # type: ignore[attr-defined]
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError:
+            sent = 0  # the reactor will meet it again, and end the connection from its own loop
+        if sent < len(data):
+            self.dataBuffer = data
+            self.offset = sent
+            self._maybePauseProducer()  # type: ignore[attr-defined]
+            self.startWriting()  # type: ignore[attr-defined]
+        elif self.producer is not None and not self.streamingProducer:  # type: ignore[attr-defined]
+            self.startWriting()  # type: ignore[attr-defined]
+
+    def writeSequence(self, iovec: Any) -> None:
+        self.write(b"".join(iovec))
+
+    dataBuffer: bytes
+    offset: int
+    _tempDataBuffer: list[bytes]
+    _writeDisconnected: bool
+
+
+class EagerServer(_Eager, tcp.Server):
+    """A TCP connection."""
+
+    def __init__(self, skt: socket.socket, protocol: Any, client: Any, server: Any, number: int, reactor: Any) -> None:
+        _Eager.__init__(self, skt, protocol, client, server, number, reactor)
+        if len(client) != 2:
+            self._addressType = tcp.address.IPv6Address
+
+
+class EagerUNIXServer(_Eager, unix.Server):
+    """A Unix connection."""
+
+    def __init__(self, skt: socket.socket, protocol: Any, client: Any, server: Any, number: int, reactor: Any) -> None:
+        unix._SendmsgMixin.__init__(self)
+        _Eager.__init__(self, skt, protocol, (client, None), server, number, reactor)
+
+
+class _Accepting:
+    """Accept control; mixed into Twisted's ports."""
+
+    _log = Logger(namespace="hardhttp")
+    on_exhausted: Callable[[int], None] | None = None
+    _reserve: int | None = None
+    _rest: Any = None
+
+    def startListening(self) -> None:
+        super().startListening()  # type: ignore[misc]
+        self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        if self.socket.family != socket.AF_UNIX:  # type: ignore[attr-defined]
+            # Accepted sockets inherit it.
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+
+    def doRead(self) -> None:
+        listener, factory = self.socket, self.factory  # type: ignore[attr-defined]
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                skt, peer = listener.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._exhausted()
+                    return
+                continue  # ECONNABORTED, EPERM and other faults of one connection
+            try:
+                self._accepted(skt, peer, factory)
+            except Exception:
+                self._log.failure("a connection could not be set up")
+                skt.close()
+
+    def _accepted(self, skt: socket.socket, peer: Any, factory: Any) -> None:
+        if len(peer) == 4:
+            # A link-local peer's scope is part of its address.
+            host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
+            peer = (host, *peer[1:])
+        protocol = factory.buildProtocol(self._buildAddr(peer))  # type: ignore[attr-defined]
+        if protocol is None:
+            skt.close()
+            return
+        self.sessionno: int = self.sessionno + 1
+        protocol.makeConnection(self.transport(skt, protocol, peer, self, self.sessionno, self.reactor))  # type: ignore[attr-defined]
+
+    def _exhausted(self) -> None:
+        """No descriptor is left: let those who wait know, and rest."""
+        released = 0
+        if self._reserve is not None:
+            os.close(self._reserve)
+            self._reserve = None
+            while released < RELEASES_PER_TURN and self._release_one():
+                released += 1
+        try:
+            self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass  # taken meanwhile; the next rest will try again
+        if self.on_exhausted is not None:
+            self.on_exhausted(released)
+        self.stopReading()  # type: ignore[attr-defined]
+        self._rest = self.reactor.callLater(REST_SECONDS, self._rested)  # type: ignore[attr-defined]
+
+    def _release_one(self) -> bool:
+        """Accept one connection on the reserved descriptor, answer 503 and close it."""
+        try:
+            skt, _ = self.socket.accept()  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        with skt:
+            try:
+                skt.setblocking(False)
+                skt.send(_NO_DESCRIPTOR)
+                skt.shutdown(socket.SHUT_WR)
+                skt.recv(READ_BYTES)  # what is left unread would turn the close into a reset
+            except OSError:
+                pass
+        return True
+
+    def _rested(self) -> None:
+        self._rest = None
+        if self._reserve is None:
+            try:
+                self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                self._rest = self.reactor.callLater(REST_SECONDS, self._rested)  # type: ignore[attr-defined]
+                return
+        self.startReading()  # type: ignore[attr-defined]
+
+    def stopListening(self, *args: Any) -> Any:
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            rest.cancel()
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            os.close(reserve)
+        return super().stopListening(*args)  # type: ignore[misc]
+
+    loseConnection = stopListening
+
+
+class EagerPort(_Accepting, tcp.Port):
+    transport = EagerServer
+
+
+class EagerUNIXPort(_Accepting, unix.Port):
+    transport = EagerUNIXServer
+
+
+class _TLSFactory(TLSMemoryBIOFactory):
+    # The stock one holds small writes back for a turn; whole responses are written here.
+    protocol = TLSMemoryBIOProtocol
+
+
+@implementer(IReactorTCP, IReactorSSL, IReactorUNIX, IReactorSocket)
+class EagerReactor:
+    """A reactor whose listening ports are fast ones; all else is ``reactor``'s.
+
+    ``on_exhausted`` is called, with the number of clients let go, each time a port runs out of
+    descriptors.
+    """
+
+    def __init__(self, reactor: Any, on_exhausted: Callable[[int], None] | None = None) -> None:
+        self._reactor = reactor
+        self._on_exhausted = on_exhausted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def _listen(self, port: Any) -> IListeningPort:
+        port.on_exhausted = self._on_exhausted
+        port.startListening()
+        listening: IListeningPort = port
+        return listening
+
+    def listenTCP(
+        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        return self._listen(EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor))
+
+    def listenSSL(
+        self, port: int, factory: IProtocolFactory, contextFactory: Any, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        factory = _TLSFactory(contextFactory, False, factory, self._reactor)
+        listening = EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor)
+        listening._type = "TLS"
+        return self._listen(listening)
+
+    def listenUNIX(
+        self, address: Any, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
+    ) -> IListeningPort:
+        return self._listen(EagerUNIXPort(address, factory, max(backlog, BACKLOG), mode, self._reactor, wantPID))
+
+    def adoptStreamPort(self, fileno: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
+        if addressFamily == socket.AF_UNIX:
+            return self._listen(EagerUNIXPort._fromListeningDescriptor(self._reactor, fileno, factory))
+        return self._listen(EagerPort._fromListeningDescriptor(self._reactor, fileno, addressFamily, factory))
+
+

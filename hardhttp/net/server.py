@@ -1,0 +1,181 @@
+"""What all connections of one site share.
+
+One ``Server`` owns the tracker, the ledger, the reaper and the counts, and decides who is admitted.
+It runs from the first connection (or ``start``) until it has been stopped and the last connection
+has gone, so no timer outlives the connections it judges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
+from twisted.logger import Logger
+
+from hardhttp.errors import Reason
+from hardhttp.limits import Limits
+from hardhttp.net.ledger import Ledger
+from hardhttp.net.reaper import Reaper
+from hardhttp.net.statistics import Statistics
+from hardhttp.net.tracker import Tracker, address_key
+from hardhttp.wire.head import HeadParser
+
+if TYPE_CHECKING:
+    from hardhttp.net.channel import Channel
+    from hardhttp.net.refusal import Refusal
+
+__all__ = ["Server"]
+
+# Log lines a reason may cause in a minute; what is beyond is counted and said in one line.
+LINES_PER_MINUTE = 10
+# Refused connections that are told so before they are closed; others are closed at once.
+MAX_REFUSALS = 64
+
+
+class Server:
+    """The state behind a site.
+
+    ``limits`` may be replaced while running. ``on_accept``, when set, is called with the peer's
+    address and refuses the connection by returning ``False``.
+    """
+
+    _log = Logger(namespace="hardhttp")
+
+    def __init__(self, clock: IReactorTime, limits: Limits) -> None:
+        self.clock = clock
+        self.seconds: Callable[[], float] = clock.seconds
+        self.limits = limits
+        self.parser = HeadParser()
+        self.tracker: Tracker[Channel] = Tracker()
+        self.refusals: Tracker[Refusal] = Tracker()
+        self.ledger = Ledger()
+        self.statistics = Statistics(clock)
+        self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self])
+        self.on_accept: Callable[[IAddress], bool] | None = None
+        self.draining = False
+        self.started = False
+        self._lines: dict[Reason, int] = {}
+        self._lines_until = 0.0
+        self._date = b""
+        self._date_until = 0.0
+        self.ledger.gauge("connections", lambda: len(self.tracker))
+        self.ledger.gauge("requests", lambda: sum(1 for channel in self.tracker if channel.request is not None))
+        self.ledger.gauge("refusals", lambda: len(self.refusals))
+        self.ledger.gauge("addresses", lambda: self.tracker.addresses)
+
+    # -- life -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self.started, self.draining = True, False
+        self.reaper.start()
+
+    def stop(self) -> None:
+        """Stop once the last connection has gone."""
+        self.started = False
+        self._stop_when_empty()
+
+    def _stop_when_empty(self) -> None:
+        if not self.started and not len(self.tracker) and not len(self.refusals):
+            self.reaper.stop()
+
+    def added(self, transport: ITransport, channel: Channel, peer: IAddress | None) -> None:
+        """A connection has been made."""
+        self.tracker.add(transport, channel, address_key(peer))
+        self.statistics.accepted += 1
+        if not self.reaper.running:
+            self.reaper.start()
+
+    def removed(self, transport: ITransport, reason: Reason) -> None:
+        """A connection has ended: everything it held is released here, and nowhere else."""
+        self.tracker.remove(transport)
+        self.refusals.remove(transport)
+        self.ledger.release(transport)
+        self.statistics.closed[reason] += 1
+        self._stop_when_empty()
+
+    def reap(self, now: float) -> None:
+        """The server's own part of a sweep."""
+        self.statistics.sample(now, len(self.tracker))
+        if now >= self._lines_until:
+            for reason, lines in self._lines.items():
+                if lines > LINES_PER_MINUTE:
+                    self._log.info("{n} more: {reason}", n=lines - LINES_PER_MINUTE, reason=reason.value)
+            self._lines.clear()
+            self._lines_until = now + 60
+
+    # -- admission --------------------------------------------------------------------------
+
+    def judge(self, peer: IAddress) -> Reason | None:
+        """Why ``peer`` may not connect now, or ``None``."""
+        limits = self.limits
+        if len(self.tracker) >= limits.max_connections:
+            return Reason.CONNECTIONS
+        if self.draining:
+            return Reason.DRAINING
+        if self.tracker.from_address(address_key(peer)) >= limits.max_connections_per_address:
+            return Reason.CONNECTIONS_PER_ADDRESS
+        if self.on_accept is not None:
+            try:
+                if self.on_accept(peer) is False:
+                    return Reason.ACCEPT_HOOK
+            except Exception:
+                self._log.failure("on_accept failed; the connection is refused")
+                return Reason.ACCEPT_HOOK
+        return None
+
+    def rejected(self, reason: Reason) -> None:
+        """A connection was not admitted."""
+        self.statistics.rejected += 1
+        self.refused(reason, "connection refused")
+
+    def may_refuse(self) -> bool:
+        """Whether one more refused connection can be told so; else it is closed without a word."""
+        return len(self.refusals) < MAX_REFUSALS
+
+    def exhausted(self, released: int) -> None:
+        """A port ran out of descriptors and let ``released`` clients go."""
+        self.statistics.rejected += released
+        self.refused(Reason.DESCRIPTORS, f"no descriptor is left; {released} connections were refused")
+
+    # -- bounds -----------------------------------------------------------------------------
+
+    def hold(self, transport: ITransport, kind: str, amount: int) -> None:
+        """Enter an amount in the ledger; past the process's bound the heaviest holder is shed."""
+        ledger = self.ledger
+        ledger.hold(transport, kind, amount)
+        while ledger.held_bytes > self.limits.max_buffered_bytes:
+            heaviest = ledger.heaviest()
+            channel = self.tracker.get(heaviest)
+            if channel is None:
+                break
+            channel.shed()
+            ledger.release(heaviest)
+
+    # -- saying so --------------------------------------------------------------------------
+
+    def refused(self, reason: Reason, detail: str) -> None:
+        """Count a refusal, and log it within the minute's budget."""
+        self.statistics.refused[reason] += 1
+        lines = self._lines[reason] = self._lines.get(reason, 0) + 1
+        if lines <= LINES_PER_MINUTE:
+            self._log.info("{detail} ({reason})", detail=detail, reason=reason.value)
+
+    def date(self, now: float) -> bytes:
+        """The Date field's value (RFC 9110, 6.6.1)."""
+        if not now < self._date_until:
+            self._date = formatdate(usegmt=True).encode("ascii")
+            self._date_until = now // 1 + 1
+        return self._date
+
+    def failed(self, what: str) -> None:
+        """Log the exception being handled; it costs whatever raised it, and nothing else."""
+        self._log.failure(what)
+
+    def guard(self, call: Callable[..., object], *args: object) -> None:
+        """Call, and keep a failure to itself."""
+        try:
+            call(*args)
+        except Exception:
+            self.failed("a connection could not be told that the server stops")

@@ -1,0 +1,1 @@
+"""What users of ``twisted.web`` touch: the site and its requests."""

@@ -1,0 +1,609 @@
+"""A request, as ``twisted.web`` applications know it, made of what is asked for.
+
+``Request`` is a ``twisted.web.server.Request``: it provides ``IRequest`` and every attribute of the
+old one, but headers, arguments, cookies, content and addresses come into being when something asks
+for them. An answer that is one piece of bytes, which is most of them, goes out as one write.
+
+What differs from ``twisted.web``, because the old way leaks or falls over:
+
+- a write to a request that has ended does nothing, is counted, and raises nothing (row V08);
+- ``notifyFinish`` fires also when it is asked for after the end;
+- ``render_*`` may return ``str``, ``None`` with status 204, a Deferred or a coroutine;
+- a failed handler answers 500 with an id that is in the log.
+
+A request is held by its channel alone, and lets go of everything when it ends.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from inspect import iscoroutine
+from io import BytesIO
+from typing import IO, Any, ClassVar
+
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.interfaces import IProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http import datetimeToString, unquote
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource, _IEncodingResource
+
+from hardhttp.errors import Fault, Reason
+from hardhttp.net.channel import Channel
+from hardhttp.web import pages
+from hardhttp.web.body import BodyStore
+from hardhttp.web.forms import Args, parse_form, parse_query
+from hardhttp.web.lazy import lazy
+from hardhttp.web.streaming import StreamedBody
+from hardhttp.wire.head import Head
+from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
+
+__all__ = ["SERVER_NAME", "Request"]
+
+SERVER_NAME = b"hardhttp"
+NOT_DONE_YET = server.NOT_DONE_YET
+_SUPPORTED = frozenset({b"GET", b"HEAD", b"POST"})
+
+
+class Request(server.Request):
+    """One request and the response to it.
+
+    ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
+    as ``twisted.web`` calls them.
+    """
+
+    __hash__ = object.__hash__
+    _log = Logger(namespace="hardhttp")
+
+    # Defaults stand on the class, so that a new request costs one small dictionary.
+    channel: Any = None
+    head: Head | None = None
+    site: Any = None
+    queued = False
+    receivedBytes = 0
+    trailers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - never changed in place
+    _store: BodyStore | None = None
+    _streamed: StreamedBody | None = None
+    _parsePOSTFormSubmission = True
+    _pending: Deferred[Any] | None = None
+    _end: Failure | None = None
+    _remaining: int | None = None
+    _notifications: list[Deferred[None]] | None = None
+    _drain_calls: list[Deferred[None]] | None = None
+    _started_seconds = 0.0
+    # Whether ``write`` and ``finish`` are the ones below, so that nothing is missed by going around them.
+    _own_output: ClassVar[bool] = True
+    _adapted: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_output = cls.write is Request.write and cls.finish is Request.finish
+
+    def __init__(self, channel: Channel, *args: Any, parsePOSTFormSubmission: bool | None = None, **kw: Any) -> None:
+        self.channel = channel
+        self.site = channel.site
+        if parsePOSTFormSubmission is not None:
+            self._parsePOSTFormSubmission = parsePOSTFormSubmission
+
+    # -- what is made when asked for ----------------------------------------------------------
+
+    @lazy
+    def requestHeaders(self) -> Headers:
+        headers = Headers()
+        if self.head is not None:
+            for name, value in self.head.fields:
+                headers.addRawHeader(name, value)
+            if self.head.authority is not None:
+                headers.setRawHeaders(b"host", [self.head.authority])
+        return headers
+
+    @lazy
+    def responseHeaders(self) -> Headers:
+        headers = Headers()
+        if self.site is not None and not self.startedWriting:
+            server = self.site.server
+            headers.setRawHeaders(b"Server", [SERVER_NAME])
+            headers.setRawHeaders(b"Date", [server.date(server.seconds())])
+        return headers
+
+    @lazy
+    def args(self) -> Args:
+        """Query and form fields. Raises ``Fault`` (400, 413) for a form that cannot be taken."""
+        limits = self.site.limits
+        args = parse_query(self.uri.partition(b"?")[2], limits)
+        content_type = self.getHeader(b"content-type")
+        if self.method == b"POST" and content_type and self.receivedBytes and self._parsePOSTFormSubmission:
+            args.update(parse_form(content_type, self.content, limits))
+            self.content.seek(0)
+        return args
+
+    @lazy
+    def received_cookies(self) -> dict[bytes, bytes]:
+        cookies: dict[bytes, bytes] = {}
+        for name, value in self.head.fields if self.head is not None else ():
+            if name == b"cookie":
+                for pair in value.split(b";"):
+                    key, separator, text = pair.lstrip().partition(b"=")
+                    if separator:
+                        cookies[key] = text
+        return cookies
+
+    @lazy
+    def content(self) -> IO[bytes]:
+        return BytesIO() if self._store is None else self._store.file()
+
+    @lazy
+    def cookies(self) -> list[bytes]:
+        return []
+
+    @lazy
+    def client(self) -> Any:
+        return self.channel.getPeer()
+
+    @lazy
+    def host(self) -> Any:
+        return self.channel.getHost()
+
+    @lazy
+    def transport(self) -> Any:
+        return self.channel.transport
+
+    @lazy
+    def _adapterCache(self) -> dict[Any, Any]:
+        return {}
+
+    @lazy
+    def request_id(self) -> str:
+        """An id for this request, in logs and on error pages."""
+        return secrets.token_hex(8)
+
+    @property
+    def notifications(self) -> list[Deferred[None]]:
+        """As on ``twisted.web``'s request: use ``notifyFinish``."""
+        return self._notifications or []
+
+    @property
+    def elapsed_seconds(self) -> float:
+        """Since the head was whole."""
+        return float(self.site.server.seconds() - self._started_seconds)
+
+    def getHeader(self, key: Any) -> Any:
+        """The last value of a header field, or ``None``."""
+        if "requestHeaders" in self.__dict__ or type(key) is not bytes:
+            return super().getHeader(key)
+        wanted, found = key.lower(), None
+        if self.head is not None:
+            for name, value in self.head.fields:
+                if name == wanted:
+                    found = value
+            if wanted == b"host":
+                found = self.head.authority
+        return found
+
+    def getStateToCopyFor(self, issuer: Any) -> Any:
+        for name in ("requestHeaders", "args", "received_cookies", "content", "client", "host", "transport"):
+            getattr(self, name)
+        return super().getStateToCopyFor(issuer)
+
+    # -- the channel's side: the message comes in ---------------------------------------------
+
+    def gotHead(self, head: Head) -> None:
+        """The head is whole; nothing of the body has been read."""
+        self.head = head
+        self.method = head.method
+        self.uri = target = head.target
+        self.clientproto = head.version
+        self.path = target if b"?" not in target else target.partition(b"?")[0]
+        self._started_seconds = self.site.server.seconds()
+        if type(self)._adapted:
+            # twisted.web's __init__ has set what is made on demand here.
+            for name in ("requestHeaders", "responseHeaders", "received_cookies", "cookies", "client", "host", "transport"):
+                self.__dict__.pop(name, None)
+
+    def streamBody(self) -> bool:
+        """Whether a streaming resource takes the body; if so it has been called."""
+        resource = self.site.getStreamingResourceFor(self)
+        if resource is None:
+            return False
+        self._streamed = StreamedBody(self)
+        self._guard(self.render, resource)
+        return True
+
+    @property
+    def wantsBody(self) -> bool:
+        return self._streamed is not None and self._streamed.receiver is not None
+
+    @property
+    def heldBytes(self) -> int:
+        """Body bytes in memory."""
+        return 0 if self._store is None else self._store.held_bytes
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        self.receivedBytes += len(data)
+        if self._streamed is not None:
+            self._streamed.deliver(data)
+            return
+        if self._store is None:
+            self._store = BodyStore(self.site.limits.spool_bytes)
+        self._store.write(data)
+
+    def bodyEnded(self) -> bool:
+        """The body is whole. Whether a streaming resource was told, and nobody else need be."""
+        if self._streamed is None:
+            return False
+        self._streamed.ended(None)
+        return True
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The message is whole."""
+        self.process()
+
+    def deliverBody(self, receiver: IProtocol) -> None:
+        """Take the body as it comes (see ``IStreamingResource``)."""
+        if self._streamed is None:
+            raise RuntimeError("only a resource that provides IStreamingResource gets the body as it comes")
+        self._streamed.deliver_to(receiver)
+
+    # -- handling -----------------------------------------------------------------------------
+
+    def process(self) -> None:
+        """Find the resource and render it."""
+        path = self.path
+        if path == b"*":
+            self.prepath, self.postpath = [], [b"*"]
+            self._handleStar()
+            return
+        self.prepath = []
+        self.postpath = path[1:].split(b"/") if b"%" not in path else [unquote(s) for s in path[1:].split(b"/")]
+        self._guard(self._find_and_render)
+
+    def _find_and_render(self) -> None:
+        resource = self.site.getResourceFor(self)
+        if _IEncodingResource.providedBy(resource):
+            self._encoder = resource.getEncoder(self)
+        self.render(resource)
+
+    def _guard(self, call: Callable[..., None], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            failure = Failure()
+            self.processingFailed(failure)
+            failure.cleanFailure()
+            del failure
+
+    def render(self, resrc: IResource) -> None:
+        """Call ``resrc`` and send what it returns, now or later."""
+        try:
+            body = resrc.render(self)
+        except UnsupportedMethod as unsupported:
+            body = self._unsupported(resrc, unsupported)
+        self._answer(body)
+        if not self.finished and not self.startedWriting and self.channel is not None:
+            limit = getattr(resrc, "handling_seconds", None)
+            self.channel.handle_within(limit if limit is not None else self.site.limits.handling_seconds)
+
+    def _unsupported(self, resource: IResource, unsupported: UnsupportedMethod) -> Any:
+        """RFC 9110, 15.5.6 and 15.6.2; HEAD where GET is known is answered as GET (9.3.2)."""
+        allowed = unsupported.allowedMethods
+        if self.method == b"HEAD" and b"GET" in allowed:
+            self.method = b"GET"
+            try:
+                body = resource.render(self)
+            finally:
+                self.method = b"HEAD"
+            return body
+        known = self.method in _SUPPORTED or self.method in (b"PUT", b"DELETE", b"OPTIONS", b"PATCH")
+        if known:
+            self.setHeader(b"Allow", b", ".join(allowed))
+        return pages.render(self, 405 if known else 501)
+
+    def _answer(self, body: Any) -> None:
+        if type(body) is bytes:
+            self._respond(body)
+        elif body is NOT_DONE_YET:
+            pass
+        elif isinstance(body, Deferred):
+            self._await(body)
+        elif iscoroutine(body):
+            self._await(Deferred.fromCoroutine(body))
+        elif isinstance(body, str):
+            if not self.startedWriting and not self.responseHeaders.hasHeader(b"content-type"):
+                self.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+            self._respond(body.encode("utf-8"))
+        elif isinstance(body, (bytes, bytearray, memoryview)):
+            self._respond(bytes(body))
+        elif body is None and has_no_body(self.code):
+            self._respond(b"")
+        else:
+            raise TypeError(f"a resource returned {type(body).__name__}, not bytes, str, NOT_DONE_YET or a Deferred")
+
+    def _await(self, later: Deferred[Any]) -> None:
+        self._pending = later
+        later.addCallbacks(self._answered, self._failed)
+
+    def _answered(self, body: Any) -> None:
+        self._pending = None
+        if self.finished or self._end is not None:
+            return
+        if body is None and self.startedWriting:
+            self.finish()
+        else:
+            self._guard(self._answer, body)
+
+    def _failed(self, failure: Failure) -> None:
+        self._pending = None
+        if self._end is None or not failure.check(CancelledError):
+            self.processingFailed(failure)
+        failure.cleanFailure()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer what a handler raised: a ``Fault`` as itself, all else 500 with an id."""
+        if reason.check(Fault):
+            if self.channel is not None:
+                self.channel.refuse(reason.value)
+            return reason
+        self.site.server.statistics.errors += 1
+        self._log.failure("request {id} failed: {method} {path!r}", failure=reason, id=self.request_id, method=self.method, path=self.path)
+        if self.finished or self._end is not None:
+            return reason
+        if self.startedWriting:
+            # Half a response must not look like a whole one.
+            self.channel.abort(Reason.INTERNAL)
+            return reason
+        self._encoder = None
+        self.__dict__.pop("responseHeaders", None)
+        self.__dict__.pop("cookies", None)
+        self._respond(pages.failed(self, reason if self.site.displayTracebacks else None))
+        return reason
+
+    # -- the response -------------------------------------------------------------------------
+
+    def _respond(self, body: bytes) -> None:
+        """Send a whole response."""
+        if self.startedWriting or not self._own_output or self._encoder is not None or self.finished or self._end is not None:
+            self._respond_by_write(body)
+            return
+        head_only = self.method == b"HEAD"
+        if not (head_only and not body and self._length_is_set()):
+            length = len(body)
+        else:
+            length = None
+        head = self._head(length)
+        self.startedWriting = 1
+        bodiless = head_only or has_no_body(self.code)
+        self.sentLength = 0 if bodiless else len(body)
+        self.channel.write(head if bodiless else head + body)
+        self._finished()
+
+    def _respond_by_write(self, body: bytes) -> None:
+        """The same through ``write`` and ``finish``, which a subclass or an encoder may watch."""
+        if not self.startedWriting and not (self.method == b"HEAD" and not body) and self._end is None:
+            self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    def _length_is_set(self) -> bool:
+        return "responseHeaders" in self.__dict__ and self.responseHeaders.hasHeader(b"content-length")
+
+    def _head(self, length: int | None) -> bytes:
+        """The response's head, for a body of ``length``, or of a length not known yet."""
+        channel, code = self.channel, self.code
+        if "responseHeaders" not in self.__dict__ and code == 200 and length is not None and self._is_plain():
+            server = self.site.server
+            return b"%s%d\r\n%s\r\n" % (self.site.preamble(server.seconds(), self.defaultContentType), length, self._connection())
+        headers = self.responseHeaders
+        self._complete(headers, length)
+        close = headers.getRawHeaders(b"connection")
+        if close is not None and b"close" in b",".join(close).lower():
+            channel.keep_alive = False
+        elif not channel.keep_alive:
+            headers.setRawHeaders(b"Connection", [b"close"])
+        elif self.clientproto == b"HTTP/1.0":
+            headers.setRawHeaders(b"Connection", [b"keep-alive"])
+        fields = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
+        if "cookies" in self.__dict__:
+            fields += [(b"Set-Cookie", cookie) for cookie in self.cookies]
+        return encode_head(code, self.code_message, fields)
+
+    def _is_plain(self) -> bool:
+        return self.lastModified is None and self.etag is None and "cookies" not in self.__dict__
+
+    def _connection(self) -> bytes:
+        if not self.channel.keep_alive:
+            return b"Connection: close\r\n"
+        return b"Connection: keep-alive\r\n" if self.clientproto == b"HTTP/1.0" else b""
+
+    def _complete(self, headers: Headers, length: int | None) -> None:
+        """Add what the application left to us: type, validators, framing."""
+        bodiless = has_no_body(self.code)
+        if bodiless and self.code != 304:
+            headers.removeHeader(b"content-length")  # RFC 9110, 8.6
+        elif length is not None and not (self.method == b"HEAD" and headers.hasHeader(b"content-length")) and not bodiless:
+            headers.setRawHeaders(b"Content-Length", [b"%d" % length])
+        if (
+            not bodiless
+            and self.defaultContentType is not None
+            and not headers.hasHeader(b"content-type")
+            and headers.getRawHeaders(b"content-length") != [b"0"]
+        ):
+            headers.setRawHeaders(b"Content-Type", [self.defaultContentType])
+        if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
+            headers.setRawHeaders(b"Last-Modified", [datetimeToString(self.lastModified)])
+        if self.etag is not None:
+            headers.setRawHeaders(b"ETag", [self.etag])
+        if headers.hasHeader(b"transfer-encoding"):
+            headers.removeHeader(b"transfer-encoding")  # framing is ours
+
+    def write(self, data: bytes) -> None:
+        """Send part of the response; the first call sends its head."""
+        if self.finished or self._end is not None or self.channel is None:
+            if self.site is not None:
+                self.site.server.statistics.ignored_writes += 1
+            return
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        prefix = b""
+        if not self.startedWriting:
+            prefix = self._begin_stream()
+        if self._encoder is not None:
+            data = self._encoder.encode(data)
+        self._write_part(prefix, data)
+
+    def _begin_stream(self) -> bytes:
+        """The head of a response whose end is not known."""
+        if self._encoder is not None:
+            self.responseHeaders.removeHeader(b"content-length")
+        bodiless = self.method == b"HEAD" or has_no_body(self.code)
+        length = self.responseHeaders.getRawHeaders(b"content-length")
+        if length is not None and length[-1].isdigit():
+            self._remaining = int(length[-1])
+        elif not bodiless:
+            if self.clientproto == b"HTTP/1.1":
+                self.chunked = 1
+            else:
+                self.channel.keep_alive = False  # the end of the connection ends the body
+        head = self._head(None)
+        if self.chunked:
+            head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+        self.startedWriting = 1
+        self.channel.began()
+        return head
+
+    def _write_part(self, prefix: bytes, data: bytes) -> None:
+        if data:
+            if self.method == b"HEAD" or has_no_body(self.code):
+                data = b""
+            elif self._remaining is not None:
+                if len(data) > self._remaining:
+                    # What is beyond Content-Length would be taken for another response.
+                    self._log.warn("{path!r}: more was written than Content-Length said", path=self.path)
+                    data = data[: self._remaining]
+                self._remaining -= len(data)
+            self.sentLength += len(data)
+            if data and self.chunked:
+                data = chunk(data)
+        if prefix or data:
+            self.channel.write(prefix + data)
+
+    def finish(self) -> None:
+        """The response is whole."""
+        if self.finished or self._end is not None or self.channel is None:
+            if self.site is not None:
+                self.site.server.statistics.ignored_writes += 1
+            return
+        if not self.startedWriting:
+            if self.method != b"HEAD" and self._encoder is None:
+                self._respond_empty()
+                return
+            self.write(b"")
+        if self._encoder is not None:
+            self._write_part(b"", self._encoder.finish())
+            self._encoder = None
+        if self.chunked:
+            self.channel.write(LAST_CHUNK)
+        elif self._remaining and self.method != b"HEAD" and not has_no_body(self.code):
+            self._log.warn("{path!r}: less was written than Content-Length said", path=self.path)
+            self.channel.abort(Reason.SHORT_RESPONSE)
+            return
+        self._finished()
+
+    def _respond_empty(self) -> None:
+        head = self._head(0)
+        self.startedWriting = 1
+        self.channel.write(head)
+        self._finished()
+
+    def _finished(self) -> None:
+        """Let go of everything, and let the channel go on."""
+        self.finished = 1
+        site, channel = self.site, self.channel
+        if self.producer is not None:
+            self._log.warn("{path!r}: the response ended with its producer registered", path=self.path)
+            self.unregisterProducer()
+        site.server.statistics.response(self.method, self.code)
+        if site.logs:
+            site.log(self)
+        self._release()
+        self.channel = None
+        notifications, self._notifications = self._notifications, None
+        channel.requestDone(self)
+        if notifications:
+            for notification in notifications:
+                notification.callback(None)
+
+    def _release(self) -> None:
+        content = self.__dict__.get("content")
+        if content is not None:
+            content.close()
+        if self._store is not None:
+            self._store.close()
+        self._streamed = self._pending = self._drain_calls = None
+        self.__dict__.pop("transport", None)
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    def notifyFinish(self) -> Deferred[None]:
+        """Fires with ``None`` when the response has been written whole, with a failure when nobody
+        waits for it any more; at once, when that has happened already."""
+        if self.finished:
+            return succeed(None)
+        if self._end is not None:
+            return fail(self._end)
+        waiting: Deferred[None] = Deferred()
+        if self._notifications is None:
+            self._notifications = []
+        self._notifications.append(waiting)
+        return waiting
+
+    def notifyDrain(self) -> Deferred[None]:
+        """Fires when the server wants to stop: a stream should say so and end."""
+        waiting: Deferred[None] = Deferred()
+        if self._drain_calls is None:
+            self._drain_calls = []
+        self._drain_calls.append(waiting)
+        return waiting
+
+    def drain(self) -> None:
+        """The server wants to stop."""
+        calls, self._drain_calls = self._drain_calls, None
+        for waiting in calls or ():
+            waiting.callback(None)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Nobody waits for the response any more."""
+        if self.finished or self._end is not None:
+            return
+        self._end = reason
+        self._disconnected = True
+        pending, streamed = self._pending, self._streamed
+        notifications, self._notifications = self._notifications, None
+        self._release()
+        self.channel = None
+        if streamed is not None:
+            streamed.ended(reason)
+        for notification in notifications or ():
+            notification.errback(reason)
+        if pending is not None:
+            pending.cancel()
+
+    def loseConnection(self) -> None:
+        if self.channel is not None:
+            self.channel.loseConnection()
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        self.code = code
+        self.code_message = reason_phrase(code) if message is None else message
+
+
+def adapt(factory: type[server.Request]) -> type[Request]:
+    """A subclass of ``twisted.web.server.Request`` made to work on our channel.
+
+    Its own methods keep precedence; what it inherited from ``twisted.web`` comes from here.
+    """
+    return type(factory.__name__, (factory, Request), {"_adapted": True, "__doc__": factory.__doc__})

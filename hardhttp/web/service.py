@@ -1,0 +1,78 @@
+"""A site as a service: listening, draining, and starting again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+
+from hardhttp.net.port import EagerReactor
+from hardhttp.web.site import Site
+
+__all__ = ["HTTPService", "listen", "service"]
+
+
+def listen(reactor: Any, description: str, site: Site) -> Deferred[IListeningPort]:
+    """Listen at ``description`` (a Twisted endpoint string) on the fast port.
+
+    ``tcp:``, ``unix:``, ``ssl:``, ``systemd:`` and whatever plugins add; an endpoint that is not made
+    of TCP or Unix sockets works as it is. Fails with ``CannotListenError``.
+    """
+    endpoint = serverFromString(EagerReactor(reactor, site.server.exhausted), description)
+    return endpoint.listen(site)  # type: ignore[no-any-return]
+
+
+class HTTPService(Service):
+    """Serves ``site`` at each of ``descriptions`` while running.
+
+    ``stopService`` stops listening, drains for up to ``Limits.drain_seconds`` and fires when the last
+    connection has gone. The site, its resources and its sessions stay as they are: ``startService``
+    serves as before (row V12).
+    """
+
+    name = "hardhttp"
+
+    def __init__(self, site: Site, descriptions: Sequence[str], reactor: Any = None) -> None:
+        self.site = site
+        self.descriptions = tuple(descriptions)
+        self._reactor = reactor
+        self.ports: list[IListeningPort] = []
+        self.listening: Deferred[Any] | None = None
+
+    def startService(self) -> Deferred[list[IListeningPort]]:  # type: ignore[override]
+        """Begin to listen; fires with the ports, or with the first failure once the others are closed."""
+        super().startService()
+        reactor = self._reactor
+        if reactor is None:
+            from twisted.internet import reactor
+        waiting = [listen(reactor, description, self.site).addCallback(self._listens) for description in self.descriptions]
+        self.listening = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
+        self.listening.addCallbacks(lambda _: self.ports, self._cannot_listen)
+        return self.listening
+
+    def _listens(self, port: IListeningPort) -> IListeningPort:
+        self.ports.append(port)
+        return port
+
+    def _cannot_listen(self, failure: Any) -> Any:
+        error = failure.value.subFailure
+        return self._stop_listening().addCallback(lambda _: error)
+
+    def _stop_listening(self) -> Deferred[Any]:
+        ports, self.ports = self.ports, []
+        return DeferredList([d for port in ports if (d := port.stopListening()) is not None])
+
+    def stopService(self) -> Deferred[Any]:  # type: ignore[override]
+        super().stopService()
+        # Draining first marks the site, so that nobody who slips in is served half.
+        drained = self.site.drain()
+        return DeferredList([self._stop_listening(), drained]).addCallback(lambda _: None)
+
+
+def service(site: Site, *descriptions: str, reactor: Any = None) -> HTTPService:
+    """An ``IService`` that serves ``site`` at each endpoint description."""
+    return HTTPService(site, descriptions or ("tcp:8080:interface=127.0.0.1",), reactor)

@@ -1,0 +1,218 @@
+"""``Site``: the drop-in for ``twisted.web.server.Site``.
+
+It takes the same arguments, serves the same Resource trees and is a ``twisted.web.server.Site`` for
+``isinstance``. What it adds is bounds: ``limits``, and everything that shows them at work. The state
+behind it is one ``hardhttp.net.server.Server``; the site itself owns the way from a request to its
+resource, and the sessions.
+
+Two defaults differ, on purpose: requests are logged only when ``logPath``, ``logFormatter`` or
+``access_log`` asks for it, and tracebacks are never shown unless ``displayTracebacks`` is set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
+from twisted.web import server as twisted_server
+from twisted.web.http import unquote
+from twisted.web.resource import IResource, Resource
+from zope.interface import implementer
+
+from hardhttp.interfaces import IStreamingResource
+from hardhttp.limits import Limits
+from hardhttp.net.channel import Channel
+from hardhttp.net.drain import drain
+from hardhttp.net.refusal import Refusal
+from hardhttp.net.server import Server
+from hardhttp.web.request import SERVER_NAME, Request, adapt
+
+if TYPE_CHECKING:
+    from hardhttp.net.ledger import Ledger
+    from hardhttp.net.statistics import Statistics
+
+__all__ = ["Site"]
+
+_NOT_GIVEN: Any = object()
+
+
+@implementer(IProtocolNegotiationFactory)
+class Site(twisted_server.Site):
+    """An HTTP site.
+
+    ``resource`` is the root ``IResource``. ``limits`` may be replaced while the site runs.
+    ``reactor`` (``IReactorTime``) is the clock of every deadline; without one the running reactor
+    is. ``timeout`` is ``twisted.web``'s name for ``Limits.idle_seconds``.
+    """
+
+    requestFactory: Any = Request
+
+    def __init__(
+        self,
+        resource: IResource,
+        requestFactory: Any = None,
+        *args: Any,
+        limits: Limits | None = None,
+        timeout: float | None = _NOT_GIVEN,
+        reactor: IReactorTime | None = None,
+        logPath: Any = None,
+        logFormatter: Any = None,
+        parsePOSTFormSubmission: bool = True,
+    ) -> None:
+        if args:
+            logPath, timeout, logFormatter, reactor = (*args, *(logPath, timeout, logFormatter, reactor)[len(args) :])
+        if isinstance(requestFactory, type) and not issubclass(requestFactory, Request):
+            requestFactory = adapt(requestFactory)
+        limits = Limits() if limits is None else limits
+        if timeout is not _NOT_GIVEN and timeout is not None:
+            limits = attrs.evolve(limits, idle_seconds=timeout)
+        super().__init__(
+            resource,
+            requestFactory,
+            logPath=logPath,
+            timeout=limits.idle_seconds,
+            logFormatter=logFormatter,
+            reactor=reactor,
+            parsePOSTFormSubmission=parsePOSTFormSubmission,
+        )
+        self.server = Server(self.reactor, limits)
+        self.access_log: Callable[[Request], object] | None = None
+        self._twisted_log = logPath is not None or logFormatter is not None
+        self._preamble = b""
+        self._preamble_type: bytes | None = None
+        self._preamble_date = b""
+
+    # -- what one sets and sees ---------------------------------------------------------------
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds in force; assign another ``Limits`` to change them at once."""
+        return self.server.limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        self.server.limits = limits
+
+    @property
+    def on_accept(self) -> Callable[[IAddress], bool] | None:
+        """Called with each new peer's address; returning ``False`` refuses it with 503."""
+        return self.server.on_accept
+
+    @on_accept.setter
+    def on_accept(self, hook: Callable[[IAddress], bool] | None) -> None:
+        self.server.on_accept = hook
+
+    @property
+    def connection_count(self) -> int:
+        """Open connections."""
+        return len(self.server.tracker)
+
+    @property
+    def statistics(self) -> Statistics:
+        return self.server.statistics
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.server.ledger
+
+    def cleanup_idle_connections(self) -> int:
+        """Judge every connection now, as the reaper does each second; how many that ended."""
+        before = {*self.server.tracker}
+        self.server.reaper.sweep()
+        return sum(1 for channel in before if channel.reason is not None)
+
+    # -- connections --------------------------------------------------------------------------
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        reason = self.server.judge(addr)
+        if reason is not None:
+            self.server.rejected(reason)
+            return Refusal(self.server, reason) if self.server.may_refuse() else None
+        channel = Channel(self.server, self.requestFactory, addr)
+        channel.factory = channel.site = self
+        return channel
+
+    def startFactory(self) -> None:
+        if self._twisted_log:
+            super().startFactory()
+        self.server.start()
+
+    def stopFactory(self) -> None:
+        super().stopFactory()
+        self.server.stop()
+
+    def drain(self) -> Deferred[None]:
+        """Let responses in flight end, up to ``drain_seconds``, then abort what is left.
+
+        Fires when no connection is open. New connections are refused until the site starts again.
+        """
+        return drain(self.server)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        return [b"http/1.1"]
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def getResourceFor(self, request: Request) -> IResource:
+        """Walk the tree, one ``getChildWithDefault`` a path segment, to a leaf or the path's end."""
+        request.site = self
+        prepath, postpath = request.prepath, request.postpath
+        request.sitepath = prepath[:]
+        resource = self.resource
+        while postpath and not resource.isLeaf:
+            segment = postpath.pop(0)
+            prepath.append(segment)
+            resource = resource.getChildWithDefault(segment, request)
+        return resource
+
+    def getStreamingResourceFor(self, request: Request) -> IStreamingResource | None:
+        """The resource that takes ``request``'s body as it comes, or ``None``.
+
+        No code of an application runs here unless it provides ``IStreamingResource``, because all
+        other code may expect a whole message.
+        """
+        path: list[bytes] = []
+        rest = [unquote(segment) for segment in request.path[1:].split(b"/")]
+        resource: Any = self.resource
+        while rest and not resource.isLeaf:
+            segment = rest.pop(0)
+            path.append(segment)
+            request.prepath, request.postpath = path, rest
+            if IStreamingResource.providedBy(resource):
+                resource = resource.getChildWithDefault(segment, request)
+            elif type(resource).getChildWithDefault is Resource.getChildWithDefault and segment in resource.children:
+                resource = resource.children[segment]
+            else:
+                return None
+        if not IStreamingResource.providedBy(resource):
+            return None
+        request.prepath, request.postpath, request.sitepath = path, rest, []
+        return resource  # type: ignore[no-any-return]
+
+    def preamble(self, now: float, content_type: bytes | None) -> bytes:
+        """The head of an ordinary 200, up to the value of its Content-Length."""
+        date = self.server.date(now)
+        if date is not self._preamble_date or content_type is not self._preamble_type:
+            self._preamble_date, self._preamble_type = date, content_type
+            kind = b"" if content_type is None else b"Content-Type: %s\r\n" % content_type
+            self._preamble = b"HTTP/1.1 200 OK\r\nServer: %s\r\nDate: %s\r\n%sContent-Length: " % (SERVER_NAME, date, kind)
+        return self._preamble
+
+    @property
+    def logs(self) -> bool:
+        """Whether requests are logged."""
+        return self.access_log is not None or self._twisted_log
+
+    def log(self, request: Any) -> None:
+        try:
+            if self.access_log is not None:
+                self.access_log(request)
+            if self._twisted_log:
+                super().log(request)
+        except Exception:
+            self.server.failed("the access log failed")
+
+

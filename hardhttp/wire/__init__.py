@@ -1,0 +1,1 @@
+"""Bytes to meaning and back. No Twisted, no clock, no I/O."""

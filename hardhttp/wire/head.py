@@ -1,0 +1,293 @@
+"""A request's head: found inside a bound, tokenised by llhttp, judged by our rules.
+
+The framing is ours: the blank line is searched for inside ``max_head_bytes`` and exactly that much
+is handed to the tokeniser, which is strict about characters but knows nothing of Host, of several
+Transfer-Encodings or of methods outside its table. So the request line is read here, and the
+fields that decide framing are judged here.
+
+The verdict on a head depends on its bytes alone, never on how they were split: an incomplete head
+is refused only for what no continuation could mend, and in the order in which a whole one would be
+judged (request line, bare LF, length; then the fields).
+
+A ``HeadParser`` keeps no message between two calls and may serve every connection of a process.
+"""
+
+from __future__ import annotations
+
+import httptools
+
+from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
+from hardhttp.limits import Limits
+from hardhttp.wire.grammar import FIELD_LINES, HOST, TARGET, TOKEN, VERSION, list_items
+
+__all__ = ["Head", "HeadParser"]
+
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
+
+# The fields that decide framing, routing and persistence; all others are the application's.
+_DECIDING = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"},
+)
+_TCHARS = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+# The tokeniser gets a request line of its own: ours may hold a method it has never heard of.
+_LINE = b"GET / HTTP/1.1"
+
+
+class Head:
+    """One request's head.
+
+    ``target`` is in origin-form, or ``*``; of an absolute-form target the authority has become
+    ``authority`` (RFC 9112, 3.2.2). ``fields`` are (lower-case name, value) in order.
+    ``content_length`` is ``None`` without a Content-Length; ``chunked`` and it exclude each other.
+    """
+
+    __slots__ = (
+        "authority",
+        "chunked",
+        "content_length",
+        "expect_continue",
+        "fields",
+        "keep_alive",
+        "method",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(self, method: bytes, target: bytes, version: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.authority: bytes | None = None
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = version == b"HTTP/1.1"
+        self.expect_continue = False
+        self.upgrade = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows (RFC 9112, 6.3: neither field means none)."""
+        return self.chunked or bool(self.content_length)
+
+    def __repr__(self) -> str:
+        # Fields hold cookies and credentials, targets hold tokens.
+        return f"<Head {self.method!r} {len(self.fields)} fields>"
+
+
+class HeadParser:
+    """Cuts heads from a connection's bytes."""
+
+    __slots__ = ("_deciding", "_fields", "_host", "_tokeniser")
+
+    def __init__(self) -> None:
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._deciding: list[tuple[bytes, bytes]] = []
+        self._host = b""
+        self._tokeniser: httptools.HttpRequestParser | None = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the tokeniser."""
+        name = name.lower()
+        self._fields.append((name, value))
+        if name in _DECIDING:
+            self._deciding.append((name, value))
+            if name != b"host" and value != b"keep-alive":
+                # It may go on to wait for a body or for the connection's end: use it no more.
+                self._tokeniser = None
+
+    def parse(self, data: bytes, start: int, limits: Limits) -> tuple[Head, int] | None:
+        """The head that begins at ``data[start]`` and where it ends, or ``None`` if more is needed.
+
+        Raises ``Fault`` with 400, 414, 417, 431, 501 or 505.
+        """
+        begin = start
+        # RFC 9112, 2.2: empty lines before a request line are ignored. They count as head bytes.
+        while data.startswith(b"\r\n", begin):
+            begin += 2
+        end = data.find(b"\r\n\r\n", begin)
+        if end < 0 or end + 4 - start > limits.max_head_bytes:
+            _judge_prefix(data, start, begin, limits)
+            return None
+        line_end = data.find(b"\r\n", begin)
+        method, target, version = _request_line(data[begin:line_end], limits)
+        head = Head(method, target, version, self._tokenise(data[line_end : end + 4]))
+        if len(head.fields) > limits.max_headers:
+            raise LimitFault(431, Reason.HEADERS, f"more than {limits.max_headers} header fields")
+        self._decide(head)
+        return head, end + 4
+
+    def _tokenise(self, field_lines: bytes) -> list[tuple[bytes, bytes]]:
+        """``field_lines`` from the CRLF before the first field to the blank line, included."""
+        self._fields = fields = []
+        self._deciding = []
+        tokeniser = self._tokeniser
+        if tokeniser is None:
+            tokeniser = self._tokeniser = httptools.HttpRequestParser(self)
+        try:
+            tokeniser.feed_data(_LINE + field_lines)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            self._tokeniser = None
+            # Characters, or framing? The latter we judge ourselves, and name better.
+            if FIELD_LINES.fullmatch(field_lines, 2, len(field_lines) - 2) is None:
+                raise PeerFault(400, Reason.BAD_HEADER, "the header is not made of well-formed field lines") from None
+            self._fields = fields = []
+            self._deciding = []
+            for line in field_lines[2:-4].split(b"\r\n"):
+                name, _, value = line.partition(b":")
+                self.on_header(name, value.strip(b" \t"))
+        if b" \r\n" in field_lines or b"\t\r\n" in field_lines:
+            # llhttp leaves white space after a value (RFC 9112, 5: it is not part of it).
+            fields = [(name, value.rstrip(b" \t")) for name, value in fields]
+            self._deciding = [(name, value.rstrip(b" \t")) for name, value in self._deciding]
+        return fields
+
+    def _decide(self, head: Head) -> None:
+        """Judge the fields that frame the message."""
+        host: bytes | None = None
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
+        connection: list[bytes] = []
+        for name, value in self._deciding:
+            if name == b"host":
+                if host is not None:
+                    raise PeerFault(400, Reason.BAD_HOST, "more than one Host field")
+                host = value
+            elif name == b"connection":
+                connection.append(value)
+            elif name == b"content-length":
+                lengths.append(value)
+            elif name == b"transfer-encoding":
+                codings.append(value)
+            elif name == b"upgrade":
+                head.upgrade = True
+            elif head.version != b"HTTP/1.0":  # RFC 9110, 10.1.1: ignored in HTTP/1.0
+                if value.lower() != b"100-continue":
+                    raise PeerFault(417, Reason.BAD_EXPECTATION, "the only known expectation is 100-continue")
+                head.expect_continue = True
+        self._judge_host(head, host)
+        if connection and connection != [b"keep-alive"]:
+            options = list_items(connection)
+            head.keep_alive = b"close" not in options and (head.keep_alive or b"keep-alive" in options)
+        elif connection:
+            head.keep_alive = True
+        if codings:
+            _judge_codings(head, codings, lengths)
+        elif lengths:
+            head.content_length = _length(lengths)
+
+    def _judge_host(self, head: Head, host: bytes | None) -> None:
+        """RFC 9112, 3.2: exactly one Host in HTTP/1.1, and a valid one wherever it stands."""
+        if host is None:
+            if head.version != b"HTTP/1.0":
+                raise PeerFault(400, Reason.BAD_HOST, "the Host field is missing")
+        elif host != self._host:
+            if HOST.fullmatch(host) is None:
+                raise PeerFault(400, Reason.BAD_HOST, "the Host field is not a host and port")
+            self._host = host
+        target = head.target
+        if target[0] == 0x2F:  # origin-form
+            head.authority = host
+        else:
+            _other_target(head, target, host)
+
+
+def _judge_prefix(data: bytes, start: int, begin: int, limits: Limits) -> None:
+    """Refuse an incomplete head for what no continuation could mend."""
+    window = data[begin : start + limits.max_head_bytes]
+    overflow = len(data) - start > limits.max_head_bytes or begin - start >= limits.max_head_bytes
+    if window and window[0] not in _TCHARS and not (window == b"\r" and not overflow):
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "a request does not begin like this")
+    line_end = window.find(b"\n")
+    if line_end < 0:
+        if overflow:
+            raise LimitFault(414, Reason.TARGET_BYTES, "the request line does not end within the bound")
+        return
+    if window[line_end - 1] != 0x0D:
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "lines end in CR LF")
+    _request_line(window[: line_end - 1], limits)
+    if window.count(b"\n") != window.count(b"\r\n"):
+        raise PeerFault(400, Reason.BAD_HEADER, "lines end in CR LF")
+    if overflow:
+        raise LimitFault(431, Reason.HEAD_BYTES, f"the head is longer than {limits.max_head_bytes} bytes")
+
+
+def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
+    """RFC 9112, 3: method SP request-target SP HTTP-version, and not a blank more."""
+    try:
+        method, target, version = line.split(b" ")
+    except ValueError:
+        if len(line) > limits.max_target_bytes and line[0] in _TCHARS:
+            raise LimitFault(414, Reason.TARGET_BYTES, "the request line is too long") from None
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "a request line is METHOD SP TARGET SP VERSION") from None
+    if method not in METHODS and TOKEN.fullmatch(method) is None:
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "the method is not a token")
+    if len(target) > limits.max_target_bytes:
+        raise LimitFault(414, Reason.TARGET_BYTES, f"the target is longer than {limits.max_target_bytes} bytes")
+    if TARGET.fullmatch(target) is None:
+        raise PeerFault(400, Reason.BAD_TARGET, "the target holds bytes that must be percent-encoded")
+    if version != b"HTTP/1.1" and version != b"HTTP/1.0":
+        version = _other_version(version)
+    return method, target, version
+
+
+def _other_version(version: bytes) -> bytes:
+    match = VERSION.fullmatch(version)
+    if match is None:
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "the version is not HTTP/digit.digit")
+    if match[1] != b"1":
+        raise OurFault(505, Reason.BAD_VERSION, "this server speaks HTTP/1.0 and HTTP/1.1")
+    # RFC 9110, 2.5: a higher minor version is answered as the highest one spoken.
+    return b"HTTP/1.1"
+
+
+def _other_target(head: Head, target: bytes, host: bytes | None) -> None:
+    """The three forms of a target that do not begin with a slash (RFC 9112, 3.2.2 to 3.2.4)."""
+    if head.method == b"CONNECT":
+        raise OurFault(501, Reason.CONNECT, "this server is no proxy")
+    if target == b"*":
+        if head.method != b"OPTIONS":
+            raise PeerFault(400, Reason.BAD_TARGET, "the target * is for OPTIONS alone")
+        head.authority = host
+        return
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise PeerFault(400, Reason.BAD_TARGET, "the target is neither a path nor an http URI")
+    cut = min(i for i in (rest.find(b"/"), rest.find(b"?"), len(rest)) if i >= 0)
+    authority = rest[:cut]
+    if not authority or HOST.fullmatch(authority) is None:  # RFC 9110, 4.2.1 and 4.2.4: no empty host, no user
+        raise PeerFault(400, Reason.BAD_TARGET, "the target's authority is not a host and port")
+    # RFC 9112, 3.2.2: what Host says is ignored then.
+    head.authority = authority
+    path = rest[cut:]
+    if path[:1] != b"/":
+        path = b"/" + path
+    head.target = b"*" if head.method == b"OPTIONS" and not rest[cut:] else path
+
+
+def _judge_codings(head: Head, codings: list[bytes], lengths: list[bytes]) -> None:
+    """RFC 9112, 6.1 and 6.3: only ``chunked``, only in HTTP/1.1, never beside Content-Length."""
+    if lengths:
+        raise PeerFault(400, Reason.BAD_FRAMING, "Transfer-Encoding and Content-Length together")
+    if head.version == b"HTTP/1.0":
+        raise PeerFault(400, Reason.BAD_FRAMING, "Transfer-Encoding in HTTP/1.0")
+    items = list_items(codings)
+    if items != [b"chunked"]:
+        if not items or items.count(b"chunked") > 1 or (b"chunked" in items and items[-1] != b"chunked"):
+            raise PeerFault(400, Reason.BAD_FRAMING, "chunked must be the one and last transfer coding")
+        raise OurFault(501, Reason.UNKNOWN_CODING, "the only transfer coding spoken here is chunked")
+    head.chunked = True
+
+
+def _length(lengths: list[bytes]) -> int:
+    """RFC 9110, 8.6: 1*DIGIT, once."""
+    if len(lengths) > 1 or not lengths[0].isdigit():
+        raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length is not one decimal number")
+    digits = lengths[0].lstrip(b"0")
+    if len(digits) > 18:
+        raise LimitFault(413, Reason.BODY_BYTES, "Content-Length is beyond any bound")
+    return int(digits or b"0")

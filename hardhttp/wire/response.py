@@ -1,0 +1,77 @@
+"""Responses to bytes (RFC 9112, 4 to 7).
+
+What would split a response (CR, LF or NUL in a name, a value or a reason phrase) is refused here,
+whoever let it in above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from http import HTTPStatus
+
+from hardhttp.errors import Fault
+from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
+
+__all__ = ["CONTINUE", "LAST_CHUNK", "chunk", "encode_head", "has_no_body", "reason_phrase", "refusal"]
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+_PHRASES |= {413: b"Content Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable"}
+
+
+def reason_phrase(status: int) -> bytes:
+    """The phrase for ``status``, as RFC 9110 names it."""
+    return _PHRASES.get(status, b"Unknown Status")
+
+
+def has_no_body(status: int) -> bool:
+    """Whether a response with ``status`` ends at its head (RFC 9112, 6.3)."""
+    return status == 204 or status == 304 or status < 200
+
+
+@cache
+def _status_line(status: int, phrase: bytes) -> bytes:
+    """Cached: statuses and phrases are the application's, and few."""
+    if not 100 <= status <= 999 or FIELD_VALUE.fullmatch(phrase) is None:
+        raise ValueError(f"not a status line: {status!r}")
+    return b"HTTP/1.1 %d %s\r\n" % (status, phrase)
+
+
+def encode_head(status: int, phrase: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A response's head, its blank line included.
+
+    Raises ``ValueError`` for a name that is no token and for CR, LF, NUL or another control
+    character in a value; the message names the field and never its value.
+    """
+    lines = [_status_line(status, phrase) if phrase == reason_phrase(status) else _status_line.__wrapped__(status, phrase)]
+    for name, value in fields:
+        if FIELD_VALUE.fullmatch(value) is None or TOKEN.fullmatch(name) is None:
+            raise ValueError(f"the header field {name!r} cannot be sent: it holds a control character")
+        lines.append(b"%s: %s\r\n" % (name, value))
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def chunk(data: bytes) -> bytes:
+    """``data`` (not empty) as one chunk (RFC 9112, 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def refusal(fault: Fault, date: bytes, *, retry_after_seconds: int | None = None, head_only: bool = False) -> bytes:
+    """The whole response that answers ``fault`` and ends its connection."""
+    body = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
+    fields = [
+        (b"Date", date),
+        (b"Content-Type", b"text/plain; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+        (b"Connection", b"close"),
+        (b"X-Refused", fault.reason.value.encode("ascii")),
+    ]
+    if retry_after_seconds is not None:
+        fields.append((b"Retry-After", b"%d" % retry_after_seconds))
+    head = encode_head(fault.status, reason_phrase(fault.status), fields)
+    return head if head_only else head + body
