@@ -41,10 +41,9 @@ class Serving(Service):
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(
-        self, http: HTTPService, access_log: AccessLog | None, figures: Figures | None, quits: Callable[[str], None]
-    ) -> None:
-        self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
+    def __init__(self, site: Site, http: HTTPService, figures: Figures | None, quits: Callable[[str], None]) -> None:
+        self.site = site
+        self._http, self._figures, self._quits = http, figures, quits
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -58,8 +57,8 @@ class Serving(Service):
 
     def _start(self, start: Callable[[], Any]) -> None:
         try:
-            if self._access_log is not None:
-                self._access_log.open()
+            if self.site.access_log is not None:
+                self.site.access_log.open()
             start()
         except Exception as error:
             self._log.critical("hardhttp cannot start: {error}", error=error)
@@ -71,12 +70,11 @@ class Serving(Service):
         if self._figures is not None:
             self._figures.stop()
         stopped = maybeDeferred(self._http.stopService)
-        if self._access_log is not None:
-            stopped.addBoth(self._close_log, self._access_log)
-        return stopped
+        return stopped.addBoth(self._stopped)
 
-    def _close_log(self, result: Any, access_log: AccessLog) -> Any:
-        access_log.close()
+    def _stopped(self, result: Any) -> Any:
+        if self.site.access_log is not None:
+            self.site.access_log.close()
         return result
 
 
@@ -103,7 +101,7 @@ class Figures:
         try:
             if self._stream.subscriber_count:
                 self._stream.publish(self._figures())
-        except Exception:  # noqa: BLE001 - a LoopingCall whose function raises never runs again
+        except Exception:  # a LoopingCall whose function raises never runs again
             self._log.failure("the figures could not be published")
 
 
@@ -121,14 +119,13 @@ def makeService(options: Options) -> IService:
         ticker = Figures(figures, stream, reactor)
         resource = WelcomeResource(figures, stream)
     site = Site(resource, limits=options.limits)
-    access_log = None
     if options["access-log"] != "none":
-        access_log = site.access_log = AccessLog(options["access-log"], reactor)
+        site.access_log = AccessLog(options["access-log"], reactor)
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
     http = HTTPService(site, options["listen"], reactor)
-    return Serving(http, access_log, ticker, _quits(options.parent))
+    return Serving(site, http, ticker, _quits(options.parent))
 
 
 def _quits(twistd: usage.Options | None) -> Callable[[str], None]:

@@ -102,7 +102,12 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     optParameters = [
         ["webroot", None, None, "serve the files below this directory; no listings, no dotfiles"],
         ["app", None, None, "serve MODULE:NAME: an IResource, or a callable that returns one"],
-        ["access-log", None, "none", "write a line for each request to this file, or to standard output (-)"],
+        [
+            "access-log",
+            None,
+            "none",
+            "a line for each request goes to this file, or to - (standard output); default: none",
+        ],
         *([_option(f), None, f.default, f.metadata["help"], _read_limit(f)] for f in attrs.fields(Limits)),
     ]
     compData = usage.Completions(
@@ -190,7 +195,7 @@ def _check_endpoint(description: str) -> None:
 
     try:
         serverFromString(reactor, description)
-    except Exception as error:  # noqa: BLE001 - each endpoint's parser raises what it likes
+    except Exception as error:  # each endpoint's parser raises what it likes
         raise usage.UsageError(
             f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"
         ) from None
