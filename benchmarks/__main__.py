@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import http_rows
+from benchmarks import http_rows, memory_rows
 from benchmarks.processes import Failed
 
 __all__ = ["main", "parser"]
@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description="hardhttp beside its peers, on this machine")
     commands = top.add_subparsers(dest="command", required=True)
     http_rows.add_options(commands.add_parser("http", help="requests a second, cost against size, under attack"))
+    memory_rows.add_options(commands.add_parser("memory", help="bytes for an idle connection; a million requests"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")
         command.add_argument("--no-pin", action="store_true", help="let servers and load run on any core")

@@ -7,28 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report, wrk
+from benchmarks.attack import Force, measure_attack
 from benchmarks.certificate import make_certificate
-from benchmarks.options import available, chosen, count
+from benchmarks.crowd import measure_growth
+from benchmarks.options import available, chosen, count, counts
 from benchmarks.peers import PEERS, find_program
-from benchmarks.processes import Failed, cores
+from benchmarks.processes import Failed, cores, pin
 from benchmarks.rounds import Plan
 from benchmarks.throughput import RATE_ROWS, measure_rate
 
 __all__ = ["add_options", "run"]
 
-ROWS = {name: row.title for name, row in RATE_ROWS.items()}
-DEFAULT_ROWS = ("hello", "hello-browser", "tree", "tree-read", "post", "tls")
+ROWS = {
+    **{name: row.title for name, row in RATE_ROWS.items()},
+    "connections": "the cost of a request beside 100, 1,000 and 10,000 open connections",
+    "attack": "what honest clients feel of drips, stopped readers and bad heads",
+}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Declare what ``http`` understands."""
     parser.add_argument(
-        "--rows", type=chosen(ROWS), default=list(DEFAULT_ROWS), help=f"of {', '.join(ROWS)}, or all; commas between"
+        "--rows", type=chosen(ROWS), default=list(RATE_ROWS), help=f"of {', '.join(ROWS)}, or all; commas between"
     )
-    parser.add_argument("--peers", type=chosen(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}; commas between")
+    parser.add_argument(
+        "--peers", type=chosen(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}; commas between"
+    )
     parser.add_argument("--pairs", type=count(1, 100), default=5, help="rounds (default 5)")
     parser.add_argument("--seconds", type=count(1, 600), default=3, help="of each sample (default 3)")
     parser.add_argument("--connections", type=count(1, 10_000), default=50, help="that are active (default 50)")
+    parser.add_argument(
+        "--sizes", type=counts(50, 30_000), default=[100, 1000, 10_000], help="row connections: how many are open"
+    )
+    parser.add_argument("--drips", type=count(0, 10_000), default=1000, help="row attack: endless heads (1000)")
+    parser.add_argument("--stopped", type=count(0, 1000), default=100, help="row attack: stopped readers (100)")
+    parser.add_argument("--flood", type=count(0, 10_000), default=1000, help="row attack: bad heads a second (1000)")
     parser.add_argument("--base", default="hardhttp", help="whose ratio to the others is printed (default hardhttp)")
     parser.set_defaults(run=run)
 
@@ -49,6 +62,7 @@ def run(options: argparse.Namespace, directory: Path) -> int:
     if not present:
         raise Failed("; ".join(f"{name}: {reason}" for name, reason in absent.items()))
     server_core, load_core = (None, None) if options.no_pin else cores()
+    pin(load_core)
     plan = Plan(
         options.pairs,
         options.seconds,
@@ -69,10 +83,15 @@ def run(options: argparse.Namespace, directory: Path) -> int:
     if not quiet:
         report.write_machine(result["machine"], result["versions"], absent)
     for name in options.rows:
-        row = measure_rate(RATE_ROWS[name], present, plan)
+        if name == "connections":
+            row = measure_growth(present, plan, options.sizes)
+        elif name == "attack":
+            row = measure_attack(present, plan, Force(options.drips, options.stopped, options.flood))
+        else:
+            row = measure_rate(RATE_ROWS[name], present, plan)
         result["rows"].append(row)
         if not quiet:
-            report.write_rate(row)
+            report.write_row(row)
     result["machine"]["load_average_at_end"] = machine.load_average()
     if options.json:
         report.write_json(result, options.json)

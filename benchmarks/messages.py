@@ -6,6 +6,7 @@ __all__ = [
     "BIG_BYTES",
     "BIG_PATH",
     "BROWSER_HEADERS",
+    "FAIL_PATH",
     "HELLO",
     "HELLO_PATH",
     "OBJECTS_PATH",
@@ -13,6 +14,7 @@ __all__ = [
     "POST_PATH",
     "READ_PATH",
     "bare_get",
+    "is_whole_hello",
 ]
 
 HELLO = b"Hello, World!"
@@ -24,6 +26,8 @@ POST_BYTES = 1024 * 1024
 # More than loopback's socket buffers take from a server whose client does not read.
 BIG_PATH = "/big"
 BIG_BYTES = 4 * 1024 * 1024
+# Raises, in the tree of resources.
+FAIL_PATH = "/fail"
 # Collects garbage and says what it found.
 OBJECTS_PATH = "/objects"
 
@@ -40,6 +44,11 @@ BROWSER_HEADERS = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Site": "same-origin",
 }
+
+
+def is_whole_hello(answer: bytes) -> bool:
+    """Whether ``answer`` has come to the end of a hello, with a length or in chunks."""
+    return answer.endswith((HELLO, b"\r\n0\r\n\r\n"))
 
 
 def bare_get(path: str, extra: str = "") -> bytes:

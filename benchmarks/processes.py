@@ -25,7 +25,7 @@ from types import TracebackType
 from benchmarks.messages import HELLO, HELLO_PATH
 from benchmarks.peers import Peer, Setting
 
-__all__ = ["Failed", "Server", "cores", "free_port", "pin", "prepare", "raise_descriptors"]
+__all__ = ["ROOT", "Failed", "Server", "cores", "free_port", "pin", "prepare", "raise_descriptors"]
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 20.0
@@ -33,6 +33,8 @@ END_SECONDS = 3.0
 PR_SET_PDEATHSIG = 1
 TICKS = os.sysconf("SC_CLK_TCK")
 
+# Before anything here is pinned.
+_AVAILABLE = frozenset(os.sched_getaffinity(0))
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,7 +44,7 @@ class Failed(Exception):
 
 def cores() -> tuple[int, int]:
     """The core for servers and the core for load; the same one twice where there is only one."""
-    available = sorted(os.sched_getaffinity(0))
+    available = sorted(_AVAILABLE)
     return available[0], available[-1]
 
 

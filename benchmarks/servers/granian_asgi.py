@@ -24,6 +24,8 @@ def main() -> None:
         http=HTTPModes.http1,
         websockets=False,
         backlog=4096,
+        # How many connections a worker takes at once.
+        backpressure=max(4096, options.max_connections or 0),
         log_access=False,
         log_level="error",
         ssl_cert=certificate,

@@ -6,9 +6,9 @@ from twisted.internet import reactor
 from twisted.internet.endpoints import quoteStringArgument
 
 import hardhttp
-from benchmarks.servers.options import parse, without_collector
+from benchmarks.servers.options import parse
 from benchmarks.servers.tree import make_tree
-from benchmarks.servers.twisted_run import run
+from benchmarks.servers.twisted_run import listen_stock, run
 
 
 def main() -> None:
@@ -18,12 +18,10 @@ def main() -> None:
         limits = hardhttp.Limits(max_connections=options.max_connections)
     site = hardhttp.Site(make_tree("hardhttp"), limits=limits, reactor=reactor)
     if options.stock:
-        run(reactor, site, options)
-        return
-    hardhttp.listen(reactor, description(options), site).addErrback(fail)
-    if options.no_gc:
-        reactor.callWhenRunning(without_collector)
-    reactor.run()
+        listen_stock(reactor, site, options)
+    else:
+        hardhttp.listen(reactor, description(options), site).addErrback(fail)
+    run(reactor, options)
 
 
 def description(options) -> str:

@@ -7,7 +7,7 @@ from twisted.internet import reactor
 
 from benchmarks.messages import HELLO
 from benchmarks.servers.options import big, parse
-from benchmarks.servers.twisted_run import run
+from benchmarks.servers.twisted_run import listen_stock, run
 from benchmarks.servers.twisted_tree import QuietSite
 
 app = Klein()
@@ -31,5 +31,11 @@ def large(request):
     return BIG
 
 
+def main() -> None:
+    options = parse()
+    listen_stock(reactor, QuietSite(app.resource(), timeout=600), options)
+    run(reactor, options)
+
+
 if __name__ == "__main__":
-    run(reactor, QuietSite(app.resource(), timeout=600), parse())
+    main()

@@ -59,6 +59,15 @@ class Big(Resource):
         return self.body
 
 
+class Fail(Resource):
+    """A handler with a fault."""
+
+    isLeaf = True
+
+    def render_GET(self, request):
+        raise RuntimeError("asked to fail")
+
+
 class Objects(Resource):
     """What the collector finds, and how much of it belongs to ``package``."""
 
@@ -81,5 +90,6 @@ def make_tree(package: str) -> Resource:
     level.putChild(b"read", Read())
     root.putChild(b"post", Count())
     root.putChild(b"big", Big())
+    root.putChild(b"fail", Fail())
     root.putChild(b"objects", Objects(package))
     return root

@@ -7,7 +7,7 @@ from twisted.web.server import Site
 
 from benchmarks.servers.options import parse
 from benchmarks.servers.tree import make_tree
-from benchmarks.servers.twisted_run import run
+from benchmarks.servers.twisted_run import listen_stock, run
 
 
 class QuietSite(Site):
@@ -19,7 +19,8 @@ class QuietSite(Site):
 
 def main() -> None:
     options = parse()
-    run(reactor, QuietSite(make_tree("twisted"), timeout=600), options)
+    listen_stock(reactor, QuietSite(make_tree("twisted"), timeout=600), options)
+    run(reactor, options)
 
 
 if __name__ == "__main__":
