@@ -24,3 +24,5 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autoclass_content = "class"
+# What we override without a word keeps the words of Twisted, and those are epytext.
+autodoc_inherit_docstrings = False

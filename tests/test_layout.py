@@ -50,6 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 NOT_IN_WIRE = {"twisted", "time"}
 CLOCKS = {"time.time", "time.time_ns", "datetime.datetime.now", "datetime.datetime.utcnow"}
+# These read the wall when they are given no time.
+DATES = {"formatdate", "datetimeToString"}
 # Functions that import what their first argument names.
 IMPORTERS = {"import_module", "__import__", "namedAny", "namedModule", "namedObject"}
 
@@ -80,10 +82,14 @@ def imported(path: Path, root: Path) -> Iterator[tuple[int, str]]:
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield from ((node.lineno, f"{module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and node.args:
-            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
             first = node.args[0]
-            if function in IMPORTERS and isinstance(first, ast.Constant) and isinstance(first.value, str):
+            if called(node) in IMPORTERS and isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield node.lineno, first.value
+
+
+def called(node: ast.Call) -> str | None:
+    """The last part of the called function's name."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
 
 
 def at_module_level(tree: ast.AST) -> Iterator[ast.AST]:
@@ -148,6 +154,8 @@ def wall_clocks(root: Path) -> list[str]:
             elif isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
                 known.update((a.asname or a.name, f"{node.module}.{a.name}") for a in node.names)
         for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and not node.args and called(node) in DATES:
+                complaints.append(f"{path.relative_to(root)}:{node.lineno}: {called(node)} without a time")
             if not isinstance(node, (ast.Name, ast.Attribute)):
                 continue
             head, *rest = ast.unparse(node).split(".")
@@ -319,6 +327,8 @@ def test_reactor_in_a_function_is_allowed(tmp_path: Path) -> None:
         "from time import time_ns as now\nnow()",
         "import datetime\ndatetime.datetime.now()",
         "from datetime import datetime\ndatetime.now()",
+        "from email.utils import formatdate\nformatdate(usegmt=True)",
+        "from twisted.web import http\nhttp.datetimeToString()",
     ],
 )
 def test_wall_clock_is_seen(tmp_path: Path, text: str) -> None:
@@ -326,7 +336,7 @@ def test_wall_clock_is_seen(tmp_path: Path, text: str) -> None:
 
 
 def test_other_clocks_are_not_the_wall(tmp_path: Path) -> None:
-    text = "from time import monotonic\nmonotonic()\nself.time.time()\nclock.seconds()\nlocal.now()"
+    text = "from time import monotonic\nmonotonic()\nself.time.time()\nclock.seconds()\nlocal.now()\nformatdate(now)"
     assert wall_clocks(tree(tmp_path, net__reaper=text)) == []
 
 
