@@ -7,17 +7,22 @@ first segment names something in the webroot is a file's: a file there wins.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 from twisted.application.service import IService, Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import usage
+from twisted.python.failure import Failure
 
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.options import Options
@@ -34,48 +39,77 @@ FIGURES_SECONDS = 1.0
 class Serving(Service):
     """What ``twistd hardhttp`` runs: the access log, the listeners, and the welcome page's figures.
 
-    They start in this order and stop in the other, so that the log has the last request. A port
-    that cannot be had is one line in the log; with ``quits`` it is one on standard error too, and
-    the process exits with 1, where twistd by itself would show a traceback.
+    They start in this order and stop in the other, so that the log has the last request. Ports are
+    opened before twistd gives up its privileges. One that cannot be had is one line in the log,
+    then ``quits`` is called with it, and whether the reactor runs by now; if it returns,
+    ``startService`` raises.
     """
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(self, site: Site, http: HTTPService, figures: Figures | None, quits: Callable[[str], None]) -> None:
+    def __init__(
+        self, site: Site, http: HTTPService, figures: Figures | None, quits: Callable[[str, bool], None]
+    ) -> None:
         self.site = site
         self._http, self._figures, self._quits = http, figures, quits
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
-        self._start(self._http.privilegedStartService)
+        self._listen()
 
     def startService(self) -> None:
         super().startService()
-        self._start(self._http.startService)
+        if not self._http.running:
+            self._listen()
         if self._figures is not None:
             self._figures.start()
 
-    def _start(self, start: Callable[[], Any]) -> None:
-        try:
-            if self.site.access_log is not None:
-                self.site.access_log.open()
-            start()
-        except Exception as error:
-            self._log.critical("hardhttp cannot start: {error}", error=error)
-            self._quits(f"hardhttp cannot start: {error}")
-            raise
+    def _listen(self) -> None:
+        early: list[Any] = []
+        listening = maybeDeferred(self._begin).addBoth(early.append)
+        if early:
+            self._listening(early[0], running=False)
+        else:
+            listening.addCallback(lambda _: self._listening(early[0], running=True))
+
+    def _listening(self, result: list[IListeningPort] | Failure, running: bool) -> None:
+        if isinstance(result, Failure):
+            message = f"hardhttp cannot start: {result.getErrorMessage()}"
+            self._log.critical("{message}", message=message)
+            self._quits(message, running)
+            if running:
+                return
+            result.raiseException()
+        for port in result:
+            self._log.info("listening: {where}", where=_where(port))
+
+    def _begin(self) -> Deferred[list[IListeningPort]]:
+        if self.site.access_log is not None:
+            self.site.access_log.open()
+        return self._http.startService()
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
         if self._figures is not None:
             self._figures.stop()
-        stopped = maybeDeferred(self._http.stopService)
-        return stopped.addBoth(self._stopped)
+        return maybeDeferred(self._http.stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
         if self.site.access_log is not None:
             self.site.access_log.close()
         return result
+
+
+def _where(port: Any) -> str:
+    """Where to browse to, for a port; what it is called, when that is nowhere."""
+    address = port.getHost()
+    if not isinstance(address, (IPv4Address, IPv6Address)):
+        name = getattr(address, "name", None)
+        return os.fsdecode(name) if name else str(address)
+    scheme = "https" if isinstance(getattr(port, "factory", None), TLSMemoryBIOFactory) else "http"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    url = f"{scheme}://[{host}]:{address.port}/" if ":" in host else f"{scheme}://{host}:{address.port}/"
+    return url if host == address.host else f"{url} (and every other address of this machine)"
 
 
 class Figures:
@@ -118,23 +152,28 @@ def makeService(options: Options) -> IService:
         stream = EventStream(reactor)
         ticker = Figures(figures, stream, reactor)
         resource = WelcomeResource(figures, stream)
-    site = Site(resource, limits=options.limits)
+    site = Site(resource, limits=options.limits, reactor=reactor)
     if options["access-log"] != "none":
         site.access_log = AccessLog(options["access-log"], reactor)
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    http = HTTPService(site, options["listen"], reactor)
-    return Serving(site, http, ticker, _quits(options.parent))
+    return Serving(site, HTTPService(site, options["listen"], reactor), ticker, _quits(options.parent, reactor))
 
 
-def _quits(twistd: usage.Options | None) -> Callable[[str], None]:
-    """How to end a twistd that stays in the foreground; its own ways serve all others."""
+def _quits(twistd: usage.Options | None, reactor: Any) -> Callable[[str, bool], None]:
+    """How a process ends that cannot start: with a line on standard error and the status 1."""
 
-    def quits(message: str) -> None:
-        if twistd is not None and twistd.get("nodaemon"):
+    def quits(message: str, running: bool) -> None:
+        if sys.__stderr__ is not None:
+            print(message, file=sys.__stderr__)  # the log has taken sys.stderr
+        if running:
+            # A stopped reactor is a success to twistd, and it has no way to be told otherwise.
+            atexit.register(os._exit, 1)
+            reactor.stop()
+        elif twistd is not None and twistd.get("nodaemon"):
             if twistd.get("pidfile"):
                 os.unlink(twistd["pidfile"])
-            raise SystemExit(message)
+            raise SystemExit(1)
 
     return quits

@@ -18,6 +18,9 @@ from twisted.python import usage
 from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.static import File
+from zope.interface import implementer
+
+from hardhttp.interfaces import IStreamingResource
 
 __all__ = ["Webroot", "WebrootOver", "load_app"]
 
@@ -56,8 +59,12 @@ class Webroot(File):
         return super().makeProducer(request, fileForReading)
 
 
+@implementer(IStreamingResource)
 class WebrootOver(Resource):
-    """An application's tree, with the files of a webroot laid over its first level."""
+    """An application's tree, with the files of a webroot laid over its first level.
+
+    It provides ``IStreamingResource`` only so that a resource of the application may.
+    """
 
     def __init__(self, webroot: Webroot, app: IResource) -> None:
         super().__init__()
@@ -66,13 +73,9 @@ class WebrootOver(Resource):
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
         if self._webroot.has(path):
             return self._webroot.getChildWithDefault(path, request)
-        if self._app.isLeaf:
-            request.postpath.insert(0, request.prepath.pop())
-            return self._app
-        return self._app.getChildWithDefault(path, request)
-
-    def render(self, request: IRequest) -> Any:
-        return self._app.render(request)
+        # The segment is given back: the application sees the way from its own beginning.
+        request.postpath.insert(0, request.prepath.pop())
+        return self._app
 
 
 def load_app(named: str) -> IResource:

@@ -1,0 +1,398 @@
+"""``twistd hardhttp`` as it is run: a process of its own, asked by clients of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hardhttp.tap.options import SPARE_DESCRIPTORS
+from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does, run
+
+APP = """
+    from twisted.internet import reactor
+    from twisted.internet.task import deferLater
+    from twisted.web.resource import Resource
+
+    class Slow(Resource):
+        isLeaf = True
+
+        async def render_GET(self, request):
+            request.write(b"begun ")
+            await deferLater(reactor, float(request.args[b"seconds"][0]), lambda: None)
+            request.write(b"x" * 100_000)
+            return b" ended"
+
+    class Broken(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            raise RuntimeError("a secret of the application")
+
+    class Root(Resource):
+        def getChild(self, name, request):
+            if name == b"leaf":
+                return Leaf()
+            return self
+
+        def render_GET(self, request):
+            return b"the application at " + request.path
+
+        def render_POST(self, request):
+            return b"%d bytes" % len(request.content.read())
+
+    class Leaf(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            return b"a leaf, and " + b"/".join(request.postpath)
+
+    def root():
+        tree = Root()
+        tree.putChild(b"slow", Slow())
+        tree.putChild(b"broken", Broken())
+        return tree
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers in the test's own directory, and ends those that are left."""
+    started: list[Server] = []
+    (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
+
+    def begin(*options: str) -> Server:
+        started.append(Server(tmp_path, *options))
+        return started[-1]
+
+    yield begin
+    for server in started:
+        server.close()
+
+
+# -- the welcome page --------------------------------------------------------------------------
+
+
+def test_the_welcome_page(start) -> None:
+    server = start()
+    status, page = server.get("/")
+    assert status == 200
+    assert b"hardhttp is running" in page
+    status, body = server.get("/figures")
+    figures = json.loads(body)
+    assert figures["statistics"]["requests"] == 1
+    assert figures["statistics"]["connections"] == 1
+    assert figures["limits"]["max_connections"] == 1000
+    assert all(isinstance(amount, int) for amount in figures["ledger"].values())
+    assert server.get("/nothing")[0] == 404
+    assert ended_as_twistd_does(server.stop())
+
+
+def test_curl(start) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("needs curl")
+    server = start()
+    assert (
+        b"hardhttp is running"
+        in subprocess.run([curl, "-sSf", f"{server.url}/"], capture_output=True, check=True).stdout
+    )
+    streamed = subprocess.run([curl, "-sN", "--max-time", "1.4", f"{server.url}/events"], capture_output=True).stdout
+    assert re.search(rb"^data: *\{", streamed, re.M)
+
+
+def test_the_figures_stream_while_somebody_listens(start) -> None:
+    server = start()
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = b""
+        while not re.search(rb"\ndata:.*\n\n", received):
+            received += client.recv(65536)
+        assert b"text/event-stream" in received.partition(b"\r\n\r\n")[0].lower()
+        first = json.loads(re.findall(rb"^data: *(\{.*\})", received, re.M)[0])
+        assert first["statistics"]["connections"] == 1
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        while client.recv(65536):
+            pass  # the stream is ended by the server
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+        assert time.monotonic() - began < 3
+
+
+# -- files and applications --------------------------------------------------------------------
+
+
+@pytest.fixture
+def public(tmp_path: Path) -> Path:
+    folder = tmp_path / "public"
+    for name in ("deep", ".git", ".well-known", "indexed"):
+        (folder / name).mkdir(parents=True)
+    (folder / "a.txt").write_text("a file")
+    (folder / "LICENSE").write_text("<script>")
+    (folder / "deep" / "b.txt").write_text("a deep file")
+    (folder / "indexed" / "index.html").write_text("an index")
+    (folder / ".git" / "config").write_text("secret")
+    (folder / ".env").write_text("secret")
+    (folder / ".well-known" / "proof").write_text("proof")
+    (tmp_path / "outside.txt").write_text("secret")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+def test_a_webroot(start, public: Path) -> None:
+    server = start("--webroot=public")
+    assert server.get("/a.txt") == (200, b"a file")
+    assert server.get("/deep/b.txt") == (200, b"a deep file")
+    assert server.get("/indexed/") == (200, b"an index")
+    assert server.get("/.well-known/proof") == (200, b"proof")
+    for refused in (
+        "/",
+        "/deep/",
+        "/none",
+        "/.env",
+        "/.git/config",
+        "/pipe",
+        "/../outside.txt",
+        "/%2e%2e/outside.txt",
+        "/deep/..%2f..%2foutside.txt",
+        "/a.txt%00",
+        "/%ff",
+    ):
+        status, body = server.get(refused)
+        assert status in (400, 403, 404), refused
+        assert b"secret" not in body
+    assert server.get("/LICENSE") == (200, b"<script>")
+    assert server.headers["content-type"] == "application/octet-stream"
+    (public / "new.txt").write_text("new")
+    assert server.get("/new.txt") == (200, b"new")
+    (public / "index.html").write_text("home")
+    assert server.get("/") == (200, b"home")
+
+
+def test_one_range_is_honoured_and_a_thousand_are_not(start, public: Path) -> None:
+    server = start("--webroot=public")
+    assert server.get("/a.txt", Range="bytes=2-") == (206, b"file")
+    assert server.get("/a.txt", Range="bytes=" + ",".join(["0-"] * 1000)) == (200, b"a file")
+
+
+def test_an_application(start) -> None:
+    server = start("--app=shop:root")
+    assert server.get("/any/path") == (200, b"the application at /any/path")
+    assert server.get("/", "POST", b"x" * 1000) == (200, b"1000 bytes")
+    assert server.get("/leaf/a/b") == (200, b"a leaf, and a/b")
+
+
+def test_files_over_an_application(start, public: Path) -> None:
+    server = start("--app=shop:root", "--webroot=public")
+    assert server.get("/a.txt") == (200, b"a file")
+    assert server.get("/deep/b.txt") == (200, b"a deep file")
+    assert server.get("/deep/none")[0] == 404
+    for path in ("/", "/b.txt", "/.env", "/.git/config", "/pipe"):
+        assert server.get(path) == (200, f"the application at {path}".encode())
+
+
+def test_files_over_an_application_that_is_one_leaf(start, public: Path) -> None:
+    server = start("--app=shop:Leaf", "--webroot=public")
+    assert server.get("/a.txt") == (200, b"a file")
+    assert server.get("/b/c") == (200, b"a leaf, and b/c")
+    assert server.get("/") == (200, b"a leaf, and ")
+
+
+def test_limits_reach_the_server(start) -> None:
+    server = start("--app=shop:root", "--max-body-bytes=1k", "--max-target-bytes=64")
+    assert server.get("/", "POST", b"x" * 1024) == (200, b"1024 bytes")
+    assert server.get("/", "POST", b"x" * 1025)[0] == 413
+    assert server.get("/" + "x" * 64)[0] == 414
+
+
+def test_development_alone_shows_tracebacks(start) -> None:
+    status, body = start("--app=shop:root").get("/broken")
+    assert status == 500
+    assert b"secret" not in body
+    server = start("--app=shop:root", "--development")
+    server.wait_for("error pages show tracebacks")
+    status, body = server.get("/broken")
+    assert status == 500
+    assert b"a secret of the application" in body
+
+
+@pytest.mark.parametrize("where", ["file", "-"])
+def test_an_access_log(start, tmp_path: Path, where: str) -> None:
+    server = start("--app=shop:root", f"--access-log={tmp_path / 'access.log' if where == 'file' else where}")
+    server.get("/a?b=c", **{"User-Agent": 'x"y', "Authorization": "Basic c2VjcmV0", "Referer": "http://example.org/"})
+    server.get("/broken")
+    assert ended_as_twistd_does(server.stop())
+    lines = (tmp_path / ("access.log" if where == "file" else "server.log")).read_text().splitlines()
+    found = [line for line in lines if line.startswith("127.0.0.1 - - [")]
+    assert re.fullmatch(
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET /a\?b=c HTTP/1\.1" 200 21 "http://example\.org/" "x\\x22y" [\d.]+ -', found[0]
+    )
+    (bears,) = re.findall(r'"GET /broken HTTP/1\.1" 500 .* ([0-9a-f]{16})$', found[1])
+    assert bears in (tmp_path / "server.log").read_text()
+    assert len(found) == 2
+
+
+# -- listening ---------------------------------------------------------------------------------
+
+
+def test_two_endpoints_and_a_line_for_each(start, tmp_path: Path) -> None:
+    server = start(f"--listen=unix:{tmp_path / 'sock'}")
+    server.wait_for(re.escape(str(tmp_path / "sock")))
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE_SECONDS)
+        client.connect(str(tmp_path / "sock"))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert client.recv(15) == b"HTTP/1.1 200 OK"
+    assert server.get("/")[0] == 200
+    assert ended_as_twistd_does(server.stop())
+    assert not (tmp_path / "sock").exists()
+
+
+def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, "-n", "hardhttp", f"--listen=tcp:{port}:interface=127.0.0.1")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("hardhttp cannot start: ")
+    assert f"127.0.0.1:{port}" in line
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+def test_a_busy_port_behind_a_free_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        listen = ["--listen=tcp:0:interface=127.0.0.1", f"--listen=tcp:{port}:interface=127.0.0.1"]
+        done = run(tmp_path, "-n", "--pidfile=", "hardhttp", *listen)
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+
+
+def test_a_busy_port_is_told_by_the_one_who_goes_to_the_background(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, "--logfile=twistd.log", "hardhttp", f"--listen=tcp:{port}:interface=127.0.0.1")
+    assert done.returncode == 1
+    assert f"127.0.0.1:{port}" in done.stderr
+    assert f"127.0.0.1:{port}" in (tmp_path / "twistd.log").read_text()
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+# -- what it refuses ---------------------------------------------------------------------------
+
+
+def test_twistd_lists_it(tmp_path: Path) -> None:
+    assert re.search(r"^ +hardhttp +A bounded HTTP", run(tmp_path, "--help").stdout, re.M)
+    assert "--max-connections=1000" in run(tmp_path, "hardhttp", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--max-connections=0"], "--max-connections is 0; it must be from 1 to 1,000,000"),
+        (["--listen=tcp:http"], "--listen 'tcp:http': "),
+        (["--webroot=none"], "is not a directory"),
+        (["--app=none:root"], "there is no module 'none'"),
+        (["--access-log=none/access.log"], "cannot be written"),
+    ],
+)
+def test_a_wrong_option_ends_with_what_is_wrong(tmp_path: Path, words: list[str], said: str) -> None:
+    done = run(tmp_path, "-n", "hardhttp", *words)
+    assert done.returncode == 1
+    assert said in done.stdout.splitlines()[-1]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_it_does_not_start_with_too_few_descriptors(tmp_path: Path) -> None:
+    done = run(tmp_path, "-n", "hardhttp", shell='ulimit -n 200; exec "$@"')
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert "--max-connections 1000 needs 1024 descriptors" in last
+    assert "may open 200" in last
+    assert "ulimit -n 1024" in last
+    assert "--max-connections 176" in last
+
+
+def test_the_connections_it_judged_to_fit_do_fit(start) -> None:
+    """All of them at once, each answered, and one more refused, with no descriptor but those judged."""
+    resource = pytest.importorskip("resource")
+    if not hasattr(resource, "prlimit"):
+        pytest.skip("needs prlimit")
+    server = start("--max-connections=40", "--access-log=access.log", "--listen=tcp:0:interface=127.0.0.2")
+    needed = 40 + SPARE_DESCRIPTORS
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (needed, needed))
+    with ExitStack() as clients:
+        for expected in [b"200"] * 40 + [b"503"]:
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS))
+            client.sendall(b"GET /figures HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(12)[9:] == expected
+
+
+# -- stopping ----------------------------------------------------------------------------------
+
+
+def slow_request(server: Server, seconds: float) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
+    client.sendall(b"GET /slow?seconds=%f HTTP/1.1\r\nHost: localhost\r\n\r\n" % seconds)
+    received = b""
+    while b"begun" not in received:
+        received += client.recv(65536)
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    received = b""
+    while piece := client.recv(1 << 20):
+        received += piece
+    return received
+
+
+def test_a_response_in_flight_ends_whole(start) -> None:
+    server = start("--app=shop:root")
+    idle = socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
+    with slow_request(server, 1.0) as client, idle:
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        received = read_all(client)
+        assert received.count(b"x" * 1000) == 100
+        assert b" ended" in received
+        assert received.endswith(b"0\r\n\r\n")
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+        assert 0.9 < time.monotonic() - began < 3
+
+
+def test_nobody_is_let_in_while_it_drains(start) -> None:
+    server = start("--app=shop:root")
+    with slow_request(server, 1.0):
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("Received SIGTERM")
+        time.sleep(0.2)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+
+
+@pytest.mark.slow
+def test_a_response_that_does_not_end_is_cut_at_drain_seconds(start) -> None:
+    server = start("--app=shop:root", "--drain-seconds=1s", "--abort-seconds=1s")
+    with slow_request(server, 600) as client:
+        began = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        try:
+            assert b" ended" not in read_all(client)
+        except ConnectionResetError:
+            pass
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+        assert 0.9 < time.monotonic() - began < 5
