@@ -35,6 +35,9 @@ __all__ = ["Options", "makeService"]
 
 FIGURES_SECONDS = 1.0
 
+# Called with a message, and whether the reactor runs.
+Quits = Callable[[str, bool], None]
+
 
 class Serving(Service):
     """What ``twistd hardhttp`` runs: the access log, the listeners, and the welcome page's figures.
@@ -47,11 +50,9 @@ class Serving(Service):
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(
-        self, site: Site, http: HTTPService, figures: Figures | None, quits: Callable[[str, bool], None]
-    ) -> None:
-        self.site = site
-        self._http, self._figures, self._quits = http, figures, quits
+    def __init__(self, http: HTTPService, access_log: AccessLog | None, figures: Figures | None, quits: Quits) -> None:
+        self.site = http.site
+        self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -84,8 +85,8 @@ class Serving(Service):
             self._log.info("listening: {where}", where=_where(port))
 
     def _begin(self) -> Deferred[list[IListeningPort]]:
-        if self.site.access_log is not None:
-            self.site.access_log.open()
+        if self._access_log is not None:
+            self._access_log.open()
         return self._http.startService()
 
     def stopService(self) -> Deferred[Any]:
@@ -95,8 +96,8 @@ class Serving(Service):
         return maybeDeferred(self._http.stopService).addBoth(self._stopped)
 
     def _stopped(self, result: Any) -> Any:
-        if self.site.access_log is not None:
-            self.site.access_log.close()
+        if self._access_log is not None:
+            self._access_log.close()
         return result
 
 
@@ -153,15 +154,15 @@ def makeService(options: Options) -> IService:
         ticker = Figures(figures, stream, reactor)
         resource = WelcomeResource(figures, stream)
     site = Site(resource, limits=options.limits, reactor=reactor)
-    if options["access-log"] != "none":
-        site.access_log = AccessLog(options["access-log"], reactor)
+    site.access_log = options.access_log
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    return Serving(site, HTTPService(site, options["listen"], reactor), ticker, _quits(options.parent, reactor))
+    http = HTTPService(site, options["listen"], reactor)
+    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor))
 
 
-def _quits(twistd: usage.Options | None, reactor: Any) -> Callable[[str, bool], None]:
+def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:
     """How a process ends that cannot start: with a line on standard error and the status 1."""
 
     def quits(message: str, running: bool) -> None:

@@ -33,7 +33,7 @@ DEFAULT_LISTEN = "tcp:8080:interface=127.0.0.1"
 SPARE_DESCRIPTORS = 24
 
 
-def _units(name: str) -> tuple[Callable[[str], float], Callable[[Any], str]]:
+def _units(name: str) -> tuple[Callable[[str], Any], Callable[[Any], str]]:
     """How a limit's value is read and written; its name ends in its unit."""
     if name.endswith("_seconds"):
         return parse_seconds, format_seconds
@@ -56,11 +56,11 @@ def _bounds(field: attrs.Attribute[Any]) -> str:
     return text + (", or none" if field.metadata["optional"] else "")
 
 
-def _read_limit(field: attrs.Attribute[Any]) -> Callable[[str], float | None]:
+def _read_limit(field: attrs.Attribute[Any]) -> Callable[[str], Any]:
     """What turns an option's text into the field's value; ``Limits`` itself is the judge of it."""
     parse = _units(field.name)[0]
 
-    def read(text: str) -> float | None:
+    def read(text: str) -> Any:
         if field.metadata["optional"] and text.strip().lower() == "none":
             return None
         try:
@@ -78,8 +78,8 @@ def _read_limit(field: attrs.Attribute[Any]) -> Callable[[str], float | None]:
 class Options(usage.Options):
     """What ``twistd hardhttp`` takes.
 
-    Once parsed, ``limits`` is the ``Limits`` asked for and ``resource`` what ``--app`` and
-    ``--webroot`` describe, ``None`` for the welcome page.
+    Once parsed, ``limits`` is the ``Limits`` asked for, ``access_log`` the log if there is one, and
+    ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for the welcome page.
     """
 
     synopsis = "[options]"
@@ -115,6 +115,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     )
 
     limits: Limits
+    access_log: AccessLog | None = None
     resource: IResource | None = None
 
     def __init__(self) -> None:
@@ -136,7 +137,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         for description in self["listen"]:
             _check_endpoint(description)
         _check_descriptors(self.limits.max_connections)
-        self._check_access_log()
+        self.access_log = self._access_log()
         webroot = self._webroot()
         app = load_app(self["app"]) if self["app"] is not None else None
         if webroot is None or app is None:
@@ -144,17 +145,21 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         else:
             self.resource = WebrootOver(webroot, app)
 
-    def _check_access_log(self) -> None:
+    def _access_log(self) -> AccessLog | None:
+        from twisted.internet import reactor
+
         path = self["access-log"]
-        if path in ("none", "-"):
-            return
-        self["access-log"] = path = os.path.abspath(path)
+        if path == "none":
+            return None
+        if path != "-":
+            self["access-log"] = path = os.path.abspath(path)
+        log = AccessLog(path, reactor)
         try:
-            log = AccessLog(path, None)  # type: ignore[arg-type] - nothing is written
             log.open()
-            log.close()
         except OSError as error:
             raise usage.UsageError(f"--access-log {path} cannot be written: {error.strerror}") from None
+        log.close()
+        return log
 
     def _webroot(self) -> Webroot | None:
         path = self["webroot"]
