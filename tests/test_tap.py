@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import socket
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -13,11 +14,20 @@ from typing import Any
 
 import attrs
 import pytest
+import pytest_twisted
+import treq
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from hardhttp.limits import Limits
-from hardhttp.tap import Options, makeService
+from hardhttp.tap import Figures, Options, makeService, where
 from hardhttp.tap.options import DEFAULT_LISTEN, SPARE_DESCRIPTORS
 from hardhttp.tap.resources import Webroot, WebrootOver, load_app
 from hardhttp.units import format_size
@@ -376,6 +386,102 @@ def test_by_default_no_traceback_and_no_access_log() -> None:
     service: Any = makeService(parse())
     assert service.site.displayTracebacks is False
     assert service.site.access_log is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_v12_it_may_be_stopped_and_started_again(tmp_path: Path) -> None:
+    service: Any = makeService(parse("--listen=tcp:0:interface=127.0.0.1", "--access-log=access.log"))
+    for _ in range(2):
+        service.startService()
+        (port,) = service.ports
+        url = f"http://127.0.0.1:{port.getHost().port}/figures"
+        response = await treq.get(url, persistent=False)
+        assert (await response.json())["limits"] == attrs.asdict(Limits())
+        await service.stopService()
+        assert service.ports == []
+    assert len((tmp_path / "access.log").read_text().splitlines()) == 2
+    service.startService()
+    await service.stopService()
+
+
+@pytest.mark.parametrize("start", ["privilegedStartService", "startService"])
+def test_outside_twistd_a_busy_port_raises(start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        description = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        service: Any = makeService(parse(f"--listen={description}", "--access-log=access.log"))
+        with pytest.raises(CannotListenError):
+            getattr(service, start)()
+        assert service.ports == []
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (IPv4Address("TCP", "127.0.0.1", 8080), "http://127.0.0.1:8080/"),
+        (IPv6Address("TCP", "::1", 8080), "http://[::1]:8080/"),
+        (IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80/ (and every other address of this machine)"),
+        (IPv6Address("TCP", "::", 80), "http://[::1]:80/ (and every other address of this machine)"),
+        (UNIXAddress("/run/shop"), "/run/shop"),
+        (UNIXAddress(b"/run/shop"), "/run/shop"),
+    ],
+)
+def test_where_to_browse_to(address: Any, said: str) -> None:
+    port = StringTransport(hostAddress=address)
+    assert where(port) == said
+
+
+def test_where_to_browse_to_with_tls(tmp_path: Path) -> None:
+    port = StringTransport(hostAddress=IPv4Address("TCP", "127.0.0.1", 443))
+    port.factory = TLSMemoryBIOFactory(CertificateOptions(), False, Factory())  # type: ignore[attr-defined]
+    assert where(port) == "https://127.0.0.1:443/"
+
+
+class TestFigures:
+    """They are made while somebody listens, and never stop being made."""
+
+    class Stream:
+        subscriber_count = 0
+        closed = False
+
+        def __init__(self) -> None:
+            self.published: list[Any] = []
+
+        def publish(self, data: Any) -> None:
+            self.published.append(data)
+
+        def close(self) -> None:
+            self.closed = True
+
+    def test_only_while_somebody_listens(self) -> None:
+        clock, stream, made = Clock(), self.Stream(), iter(range(100))
+        figures = Figures(lambda: {"n": next(made)}, stream, clock)  # type: ignore[arg-type]
+        figures.start()
+        clock.pump([1.0] * 3)
+        assert stream.published == []
+        stream.subscriber_count = 1
+        clock.pump([1.0] * 2)
+        assert stream.published == [{"n": 0}, {"n": 1}]
+        figures.stop()
+        assert stream.closed
+        assert clock.getDelayedCalls() == []
+        figures.stop()
+
+    def test_one_failure_is_one_second(self) -> None:
+        clock, stream = Clock(), self.Stream()
+        stream.subscriber_count = 1
+        answers: Iterator[Any] = iter([{"n": 0}, RuntimeError(), {"n": 2}])
+
+        def made() -> dict[str, Any]:
+            answer = next(answers)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        figures = Figures(made, stream, clock)  # type: ignore[arg-type]
+        figures.start()
+        clock.pump([1.0] * 3)
+        figures.stop()
+        assert stream.published == [{"n": 0}, {"n": 2}]
 
 
 def test_sizes_in_refusals_are_readable() -> None:

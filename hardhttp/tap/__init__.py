@@ -48,11 +48,16 @@ class Serving(Service):
     ``startService`` raises.
     """
 
-    _log = Logger(namespace="hardhttp")
+    _log = Logger()
 
     def __init__(self, http: HTTPService, access_log: AccessLog | None, figures: Figures | None, quits: Quits) -> None:
         self.site = http.site
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
+
+    @property
+    def ports(self) -> list[IListeningPort]:
+        """What is being listened on."""
+        return self._http.ports
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -75,6 +80,7 @@ class Serving(Service):
 
     def _listening(self, result: list[IListeningPort] | Failure, running: bool) -> None:
         if isinstance(result, Failure):
+            self._stopped(None)
             message = f"hardhttp cannot start: {result.getErrorMessage()}"
             self._log.critical("{message}", message=message)
             self._quits(message, running)
@@ -82,7 +88,7 @@ class Serving(Service):
                 return
             result.raiseException()
         for port in result:
-            self._log.info("listening: {where}", where=_where(port))
+            self._log.info("listening: {where}", where=where(port))
 
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:
@@ -101,7 +107,7 @@ class Serving(Service):
         return result
 
 
-def _where(port: Any) -> str:
+def where(port: Any) -> str:
     """Where to browse to, for a port; what it is called, when that is nowhere."""
     address = port.getHost()
     if not isinstance(address, (IPv4Address, IPv6Address)):
@@ -116,7 +122,7 @@ def _where(port: Any) -> str:
 class Figures:
     """Publishes ``figures`` on ``stream`` once a second, while anybody listens."""
 
-    _log = Logger(namespace="hardhttp")
+    _log = Logger()
 
     def __init__(self, figures: Callable[[], dict[str, Any]], stream: EventStream, clock: IReactorTime) -> None:
         self._figures, self._stream = figures, stream
