@@ -16,6 +16,7 @@ from benchmarks.peers import Peer
 from benchmarks.processes import ROOT, Failed, Server, prepare, raise_descriptors
 from benchmarks.rounds import Plan, Series, in_turn, serving
 from benchmarks.targets import AT_MOST
+from benchmarks.throughput import SPARE
 
 __all__ = ["Force", "measure_attack"]
 
@@ -67,7 +68,7 @@ def measure_attack(peers: Sequence[Peer], plan: Plan, force: Force) -> dict[str,
     raised above the number of attackers: all come from one address, loopback, which its cap per
     address leaves alone.
     """
-    raise_descriptors(force.connections + 300)
+    raise_descriptors(force.connections + SPARE)
 
     def measure(peer: Peer) -> AttackSample:
         with serving(peer, plan, max_connections=2 * force.connections) as server:

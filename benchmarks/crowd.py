@@ -15,12 +15,10 @@ from benchmarks.peers import Peer
 from benchmarks.processes import Failed, raise_descriptors
 from benchmarks.rounds import Plan, Series, in_turn, serving
 from benchmarks.targets import AT_MOST
-from benchmarks.throughput import WARM_SECONDS, RateSample
+from benchmarks.throughput import SPARE, WARM_SECONDS, RateSample
 
-__all__ = ["SPARE", "Crowd", "measure_growth"]
+__all__ = ["Crowd", "measure_growth"]
 
-# Descriptors for everything that is not one of the crowd.
-SPARE = 300
 # Closing with a reset leaves no TIME_WAIT behind, of which tens of thousands would use up the ports.
 RESET = struct.pack("ii", 1, 0)
 

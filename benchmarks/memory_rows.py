@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report
-from benchmarks.crowd import SPARE, Crowd
+from benchmarks.crowd import Crowd
 from benchmarks.figures import spread
 from benchmarks.million import measure_requests
 from benchmarks.options import available, chosen, count, counts
@@ -18,6 +18,7 @@ from benchmarks.peers import PEERS, Peer
 from benchmarks.processes import Failed, cores, pin, raise_descriptors
 from benchmarks.rounds import Plan, Series, in_turn, serving
 from benchmarks.targets import AT_MOST
+from benchmarks.throughput import SPARE
 
 __all__ = ["add_options", "run"]
 

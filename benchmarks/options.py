@@ -44,7 +44,7 @@ def chosen(names: Collection[str]) -> Callable[[str], list[str]]:
             return list(names)
         unknown = [word for word in words if word not in names]
         if unknown or not words:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown) or text!r}: there are only {', '.join(names)}")
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown) or repr(text)}: there are only {', '.join(names)}")
         return words
 
     return convert

@@ -177,8 +177,9 @@ class Server:
             raise Failed(f"GET {HELLO_PATH} was answered with something else")
 
     def members(self) -> list[int]:
-        """The process ids of the server's group."""
-        return [pid for pid, fields in _processes() if int(fields[2]) == self.process.pid]
+        """The process ids of the server's group. Zombies, which are whoever adopted them's to reap, are gone."""
+        group = self.process.pid
+        return [pid for pid, fields in _processes() if int(fields[2]) == group and fields[0] != "Z"]
 
     def cpu_seconds(self) -> float:
         """What the server's processes have used so far, in user and system mode."""

@@ -10,13 +10,17 @@ from benchmarks import wrk
 from benchmarks.figures import ratios, spread
 from benchmarks.messages import BROWSER_HEADERS, HELLO, HELLO_PATH, POST_BYTES, POST_PATH, READ_PATH
 from benchmarks.peers import Peer
-from benchmarks.processes import Failed, Server
+from benchmarks.processes import Failed, Server, raise_descriptors
 from benchmarks.rounds import Plan, Series, base_of, in_turn, serving
 from benchmarks.targets import verdict
 
-__all__ = ["RATE_ROWS", "RateRow", "measure_rate", "summarise"]
+__all__ = ["RATE_ROWS", "SPARE", "WARM_SECONDS", "RateRow", "RateSample", "measure_rate", "summarise"]
 
 WARM_SECONDS = 1
+# Descriptors for everything that is not a connection under load.
+SPARE = 300
+# hardhttp's own, of connections.
+DEFAULT_CAP = 1000
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,12 @@ def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, o
     """Run the row and return its part of the report."""
     lua = plan.directory / f"{row.name}.lua"
     lua.write_text(wrk.script(row.method, row.headers, row.body_bytes))
+    raise_descriptors(plan.connections + SPARE)
+    # hardhttp keeps its default limits, unless that many connections are asked for that they refuse.
+    cap = plan.connections + SPARE if plan.connections > DEFAULT_CAP - SPARE else None
 
     def measure(peer: Peer) -> RateSample:
-        with serving(peer, plan, tls=plan.tls if row.tls else None) as server:
+        with serving(peer, plan, tls=plan.tls if row.tls else None, max_connections=cap) as server:
             _check(row, server)
             url = server.url + row.path
             wrk.run(url, lua, plan.connections, WARM_SECONDS, plan.load_core)
