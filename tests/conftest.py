@@ -11,18 +11,13 @@ what the garbage collector finds therefore runs its subject in a process of its 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import pytest
 import pytest_twisted
 from hypothesis import settings
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
-
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
 
 # How long a call that is due at once, or the end of a thread's work, may take to go away.
 GRACE_SECONDS = 0.25
@@ -55,22 +50,3 @@ def no_call_left_behind() -> Iterator[None]:
         call.cancel()  # so that the next test is not blamed
     if forgotten:
         pytest.fail(f"still pending on the reactor: {said}", pytrace=False)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Chrome]:
-    """Chromium without a screen, for tests marked ``browser``.
-
-    Its calls block: where the server lives in this process, make them with ``deferToThread``.
-    """
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = os.environ.get("CHROMIUM") or shutil.which("chromium") or "chromium"
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = os.environ.get("CHROMEDRIVER") or shutil.which("chromedriver")
-    chrome = Chrome(options=options, service=ChromeService(executable_path=driver))
-    yield chrome
-    chrome.quit()
