@@ -266,7 +266,7 @@ class Channel:
         self.phase = MOVES[self.phase][CALL]
         self.deadline = NEVER
         request.gotHead(head)
-        request.requestReceived(head.method, head.target, head.version)
+        request.process()
         if self.phase is DISPATCH:
             self.phase = MOVES[DISPATCH][LATER]
 
@@ -359,7 +359,7 @@ class Channel:
         elif self.phase is BODY_PHASE:
             self.server.hold(self._transport, BODY, request.heldBytes)
             self.phase = MOVES[BODY_PHASE][CALL]
-            request.requestReceived(head.method, head.target, head.version)
+            request.process()
             if self.phase is DISPATCH:
                 self.phase = MOVES[DISPATCH][LATER]
         return rest
@@ -368,13 +368,18 @@ class Channel:
 
     def write(self, data: bytes) -> None:
         """Send ``data`` now, or with the responses before it."""
-        if self._transport is None:
+        transport = self._transport
+        if transport is None:
             return
-        self.server.statistics.bytes_out += len(data)
+        size = len(data)
+        self.server.statistics.bytes_out += size
         if self._cork is not None:
             self._cork.append(data)
-        else:
+        elif self.choked:
             self._send(data)
+        else:
+            self._written += size
+            transport.write(data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         self.write(b"".join(iovec))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,8 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
+
+from hardhttp.net.poller import Poller
 
 __all__ = ["EagerReactor"]
 
@@ -51,7 +54,6 @@ class _Eager:
     """Sending at once; mixed into Twisted's server transports."""
 
     logstr = "hardhttp"
-    TLS = False
 
     def __init__(self, skt: socket.socket, protocol: Any, client: Any, server: Any, number: int, reactor: Any) -> None:
         # As tcp.Server's, without the strings it formats for every connection.
@@ -60,6 +62,13 @@ class _Eager:
         self.client = client
         self.sessionno = number
         self.connected = 1
+        # Read at every write: an instance's own attributes are found fastest.
+        self.dataBuffer = b""
+        self.offset = 0
+        self.producer: Any = None
+        self.streamingProducer: Any = False
+        self._writeDisconnected = False
+        self.TLS = False
         self.startReading()  # type: ignore[attr-defined]
 
     @property
@@ -83,7 +92,7 @@ class _Eager:
         return None
 
     def write(self, data: bytes) -> None:
-        if self.dataBuffer or self._tempDataBuffer or not data or not self.connected or self._writeDisconnected or self.TLS:
+        if self.dataBuffer or self._tempDataBuffer or not (data and self.connected) or self._writeDisconnected or self.TLS:
             tcp.Server.write(self, data)  # type: ignore[arg-type]
             return
         try:
@@ -103,10 +112,7 @@ class _Eager:
     def writeSequence(self, iovec: Any) -> None:
         self.write(b"".join(iovec))
 
-    dataBuffer: bytes
-    offset: int
     _tempDataBuffer: list[bytes]
-    _writeDisconnected: bool
 
 
 class EagerServer(_Eager, tcp.Server):
@@ -133,9 +139,11 @@ class _Accepting:
     on_exhausted: Callable[[int], None] | None = None
     _reserve: int | None = None
     _rest: Any = None
+    _poller: Any = None
 
     def startListening(self) -> None:
         super().startListening()  # type: ignore[misc]
+        self._poller = Poller(self.reactor) if hasattr(select, "epoll") else self.reactor  # type: ignore[attr-defined]
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         if self.socket.family != socket.AF_UNIX:  # type: ignore[attr-defined]
             # Accepted sockets inherit it.
@@ -169,7 +177,7 @@ class _Accepting:
             skt.close()
             return
         self.sessionno: int = self.sessionno + 1
-        protocol.makeConnection(self.transport(skt, protocol, peer, self, self.sessionno, self.reactor))  # type: ignore[attr-defined]
+        protocol.makeConnection(self.transport(skt, protocol, peer, self, self.sessionno, self._poller))  # type: ignore[attr-defined]
 
     def _exhausted(self) -> None:
         """No descriptor is left: let those who wait know, and rest."""
@@ -221,6 +229,9 @@ class _Accepting:
         reserve, self._reserve = self._reserve, None
         if reserve is not None:
             os.close(reserve)
+        poller, self._poller = self._poller, None
+        if isinstance(poller, Poller):
+            poller.end()
         return super().stopListening(*args)  # type: ignore[misc]
 
     loseConnection = stopListening

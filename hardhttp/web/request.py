@@ -17,7 +17,7 @@ A request is held by its channel alone, and lets go of everything when it ends.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import iscoroutine
 from io import BytesIO
 from typing import IO, Any, ClassVar
@@ -37,8 +37,10 @@ from hardhttp.net.channel import Channel
 from hardhttp.web import pages
 from hardhttp.web.body import BodyStore
 from hardhttp.web.forms import Args, parse_form, parse_query
+from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
 from hardhttp.web.lazy import lazy
 from hardhttp.web.streaming import StreamedBody
+from hardhttp.wire.grammar import FIELD_VALUE
 from hardhttp.wire.head import Head
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
 
@@ -59,33 +61,42 @@ class Request(server.Request):
     __hash__ = object.__hash__
     _log = Logger(namespace="hardhttp")
 
-    # Defaults stand on the class, so that a new request costs one small dictionary.
-    channel: Any = None
-    head: Head | None = None
-    site: Any = None
-    queued = False
-    receivedBytes = 0
-    trailers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - never changed in place
-    _store: BodyStore | None = None
-    _streamed: StreamedBody | None = None
-    _parsePOSTFormSubmission = True
-    _pending: Deferred[Any] | None = None
-    _end: Failure | None = None
-    _remaining: int | None = None
-    _notifications: list[Deferred[None]] | None = None
-    _drain_calls: list[Deferred[None]] | None = None
-    _started_seconds = 0.0
     # Whether ``write`` and ``finish`` are the ones below, so that nothing is missed by going around them.
     _own_output: ClassVar[bool] = True
     _adapted: ClassVar[bool] = False
+
+    queued = False
+    trailers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - never changed in place
+    _parsePOSTFormSubmission = True
+    _drain_calls: list[Deferred[None]] | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls._own_output = cls.write is Request.write and cls.finish is Request.finish
 
     def __init__(self, channel: Channel, *args: Any, parsePOSTFormSubmission: bool | None = None, **kw: Any) -> None:
-        self.channel = channel
+        # What every request reads is set here: an instance's own attributes are found fastest.
+        self.channel: Any = channel
         self.site = channel.site
+        self.head: Head | None = None
+        self.code = 200
+        self.code_message = b"OK"
+        self.startedWriting = 0
+        self.finished = 0
+        self.producer = None
+        self.etag = None
+        self.lastModified = None
+        self.notifications: Any = None
+        self.receivedBytes = 0
+        self._encoder: Any = None
+        self._end: Failure | None = None
+        self._headers: Headers | None = None
+        self._plain: dict[bytes, bytes] | None = None  # fields set so far, while they are simple enough
+        self._cookies: list[bytes] | None = None
+        self._store: BodyStore | None = None
+        self._streamed: StreamedBody | None = None
+        self._pending: Deferred[Any] | None = None
+        self._remaining: int | None = None
         if parsePOSTFormSubmission is not None:
             self._parsePOSTFormSubmission = parsePOSTFormSubmission
 
@@ -101,14 +112,29 @@ class Request(server.Request):
                 headers.setRawHeaders(b"host", [self.head.authority])
         return headers
 
-    @lazy
+    @property
     def responseHeaders(self) -> Headers:
-        headers = Headers()
-        if self.site is not None and not self.startedWriting:
+        headers = self._headers
+        if headers is None:
             server = self.site.server
-            headers.setRawHeaders(b"Server", [SERVER_NAME])
-            headers.setRawHeaders(b"Date", [server.date(server.seconds())])
+            plain, self._plain = self._plain, None
+            headers = self._headers = ResponseHeaders(SERVER_NAME, server.date(server.seconds()), plain)
         return headers
+
+    @responseHeaders.setter
+    def responseHeaders(self, headers: Headers | None) -> None:
+        self._headers = headers
+
+    @property
+    def cookies(self) -> list[bytes]:
+        """The values of Set-Cookie; use ``addCookie``."""
+        if self._cookies is None:
+            self._cookies = []
+        return self._cookies
+
+    @cookies.setter
+    def cookies(self, cookies: list[bytes] | None) -> None:
+        self._cookies = cookies
 
     @lazy
     def args(self) -> Args:
@@ -137,10 +163,6 @@ class Request(server.Request):
         return BytesIO() if self._store is None else self._store.file()
 
     @lazy
-    def cookies(self) -> list[bytes]:
-        return []
-
-    @lazy
     def client(self) -> Any:
         return self.channel.getPeer()
 
@@ -150,6 +172,7 @@ class Request(server.Request):
 
     @lazy
     def transport(self) -> Any:
+        self._transport_was_asked_for = True
         return self.channel.transport
 
     @lazy
@@ -160,11 +183,6 @@ class Request(server.Request):
     def request_id(self) -> str:
         """An id for this request, in logs and on error pages."""
         return secrets.token_hex(8)
-
-    @property
-    def notifications(self) -> list[Deferred[None]]:
-        """As on ``twisted.web``'s request: use ``notifyFinish``."""
-        return self._notifications or []
 
     @property
     def elapsed_seconds(self) -> float:
@@ -193,16 +211,17 @@ class Request(server.Request):
 
     def gotHead(self, head: Head) -> None:
         """The head is whole; nothing of the body has been read."""
+        if self._adapted:
+            # twisted.web's __init__ has set what is made on demand here.
+            Request.__init__(self, self.channel)
+            for name in ("requestHeaders", "received_cookies", "client", "host", "transport", "args"):
+                self.__dict__.pop(name, None)
         self.head = head
         self.method = head.method
         self.uri = target = head.target
         self.clientproto = head.version
         self.path = target if b"?" not in target else target.partition(b"?")[0]
         self._started_seconds = self.site.server.seconds()
-        if type(self)._adapted:
-            # twisted.web's __init__ has set what is made on demand here.
-            for name in ("requestHeaders", "responseHeaders", "received_cookies", "cookies", "client", "host", "transport"):
-                self.__dict__.pop(name, None)
 
     def streamBody(self) -> bool:
         """Whether a streaming resource takes the body; if so it has been called."""
@@ -210,7 +229,10 @@ class Request(server.Request):
         if resource is None:
             return False
         self._streamed = StreamedBody(self)
-        self._guard(self.render, resource)
+        try:
+            self.render(resource)
+        except Exception:
+            self._raised()
         return True
 
     @property
@@ -239,10 +261,6 @@ class Request(server.Request):
         self._streamed.ended(None)
         return True
 
-    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The message is whole."""
-        self.process()
-
     def deliverBody(self, receiver: IProtocol) -> None:
         """Take the body as it comes (see ``IStreamingResource``)."""
         if self._streamed is None:
@@ -254,28 +272,27 @@ class Request(server.Request):
     def process(self) -> None:
         """Find the resource and render it."""
         path = self.path
+        self.prepath = []
         if path == b"*":
-            self.prepath, self.postpath = [], [b"*"]
+            self.postpath = [b"*"]
             self._handleStar()
             return
-        self.prepath = []
-        self.postpath = path[1:].split(b"/") if b"%" not in path else [unquote(s) for s in path[1:].split(b"/")]
-        self._guard(self._find_and_render)
-
-    def _find_and_render(self) -> None:
-        resource = self.site.getResourceFor(self)
-        if _IEncodingResource.providedBy(resource):
-            self._encoder = resource.getEncoder(self)
-        self.render(resource)
-
-    def _guard(self, call: Callable[..., None], *args: Any) -> None:
+        segments = path[1:].split(b"/")
+        self.postpath = segments if b"%" not in path else [unquote(segment) for segment in segments]
         try:
-            call(*args)
+            resource = self.site.getResourceFor(self)
+            if _IEncodingResource.providedBy(resource):
+                self._encoder = resource.getEncoder(self)
+            self.render(resource)
         except Exception:
-            failure = Failure()
-            self.processingFailed(failure)
-            failure.cleanFailure()
-            del failure
+            self._raised()
+
+    def _raised(self) -> None:
+        """Answer the exception being handled; its traceback would keep this request alive."""
+        failure = Failure()
+        self.processingFailed(failure)
+        failure.cleanFailure()
+        del failure
 
     def render(self, resrc: IResource) -> None:
         """Call ``resrc`` and send what it returns, now or later."""
@@ -283,6 +300,9 @@ class Request(server.Request):
             body = resrc.render(self)
         except UnsupportedMethod as unsupported:
             body = self._unsupported(resrc, unsupported)
+        if type(body) is bytes:
+            self._respond(body)
+            return
         self._answer(body)
         if not self.finished and not self.startedWriting and self.channel is not None:
             limit = getattr(resrc, "handling_seconds", None)
@@ -313,7 +333,7 @@ class Request(server.Request):
         elif iscoroutine(body):
             self._await(Deferred.fromCoroutine(body))
         elif isinstance(body, str):
-            if not self.startedWriting and not self.responseHeaders.hasHeader(b"content-type"):
+            if not self.startedWriting and not self._has_header(b"Content-Type"):
                 self.setHeader(b"Content-Type", b"text/html; charset=utf-8")
             self._respond(body.encode("utf-8"))
         elif isinstance(body, (bytes, bytearray, memoryview)):
@@ -333,8 +353,11 @@ class Request(server.Request):
             return
         if body is None and self.startedWriting:
             self.finish()
-        else:
-            self._guard(self._answer, body)
+            return
+        try:
+            self._answer(body)
+        except Exception:
+            self._raised()
 
     def _failed(self, failure: Failure) -> None:
         self._pending = None
@@ -357,8 +380,7 @@ class Request(server.Request):
             self.channel.abort(Reason.INTERNAL)
             return reason
         self._encoder = None
-        self.__dict__.pop("responseHeaders", None)
-        self.__dict__.pop("cookies", None)
+        self._plain = self._headers = self._cookies = self.etag = self.lastModified = None
         self._respond(pages.failed(self, reason if self.site.displayTracebacks else None))
         return reason
 
@@ -366,20 +388,44 @@ class Request(server.Request):
 
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
-        if self.startedWriting or not self._own_output or self._encoder is not None or self.finished or self._end is not None:
+        if not self._own_output or self._encoder is not None or self.startedWriting or self.finished or self._end is not None:
             self._respond_by_write(body)
             return
-        head_only = self.method == b"HEAD"
-        if not (head_only and not body and self._length_is_set()):
-            length = len(body)
+        channel = self.channel
+        length = len(body)
+        if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
+            self.sentLength = length
+            message = self._plain_head(length) + body
+        elif self.method != b"HEAD" and not has_no_body(self.code):
+            self.sentLength = length
+            message = self._head(length) + body
         else:
-            length = None
-        head = self._head(length)
+            message = self._head(None if not length and self._length_is_set() else length)
         self.startedWriting = 1
-        bodiless = head_only or has_no_body(self.code)
-        self.sentLength = 0 if bodiless else len(body)
-        self.channel.write(head if bodiless else head + body)
+        channel.write(message)
         self._finished()
+
+    def _is_plain(self) -> bool:
+        """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
+        return self._cookies is None and self.etag is None and self.lastModified is None and self.code_message == b"OK"
+
+    def _plain_head(self, length: int) -> bytes:
+        """The head of a 200 with ``length`` bytes and nothing unusual."""
+        fields = self._plain
+        if fields is None:
+            block = self.site.preamble(self.defaultContentType if length else None)
+        elif len(fields) == 1 and b"Content-Type" in fields:
+            block = self.site.preamble(fields[b"Content-Type"])
+        else:
+            kind = self.defaultContentType if length and b"Content-Type" not in fields else None
+            block = self.site.preamble(kind)
+            for name, value in fields.items():
+                block += name + b": " + value + b"\r\n"
+        if self.channel.keep_alive and self.clientproto == b"HTTP/1.1":
+            return b"%bContent-Length: %d\r\n\r\n" % (block, length)
+        if not self.channel.keep_alive:
+            return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (block, length)
+        return b"%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n" % (block, length)
 
     def _respond_by_write(self, body: bytes) -> None:
         """The same through ``write`` and ``finish``, which a subclass or an encoder may watch."""
@@ -389,56 +435,58 @@ class Request(server.Request):
         self.finish()
 
     def _length_is_set(self) -> bool:
-        return "responseHeaders" in self.__dict__ and self.responseHeaders.hasHeader(b"content-length")
+        return self._has_header(b"Content-Length")
+
+    def _has_header(self, name: bytes) -> bool:
+        if self._headers is not None:
+            return self._headers.hasHeader(name)
+        return self._plain is not None and name in self._plain
 
     def _head(self, length: int | None) -> bytes:
         """The response's head, for a body of ``length``, or of a length not known yet."""
         channel, code = self.channel, self.code
-        if "responseHeaders" not in self.__dict__ and code == 200 and length is not None and self._is_plain():
-            server = self.site.server
-            return b"%s%d\r\n%s\r\n" % (self.site.preamble(server.seconds(), self.defaultContentType), length, self._connection())
-        headers = self.responseHeaders
-        self._complete(headers, length)
-        close = headers.getRawHeaders(b"connection")
+        raw = self._complete(length)
+        close = raw.get(b"Connection")
         if close is not None and b"close" in b",".join(close).lower():
             channel.keep_alive = False
         elif not channel.keep_alive:
-            headers.setRawHeaders(b"Connection", [b"close"])
+            raw[b"Connection"] = [b"close"]
         elif self.clientproto == b"HTTP/1.0":
-            headers.setRawHeaders(b"Connection", [b"keep-alive"])
-        fields = [(name, value) for name, values in headers.getAllRawHeaders() for value in values]
-        if "cookies" in self.__dict__:
-            fields += [(b"Set-Cookie", cookie) for cookie in self.cookies]
-        return encode_head(code, self.code_message, fields)
+            raw[b"Connection"] = [b"keep-alive"]
+        if self._cookies:
+            raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
+        return encode_head(code, self.code_message, raw)
 
-    def _is_plain(self) -> bool:
-        return self.lastModified is None and self.etag is None and "cookies" not in self.__dict__
-
-    def _connection(self) -> bytes:
-        if not self.channel.keep_alive:
-            return b"Connection: close\r\n"
-        return b"Connection: keep-alive\r\n" if self.clientproto == b"HTTP/1.0" else b""
-
-    def _complete(self, headers: Headers, length: int | None) -> None:
-        """Add what the application left to us: type, validators, framing."""
-        bodiless = has_no_body(self.code)
-        if bodiless and self.code != 304:
-            headers.removeHeader(b"content-length")  # RFC 9110, 8.6
-        elif length is not None and not (self.method == b"HEAD" and headers.hasHeader(b"content-length")) and not bodiless:
-            headers.setRawHeaders(b"Content-Length", [b"%d" % length])
-        if (
-            not bodiless
-            and self.defaultContentType is not None
-            and not headers.hasHeader(b"content-type")
-            and headers.getRawHeaders(b"content-length") != [b"0"]
-        ):
-            headers.setRawHeaders(b"Content-Type", [self.defaultContentType])
-        if self.lastModified is not None and not headers.hasHeader(b"last-modified"):
-            headers.setRawHeaders(b"Last-Modified", [datetimeToString(self.lastModified)])
+    def _complete(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
+        """What the application has set, and what it left to us: type, validators, framing."""
+        headers = self.responseHeaders
+        raw = dict(headers.getAllRawHeaders())
+        raw.pop(b"Transfer-Encoding", None)  # framing is ours
+        if has_no_body(self.code):
+            if self.code != 304:
+                raw.pop(b"Content-Length", None)  # RFC 9110, 8.6
+        else:
+            if length is not None and not (self.method == b"HEAD" and b"Content-Length" in raw):
+                raw[b"Content-Length"] = [b"%d" % length]
+            if b"Content-Type" not in raw and self.defaultContentType is not None and raw.get(b"Content-Length") != [b"0"]:
+                raw[b"Content-Type"] = [self.defaultContentType]
+        if self.lastModified is not None and b"Last-Modified" not in raw:
+            raw[b"Last-Modified"] = [datetimeToString(self.lastModified)]
         if self.etag is not None:
-            headers.setRawHeaders(b"ETag", [self.etag])
-        if headers.hasHeader(b"transfer-encoding"):
-            headers.removeHeader(b"transfer-encoding")  # framing is ours
+            raw[b"ETag"] = [self.etag]
+        return raw
+
+    def setHeader(self, name: Any, value: Any) -> None:
+        """Set a response header. Until something looks at ``responseHeaders``, plain ones are only noted."""
+        if self._headers is None:
+            known = PLAIN_NAMES.get(name)
+            if known is not None and type(value) is bytes and FIELD_VALUE.fullmatch(value) is not None:
+                if self._plain is None:
+                    self._plain = {known: value}
+                else:
+                    self._plain[known] = value
+                return
+        self.responseHeaders.setRawHeaders(name, [value])
 
     def write(self, data: bytes) -> None:
         """Send part of the response; the first call sends its head."""
@@ -530,21 +578,27 @@ class Request(server.Request):
         if site.logs:
             site.log(self)
         self._release()
-        self.channel = None
-        notifications, self._notifications = self._notifications, None
+        notifications, self.notifications = self.notifications, None
         channel.requestDone(self)
         if notifications:
             for notification in notifications:
                 notification.callback(None)
 
     def _release(self) -> None:
-        content = self.__dict__.get("content")
-        if content is not None:
-            content.close()
-        if self._store is not None:
-            self._store.close()
-        self._streamed = self._pending = self._drain_calls = None
-        self.__dict__.pop("transport", None)
+        """Let go of the connection, the body and whatever was to be called."""
+        self.channel = None
+        if self._store is not None or self._streamed is not None or self._transport_was_asked_for:
+            content = self.__dict__.pop("content", None)
+            if content is not None:
+                content.close()
+            if self._store is not None:
+                self._store.close()
+            self._streamed = None
+            self.__dict__.pop("transport", None)
+        if self._pending is not None or self._drain_calls is not None:
+            self._pending = self._drain_calls = None
+
+    _transport_was_asked_for = False
 
     # -- ends ---------------------------------------------------------------------------------
 
@@ -556,9 +610,9 @@ class Request(server.Request):
         if self._end is not None:
             return fail(self._end)
         waiting: Deferred[None] = Deferred()
-        if self._notifications is None:
-            self._notifications = []
-        self._notifications.append(waiting)
+        if self.notifications is None:
+            self.notifications = []
+        self.notifications.append(waiting)
         return waiting
 
     def notifyDrain(self) -> Deferred[None]:
@@ -582,9 +636,8 @@ class Request(server.Request):
         self._end = reason
         self._disconnected = True
         pending, streamed = self._pending, self._streamed
-        notifications, self._notifications = self._notifications, None
+        notifications, self.notifications = self.notifications, None
         self._release()
-        self.channel = None
         if streamed is not None:
             streamed.ended(reason)
         for notification in notifications or ():

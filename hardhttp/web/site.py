@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Site"]
 
+# An application's types are few; one that makes them up is not cached without bound.
+MAX_PREAMBLES = 64
 _NOT_GIVEN: Any = object()
 
 
@@ -79,10 +81,9 @@ class Site(twisted_server.Site):
             parsePOSTFormSubmission=parsePOSTFormSubmission,
         )
         self.server = Server(self.reactor, limits)
-        self.access_log: Callable[[Request], object] | None = None
         self._twisted_log = logPath is not None or logFormatter is not None
-        self._preamble = b""
-        self._preamble_type: bytes | None = None
+        self.access_log = None
+        self._preambles: dict[bytes | None, bytes] = {}
         self._preamble_date = b""
 
     # -- what one sets and sees ---------------------------------------------------------------
@@ -192,19 +193,31 @@ class Site(twisted_server.Site):
         request.prepath, request.postpath, request.sitepath = path, rest, []
         return resource  # type: ignore[no-any-return]
 
-    def preamble(self, now: float, content_type: bytes | None) -> bytes:
-        """The head of an ordinary 200, up to the value of its Content-Length."""
-        date = self.server.date(now)
-        if date is not self._preamble_date or content_type is not self._preamble_type:
-            self._preamble_date, self._preamble_type = date, content_type
-            kind = b"" if content_type is None else b"Content-Type: %s\r\n" % content_type
-            self._preamble = b"HTTP/1.1 200 OK\r\nServer: %s\r\nDate: %s\r\n%sContent-Length: " % (SERVER_NAME, date, kind)
-        return self._preamble
+    def preamble(self, content_type: bytes | None) -> bytes:
+        """The part of an ordinary 200's head that responses of one type share for a second."""
+        server = self.server
+        date = server.date(server.seconds())
+        if date is not self._preamble_date:
+            self._preamble_date = date
+            self._preambles.clear()
+        preamble = self._preambles.get(content_type)
+        if preamble is None:
+            preamble = b"HTTP/1.1 200 OK\r\nServer: %s\r\nDate: %s\r\n" % (SERVER_NAME, date)
+            if content_type is not None:
+                preamble += b"Content-Type: %s\r\n" % content_type
+            if len(self._preambles) < MAX_PREAMBLES:
+                self._preambles[content_type] = preamble
+        return preamble
 
     @property
-    def logs(self) -> bool:
-        """Whether requests are logged."""
-        return self.access_log is not None or self._twisted_log
+    def access_log(self) -> Callable[[Request], object] | None:
+        """Called with each request when its response has been written; ``None`` for no log."""
+        return self._access_log
+
+    @access_log.setter
+    def access_log(self, access_log: Callable[[Request], object] | None) -> None:
+        self._access_log = access_log
+        self.logs = access_log is not None or self._twisted_log
 
     def log(self, request: Any) -> None:
         try:

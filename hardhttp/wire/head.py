@@ -9,10 +9,12 @@ The verdict on a head depends on its bytes alone, never on how they were split: 
 is refused only for what no continuation could mend, and in the order in which a whole one would be
 judged (request line, bare LF, length; then the fields).
 
-A ``HeadParser`` keeps no message between two calls and may serve every connection of a process.
+A ``HeadParser`` keeps nothing of a message between two calls (but the last valid Host) and may serve every connection of a process.
 """
 
 from __future__ import annotations
+
+import re
 
 import httptools
 
@@ -24,9 +26,11 @@ __all__ = ["Head", "HeadParser"]
 
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
 
-# The fields that decide framing, routing and persistence; all others are the application's.
-_DECIDING = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"},
+# The fields that decide framing, routing and persistence; all others are the application's, and are
+# cut from their lines only when it asks for them. A few others match as well ("cost"): this only finds
+# candidates, quickly.
+_DECIDING = re.compile(
+    rb"\n([HhCcTtEeUu](?i:ost|ontent-length|ransfer-encoding|onnection|xpect|pgrade)):[ \t]*([^\r]*)"
 )
 _TCHARS = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
@@ -38,16 +42,17 @@ class Head:
     """One request's head.
 
     ``target`` is in origin-form, or ``*``; of an absolute-form target the authority has become
-    ``authority`` (RFC 9112, 3.2.2). ``fields`` are (lower-case name, value) in order.
-    ``content_length`` is ``None`` without a Content-Length; ``chunked`` and it exclude each other.
+    ``authority`` (RFC 9112, 3.2.2). ``content_length`` is ``None`` without a Content-Length;
+    ``chunked`` and it exclude each other.
     """
 
     __slots__ = (
+        "_fields",
+        "_lines",
         "authority",
         "chunked",
         "content_length",
         "expect_continue",
-        "fields",
         "keep_alive",
         "method",
         "target",
@@ -55,11 +60,12 @@ class Head:
         "version",
     )
 
-    def __init__(self, method: bytes, target: bytes, version: bytes, fields: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, method: bytes, target: bytes, version: bytes, lines: bytes) -> None:
         self.method = method
         self.target = target
         self.version = version
-        self.fields = fields
+        self._lines = lines
+        self._fields: list[tuple[bytes, bytes]] | None = None
         self.authority: bytes | None = None
         self.content_length: int | None = None
         self.chunked = False
@@ -68,35 +74,35 @@ class Head:
         self.upgrade = False
 
     @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """The fields, (lower-case name, value), in order."""
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = [
+                (name.lower(), value.strip(b" \t"))
+                for name, _, value in [line.partition(b":") for line in self._lines[2:-4].split(b"\r\n")]
+                if name
+            ]
+        return fields
+
+    @property
     def has_body(self) -> bool:
         """Whether a body follows (RFC 9112, 6.3: neither field means none)."""
         return self.chunked or bool(self.content_length)
 
     def __repr__(self) -> str:
         # Fields hold cookies and credentials, targets hold tokens.
-        return f"<Head {self.method!r} {len(self.fields)} fields>"
+        return f"<Head {self.method!r}>"
 
 
 class HeadParser:
     """Cuts heads from a connection's bytes."""
 
-    __slots__ = ("_deciding", "_fields", "_host", "_tokeniser")
+    __slots__ = ("_host", "_tokeniser")
 
     def __init__(self) -> None:
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._deciding: list[tuple[bytes, bytes]] = []
         self._host = b""
-        self._tokeniser: httptools.HttpRequestParser | None = None
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the tokeniser."""
-        name = name.lower()
-        self._fields.append((name, value))
-        if name in _DECIDING:
-            self._deciding.append((name, value))
-            if name != b"host" and value != b"keep-alive":
-                # It may go on to wait for a body or for the connection's end: use it no more.
-                self._tokeniser = None
+        self._tokeniser = httptools.HttpRequestParser(self)
 
     def parse(self, data: bytes, start: int, limits: Limits) -> tuple[Head, int] | None:
         """The head that begins at ``data[start]`` and where it ends, or ``None`` if more is needed.
@@ -113,46 +119,45 @@ class HeadParser:
             return None
         line_end = data.find(b"\r\n", begin)
         method, target, version = _request_line(data[begin:line_end], limits)
-        head = Head(method, target, version, self._tokenise(data[line_end : end + 4]))
-        if len(head.fields) > limits.max_headers:
+        lines = data[line_end : end + 4]
+        deciding = _DECIDING.findall(lines)
+        self._tokenise(lines, deciding)
+        if lines.count(b"\n") - 2 > limits.max_headers:
             raise LimitFault(431, Reason.HEADERS, f"more than {limits.max_headers} header fields")
-        self._decide(head)
+        head = Head(method, target, version, lines)
+        self._decide(head, deciding)
         return head, end + 4
 
-    def _tokenise(self, field_lines: bytes) -> list[tuple[bytes, bytes]]:
-        """``field_lines`` from the CRLF before the first field to the blank line, included."""
-        self._fields = fields = []
-        self._deciding = []
-        tokeniser = self._tokeniser
-        if tokeniser is None:
-            tokeniser = self._tokeniser = httptools.HttpRequestParser(self)
+    def _tokenise(self, lines: bytes, deciding: list[tuple[bytes, bytes]]) -> None:
+        """Refuse ``lines`` (from the CRLF before the first field to the blank line) unless they are
+        well-formed field lines."""
         try:
-            tokeniser.feed_data(_LINE + field_lines)
+            self._tokeniser.feed_data(_LINE + lines)
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            self._tokeniser = None
-            # Characters, or framing? The latter we judge ourselves, and name better.
-            if FIELD_LINES.fullmatch(field_lines, 2, len(field_lines) - 2) is None:
+            # Characters, or framing? The latter is judged below, with a better name.
+            if FIELD_LINES.fullmatch(lines, 2, len(lines) - 2) is None:
+                self._tokeniser = httptools.HttpRequestParser(self)
                 raise PeerFault(400, Reason.BAD_HEADER, "the header is not made of well-formed field lines") from None
-            self._fields = fields = []
-            self._deciding = []
-            for line in field_lines[2:-4].split(b"\r\n"):
-                name, _, value = line.partition(b":")
-                self.on_header(name, value.strip(b" \t"))
-        if b" \r\n" in field_lines or b"\t\r\n" in field_lines:
-            # llhttp leaves white space after a value (RFC 9112, 5: it is not part of it).
-            fields = [(name, value.rstrip(b" \t")) for name, value in fields]
-            self._deciding = [(name, value.rstrip(b" \t")) for name, value in self._deciding]
-        return fields
+        else:
+            for name, value in deciding:
+                if len(name) != 4 and value != b"keep-alive":
+                    break
+            else:
+                return
+        # It may wait now for a body, or for the connection's end.
+        self._tokeniser = httptools.HttpRequestParser(self)
 
-    def _decide(self, head: Head) -> None:
+    def _decide(self, head: Head, deciding: list[tuple[bytes, bytes]]) -> None:
         """Judge the fields that frame the message."""
         host: bytes | None = None
         lengths: list[bytes] = []
         codings: list[bytes] = []
         connection: list[bytes] = []
-        for name, value in self._deciding:
+        for name, value in deciding:
+            name = name.lower()
+            value = value.rstrip(b" \t")
             if name == b"host":
                 if host is not None:
                     raise PeerFault(400, Reason.BAD_HOST, "more than one Host field")
@@ -165,7 +170,7 @@ class HeadParser:
                 codings.append(value)
             elif name == b"upgrade":
                 head.upgrade = True
-            elif head.version != b"HTTP/1.0":  # RFC 9110, 10.1.1: ignored in HTTP/1.0
+            elif name == b"expect" and head.version != b"HTTP/1.0":  # RFC 9110, 10.1.1: ignored in HTTP/1.0
                 if value.lower() != b"100-continue":
                     raise PeerFault(417, Reason.BAD_EXPECTATION, "the only known expectation is 100-continue")
                 head.expect_continue = True

@@ -6,7 +6,7 @@ whoever let it in above.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from http import HTTPStatus
 
@@ -21,6 +21,10 @@ LAST_CHUNK = b"0\r\n\r\n"
 _PHRASES = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 _PHRASES |= {413: b"Content Too Large", 414: b"URI Too Long", 416: b"Range Not Satisfiable"}
 
+_CONTROLS = bytes({*range(32), 127} - {9})
+# Names that need no look: what most responses are made of.
+_KNOWN = frozenset({b"Server", b"Date", b"Content-Type", b"Content-Length", b"Connection", b"ETag", b"Last-Modified"})
+
 
 def reason_phrase(status: int) -> bytes:
     """The phrase for ``status``, as RFC 9110 names it."""
@@ -32,27 +36,36 @@ def has_no_body(status: int) -> bool:
     return status == 204 or status == 304 or status < 200
 
 
-@cache
-def _status_line(status: int, phrase: bytes) -> bytes:
-    """Cached: statuses and phrases are the application's, and few."""
+def _make_status_line(status: int, phrase: bytes) -> bytes:
     if not 100 <= status <= 999 or FIELD_VALUE.fullmatch(phrase) is None:
         raise ValueError(f"not a status line: {status!r}")
     return b"HTTP/1.1 %d %s\r\n" % (status, phrase)
 
 
-def encode_head(status: int, phrase: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """A response's head, its blank line included.
+_status_line = cache(_make_status_line)  # called with registered phrases alone
+
+
+def encode_head(status: int, phrase: bytes, fields: Mapping[bytes, Iterable[bytes]]) -> bytes:
+    """A response's head, its blank line included; ``fields`` maps names to values.
 
     Raises ``ValueError`` for a name that is no token and for CR, LF, NUL or another control
     character in a value; the message names the field and never its value.
     """
-    lines = [_status_line(status, phrase) if phrase == reason_phrase(status) else _status_line.__wrapped__(status, phrase)]
-    for name, value in fields:
-        if FIELD_VALUE.fullmatch(value) is None or TOKEN.fullmatch(name) is None:
-            raise ValueError(f"the header field {name!r} cannot be sent: it holds a control character")
-        lines.append(b"%s: %s\r\n" % (name, value))
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    parts = [_status_line(status, phrase) if phrase == _PHRASES.get(status) else _make_status_line(status, phrase)]
+    lines = 1
+    for name, values in fields.items():
+        if name not in _KNOWN and TOKEN.fullmatch(name) is None:
+            raise ValueError(f"the header field {name!r} cannot be sent: its name is no token")
+        for value in values:
+            parts += (name, b": ", value, b"\r\n")
+            lines += 1
+    parts.append(b"\r\n")
+    block = b"".join(parts)
+    # One look at the whole: the only control characters are the ends of our lines.
+    if len(block.translate(None, _CONTROLS)) != len(block) - 2 * lines - 2:
+        name = next(n for n, values in fields.items() if any(FIELD_VALUE.fullmatch(v) is None for v in values))
+        raise ValueError(f"the header field {name!r} cannot be sent: its value holds a control character")
+    return block
 
 
 def chunk(data: bytes) -> bytes:
@@ -63,15 +76,15 @@ def chunk(data: bytes) -> bytes:
 def refusal(fault: Fault, date: bytes, *, retry_after_seconds: int | None = None, head_only: bool = False) -> bytes:
     """The whole response that answers ``fault`` and ends its connection."""
     body = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
-    fields = [
-        (b"Date", date),
-        (b"Content-Type", b"text/plain; charset=utf-8"),
-        (b"Content-Length", b"%d" % len(body)),
-        (b"Cache-Control", b"no-store"),
-        (b"Connection", b"close"),
-        (b"X-Refused", fault.reason.value.encode("ascii")),
-    ]
+    fields = {
+        b"Date": [date],
+        b"Content-Type": [b"text/plain; charset=utf-8"],
+        b"Content-Length": [b"%d" % len(body)],
+        b"Cache-Control": [b"no-store"],
+        b"Connection": [b"close"],
+        b"X-Refused": [fault.reason.value.encode("ascii")],
+    }
     if retry_after_seconds is not None:
-        fields.append((b"Retry-After", b"%d" % retry_after_seconds))
+        fields[b"Retry-After"] = [b"%d" % retry_after_seconds]
     head = encode_head(fault.status, reason_phrase(fault.status), fields)
     return head if head_only else head + body
