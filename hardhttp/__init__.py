@@ -2,10 +2,11 @@
 
 from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
+from hardhttp.sse.stream import EventStream
 from hardhttp.web.request import Request
 from hardhttp.web.service import HTTPService, listen, service
 from hardhttp.web.site import Site
 
 __version__ = "0.1.0"
 
-__all__ = ["HTTPService", "IStreamingResource", "Limits", "Request", "Site", "listen", "service"]
+__all__ = ["EventStream", "HTTPService", "IStreamingResource", "Limits", "Request", "Site", "listen", "service"]

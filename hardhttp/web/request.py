@@ -539,6 +539,14 @@ class Request(server.Request):
         if prefix or data:
             self.channel.write(prefix + data)
 
+    def writeChunk(self, data: bytes, framed: bytes) -> None:
+        """``write(data)``, where ``framed`` is ``data`` as one chunk already: for many receivers of one thing."""
+        if self.chunked and self.channel is not None and not self.finished and self._encoder is None and self._own_output:
+            self.sentLength += len(data)
+            self.channel.write(framed)
+        else:
+            self.write(data)
+
     def finish(self) -> None:
         """The response is whole."""
         if self.finished or self._end is not None or self.channel is None:

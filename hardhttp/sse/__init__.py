@@ -1,0 +1,5 @@
+"""Server-Sent Events."""
+
+from hardhttp.sse.stream import EventStream
+
+__all__ = ["EventStream"]
