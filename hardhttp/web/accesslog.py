@@ -33,8 +33,6 @@ __all__ = ["AccessLog"]
 FLUSH_SECONDS = 1.0
 FLUSH_BYTES = 64 * 1024
 MAX_BUFFER_BYTES = 1024 * 1024
-# A pipe that polls writable takes this many bytes without blocking (POSIX: PIPE_BUF).
-PIPE_BYTES = select.PIPE_BUF
 
 _UNSAFE = re.compile(rb'[^\x20-\x7e]|["\\]')
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -129,11 +127,7 @@ class AccessLog:
         """Reopen when the name no longer leads to the file being written."""
         if self._fd is None or self.path == "-":
             return
-        try:
-            moved = not os.path.samestat(os.stat(self.path), os.fstat(self._fd))
-        except FileNotFoundError:
-            moved = True
-        if moved:
+        if not os.path.exists(self.path) or not os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
             self.reopen()
 
     def _drain(self) -> None:
@@ -141,9 +135,10 @@ class AccessLog:
             return
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
+        # A pipe that polls writable takes PIPE_BUF bytes without blocking (POSIX).
         while self._buffer and (self._whole_writes or poll.poll(0)):
-            written = os.write(self._fd, self._buffer if self._whole_writes else self._buffer[:PIPE_BYTES])
-            del self._buffer[:written]
+            piece = self._buffer if self._whole_writes else self._buffer[: select.PIPE_BUF]
+            del self._buffer[: os.write(self._fd, piece)]
 
     def _line(self, request: Any) -> bytes:
         address = getattr(request.getClientAddress(), "host", None) or ""
