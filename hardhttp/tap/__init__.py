@@ -133,10 +133,9 @@ class Figures:
         self._loop.start(FIGURES_SECONDS, now=False)
 
     def stop(self) -> None:
-        """Stop, and end the streams: they would hold up the drain."""
+        """Publish no more; the streams themselves are ended by the site's drain."""
         if self._loop.running:
             self._loop.stop()
-        self._stream.close()
 
     def _publish(self) -> None:
         try:
