@@ -8,13 +8,13 @@ sends too much or too slowly of a ``LimitFault``, and what we cannot do an ``Our
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 __all__ = ["Fault", "LimitError", "LimitFault", "OurFault", "PeerFault", "Reason"]
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why a connection ended or a request was refused."""
 
     # ordinary ends

@@ -21,5 +21,3 @@ class IStreamingResource(IResource):
     The way to such a resource is found before the body too: each resource on it must either hold
     the next one in ``children``, or provide ``IStreamingResource`` itself.
     """
-
-

@@ -14,9 +14,8 @@ import socket
 import struct
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IPullProducer, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
 from zope.interface import implementer
-from twisted.internet.interfaces import IPushProducer
 
 __all__ = ["PullLoop", "base_transport", "peer_has_gone", "unacknowledged_bytes", "unsent_bytes"]
 

@@ -41,6 +41,7 @@ class Poller:
         self._epoll = select.epoll()
         self._transports: dict[int, Any] = {}
         self._interest: dict[int, int] = {}
+        self._open = 0  # transports, whether or not they want anything just now
         self._ending = False
         reactor.addReader(self)
 
@@ -79,8 +80,6 @@ class Poller:
         if interest == event:
             del self._interest[fd], self._transports[fd]
             self._epoll.unregister(fd)
-            if self._ending and not self._transports:
-                self._close()
         else:
             self._interest[fd] = interest & ~event
             self._epoll.modify(fd, interest & ~event)
@@ -134,13 +133,21 @@ class Poller:
 
     # -- end ------------------------------------------------------------------------------------
 
-    def end(self) -> None:
-        """Close, once the last transport has."""
-        self._ending = True
-        if not self._transports:
-            self._close()
+    def joined(self) -> None:
+        """A transport has been made on this poller."""
+        self._open += 1
 
-    def _close(self) -> None:
-        if not self._epoll.closed:
+    def left(self) -> None:
+        """One has ended."""
+        self._open -= 1
+        self._close_if_done()
+
+    def end(self) -> None:
+        """Close, once the last transport has ended."""
+        self._ending = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._ending and not self._open and not self._epoll.closed:
             self._reactor.removeReader(self)
             self._epoll.close()

@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.net.poller import Poller
@@ -45,9 +46,7 @@ REST_SECONDS = 0.2
 RELEASES_PER_TURN = 32
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_DESCRIPTOR = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
-)
+_NO_DESCRIPTOR = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
 
 
 class _Eager:
@@ -69,7 +68,16 @@ class _Eager:
         self.streamingProducer: Any = False
         self._writeDisconnected = False
         self.TLS = False
+        self._poller = reactor if isinstance(reactor, Poller) else None
+        if self._poller is not None:
+            self._poller.joined()
         self.startReading()  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Failure) -> None:
+        tcp.Server.connectionLost(self, reason)  # type: ignore[arg-type]
+        poller, self._poller = self._poller, None
+        if poller is not None:
+            poller.left()
 
     @property
     def hostname(self) -> str:
@@ -92,7 +100,13 @@ class _Eager:
         return None
 
     def write(self, data: bytes) -> None:
-        if self.dataBuffer or self._tempDataBuffer or not (data and self.connected) or self._writeDisconnected or self.TLS:
+        if (
+            self.dataBuffer
+            or self._tempDataBuffer
+            or not (data and self.connected)
+            or self._writeDisconnected
+            or self.TLS
+        ):
             tcp.Server.write(self, data)  # type: ignore[arg-type]
             return
         try:
@@ -271,9 +285,7 @@ class EagerReactor:
         listening: IListeningPort = port
         return listening
 
-    def listenTCP(
-        self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = ""
-    ) -> IListeningPort:
+    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
         return self._listen(EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor))
 
     def listenSSL(
@@ -293,5 +305,3 @@ class EagerReactor:
         if addressFamily == socket.AF_UNIX:
             return self._listen(EagerUNIXPort._fromListeningDescriptor(self._reactor, fileno, factory))
         return self._listen(EagerPort._fromListeningDescriptor(self._reactor, fileno, addressFamily, factory))
-
-

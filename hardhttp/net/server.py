@@ -165,7 +165,7 @@ class Server:
     def date(self, now: float) -> bytes:
         """The Date field's value (RFC 9110, 6.6.1)."""
         if not now < self._date_until:
-            self._date = formatdate(usegmt=True).encode("ascii")
+            self._date = formatdate(now, usegmt=True).encode("ascii")
             self._date_until = now // 1 + 1
         return self._date
 

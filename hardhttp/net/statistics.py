@@ -18,7 +18,9 @@ __all__ = ["Statistics"]
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
 RATE_SECONDS = 10
 # Ends in which the server had no part; all others are its own decisions.
-_ORDINARY = frozenset({Reason.CLIENT_CLOSED, Reason.CLIENT_RESET, Reason.RESPONSE_END, Reason.APPLICATION, Reason.UPGRADED_END})
+_ORDINARY = frozenset(
+    {Reason.CLIENT_CLOSED, Reason.CLIENT_RESET, Reason.RESPONSE_END, Reason.APPLICATION, Reason.UPGRADED_END}
+)
 
 
 class Statistics:

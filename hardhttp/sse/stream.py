@@ -240,7 +240,7 @@ class _Subscriber:
     def drain(self, _: object = None) -> None:
         """The server stops: say when to come back, and end."""
         if self._request is not None:
-            self._request.write(encode_retry(random.uniform(*RECONNECT_SECONDS)))  # noqa: S311 - jitter
+            self._request.write(encode_retry(random.uniform(*RECONNECT_SECONDS)))
             self.close()
 
     def close(self) -> None:
@@ -254,7 +254,9 @@ class _Subscriber:
         request = self._request
         if request is not None:
             request.unregisterProducer()
-            request.channel.abortConnection() if hasattr(request.channel, "abortConnection") else request.loseConnection()
+            request.channel.abortConnection() if hasattr(
+                request.channel, "abortConnection"
+            ) else request.loseConnection()
 
     def ended(self, _: object) -> None:
         """The response has ended, whoever ended it."""

@@ -10,7 +10,7 @@ __all__ = ["lazy"]
 T = TypeVar("T")
 
 
-class lazy(Generic[T]):  # noqa: N801 - it is used as a decorator
+class lazy(Generic[T]):
     """A method that becomes its value.
 
     A plain value may be assigned instead, before or after; deleting it makes it anew.

@@ -18,8 +18,9 @@ __all__ = ["failed", "render"]
 _PAGE = (
     "<!doctype html>\n<html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
     "<title>{status} {phrase}</title>"
-    "<style>:root{{color-scheme:light dark}}body{{font:1rem/1.5 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem}}"
-    "</style><h1>{status} {phrase}</h1>{detail}\n"
+    "<style>:root{{color-scheme:light dark}}"
+    "body{{font:1rem/1.5 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem}}</style>"
+    "<h1>{status} {phrase}</h1>{detail}\n"
 )
 
 

@@ -17,7 +17,7 @@ A request is held by its channel alone, and lets go of everything when it ends.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from inspect import iscoroutine
 from io import BytesIO
 from typing import IO, Any, ClassVar
@@ -66,7 +66,7 @@ class Request(server.Request):
     _adapted: ClassVar[bool] = False
 
     queued = False
-    trailers: list[tuple[bytes, bytes]] = []  # noqa: RUF012 - never changed in place
+    trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
     _drain_calls: list[Deferred[None]] | None = None
 
@@ -372,7 +372,13 @@ class Request(server.Request):
                 self.channel.refuse(reason.value)
             return reason
         self.site.server.statistics.errors += 1
-        self._log.failure("request {id} failed: {method} {path!r}", failure=reason, id=self.request_id, method=self.method, path=self.path)
+        self._log.failure(
+            "request {id} failed: {method} {path!r}",
+            failure=reason,
+            id=self.request_id,
+            method=self.method,
+            path=self.path,
+        )
         if self.finished or self._end is not None:
             return reason
         if self.startedWriting:
@@ -388,7 +394,13 @@ class Request(server.Request):
 
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
-        if not self._own_output or self._encoder is not None or self.startedWriting or self.finished or self._end is not None:
+        if (
+            not self._own_output
+            or self._encoder is not None
+            or self.startedWriting
+            or self.finished
+            or self._end is not None
+        ):
             self._respond_by_write(body)
             return
         channel = self.channel
@@ -468,7 +480,11 @@ class Request(server.Request):
         else:
             if length is not None and not (self.method == b"HEAD" and b"Content-Length" in raw):
                 raw[b"Content-Length"] = [b"%d" % length]
-            if b"Content-Type" not in raw and self.defaultContentType is not None and raw.get(b"Content-Length") != [b"0"]:
+            if (
+                b"Content-Type" not in raw
+                and self.defaultContentType is not None
+                and raw.get(b"Content-Length") != [b"0"]
+            ):
                 raw[b"Content-Type"] = [self.defaultContentType]
         if self.lastModified is not None and b"Last-Modified" not in raw:
             raw[b"Last-Modified"] = [datetimeToString(self.lastModified)]
@@ -541,7 +557,13 @@ class Request(server.Request):
 
     def writeChunk(self, data: bytes, framed: bytes) -> None:
         """``write(data)``, where ``framed`` is ``data`` as one chunk already: for many receivers of one thing."""
-        if self.chunked and self.channel is not None and not self.finished and self._encoder is None and self._own_output:
+        if (
+            self.chunked
+            and self.channel is not None
+            and not self.finished
+            and self._encoder is None
+            and self._own_output
+        ):
             self.sentLength += len(data)
             self.channel.write(framed)
         else:

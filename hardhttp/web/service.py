@@ -49,7 +49,9 @@ class HTTPService(Service):
         reactor = self._reactor
         if reactor is None:
             from twisted.internet import reactor
-        waiting = [listen(reactor, description, self.site).addCallback(self._listens) for description in self.descriptions]
+        waiting = [
+            listen(reactor, description, self.site).addCallback(self._listens) for description in self.descriptions
+        ]
         self.listening = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
         self.listening.addCallbacks(lambda _: self.ports, self._cannot_listen)
         return self.listening

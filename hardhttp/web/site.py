@@ -227,5 +227,3 @@ class Site(twisted_server.Site):
                 super().log(request)
         except Exception:
             self.server.failed("the access log failed")
-
-

@@ -142,7 +142,7 @@ class ChunkedBody:
         end = window.find(b"\r\n\r\n")
         if end >= 0:
             window = window[: end + 4]
-        if window[0] == 0x0D and len(window) > 1 or window.count(b"\n") != window.count(b"\r\n"):
+        if (window[0] == 0x0D and len(window) > 1) or window.count(b"\n") != window.count(b"\r\n"):
             raise PeerFault(400, Reason.BAD_CHUNK, "lines end in CR LF")
         if end < 0:
             if len(data) - position >= bound:

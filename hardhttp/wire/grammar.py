@@ -51,9 +51,6 @@ CHUNK_LINE = re.compile(
 )
 
 
-
-
-
 def list_items(values: Iterable[bytes]) -> list[bytes]:
     """The members, lower case, of a ``#token`` field given as several field lines.
 

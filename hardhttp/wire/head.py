@@ -9,7 +9,8 @@ The verdict on a head depends on its bytes alone, never on how they were split: 
 is refused only for what no continuation could mend, and in the order in which a whole one would be
 judged (request line, bare LF, length; then the fields).
 
-A ``HeadParser`` keeps nothing of a message between two calls (but the last valid Host) and may serve every connection of a process.
+A ``HeadParser`` keeps nothing of a message between two calls (but the last valid Host) and may serve
+every connection of a process.
 """
 
 from __future__ import annotations
