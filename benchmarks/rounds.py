@@ -1,4 +1,4 @@
-"""Programs in turn, A B C A B C: every sample from a fresh process, one server alive at a time."""
+"""Programs in turn, A B C A B C: every sample from a fresh process."""
 
 from __future__ import annotations
 

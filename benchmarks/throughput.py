@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks import wrk
 from benchmarks.figures import ratios, spread
 from benchmarks.messages import BROWSER_HEADERS, HELLO, HELLO_PATH, POST_BYTES, POST_PATH, READ_PATH
 from benchmarks.peers import Peer
 from benchmarks.processes import Failed, Server, raise_descriptors
-from benchmarks.rounds import Plan, Series, base_of, in_turn, serving
+from benchmarks.rounds import Plan, Series, base_of, progress, serving
 from benchmarks.targets import verdict
 
 __all__ = ["RATE_ROWS", "SPARE", "WARM_SECONDS", "RateRow", "RateSample", "measure_rate", "summarise"]
@@ -80,6 +82,15 @@ class RateSample:
         """For each request."""
         return self.cpu_seconds * 1e6 / max(1, self.load.requests)
 
+    @classmethod
+    def joined(cls, samples: Sequence[RateSample]) -> RateSample:
+        """Several as one."""
+        return cls(wrk.joined([each.load for each in samples]), sum(each.cpu_seconds for each in samples))
+
+    def __str__(self) -> str:
+        note = f", ERRORS {self.load.errors}" if self.load.errors else ""
+        return f"{self.load.rate:,.0f} requests/s, {self.cpu_microseconds:.1f} us of processor each{note}"
+
 
 def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, object]:
     """Run the row and return its part of the report."""
@@ -89,22 +100,9 @@ def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, o
     # hardhttp keeps its default limits, unless that many connections are asked for that they refuse.
     cap = plan.connections + SPARE if plan.connections > DEFAULT_CAP - SPARE else None
 
-    def measure(peer: Peer) -> RateSample:
-        with serving(peer, plan, tls=plan.tls if row.tls else None, max_connections=cap) as server:
-            _check(row, server)
-            url = server.url + row.path
-            wrk.run(url, lua, plan.connections, WARM_SECONDS, plan.load_core)
-            before = server.cpu_seconds()
-            load = wrk.run(url, lua, plan.connections, plan.seconds, plan.load_core)
-            sample = RateSample(load, server.cpu_seconds() - before)
-            _check(row, server)
-        return sample
-
-    def say(sample: RateSample) -> str:
-        note = f" ERRORS {sample.load.errors}" if sample.load.errors else ""
-        return f"{sample.load.rate:,.0f} requests/s, {sample.cpu_microseconds:.1f} us of processor each{note}"
-
-    series = in_turn(row.name, [peer for peer in peers if row.suits(peer)], plan.pairs, measure, say)
+    series = {peer.name: Series[RateSample](peer, []) for peer in peers if row.suits(peer)}
+    for number in range(1, plan.pairs + 1):
+        _round(row, f"{row.name} {number}/{plan.pairs}", series, plan, lua, cap)
     return {
         "row": row.name,
         "kind": "rate",
@@ -114,6 +112,50 @@ def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, o
         "connections": plan.connections,
         **summarise(row.name, series, plan.base),
     }
+
+
+def _round(
+    row: RateRow, where: str, series: dict[str, Series[RateSample]], plan: Plan, lua: Path, cap: int | None
+) -> None:
+    """Append a sample, or ``None``, to each series.
+
+    Every server is started afresh and warmed; then they are loaded in turn, a second each, as many
+    times as the sample has seconds. What is compared lies seconds apart, not minutes.
+    """
+    slices: dict[str, list[RateSample]] = {}
+
+    @contextmanager
+    def given_up_on_failure(each: Series[RateSample]) -> Iterator[None]:
+        try:
+            yield
+        except (Failed, OSError) as error:
+            each.failure = str(error)
+            progress(f"{where} {each.peer.name}: FAILED: {error}")
+
+    with ExitStack() as stack:
+        servers: dict[str, Server] = {}
+        for name, each in series.items():
+            if each.failure is None:
+                with given_up_on_failure(each):
+                    setting = serving(each.peer, plan, tls=plan.tls if row.tls else None, max_connections=cap)
+                    servers[name] = server = stack.enter_context(setting)
+                    _check(row, server)
+                    wrk.run(server.url + row.path, lua, plan.connections, WARM_SECONDS, plan.load_core)
+        for _ in range(plan.seconds):
+            for name, server in servers.items():
+                if series[name].failure is None:
+                    with given_up_on_failure(series[name]):
+                        before = server.cpu_seconds()
+                        load = wrk.run(server.url + row.path, lua, plan.connections, 1, plan.load_core)
+                        slices.setdefault(name, []).append(RateSample(load, server.cpu_seconds() - before))
+        for name, server in servers.items():
+            if series[name].failure is None:
+                with given_up_on_failure(series[name]):
+                    _check(row, server)
+    for name, each in series.items():
+        each.samples.append(RateSample.joined(slices[name]) if each.failure is None else None)
+        if each.failure is None:
+            progress(f"{where} {name}: {each.samples[-1]}")
 
 
 def _check(row: RateRow, server: Server) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.peers import find_program
 from benchmarks.processes import Failed, prepare
 
-__all__ = ["INSTALL", "Load", "parse", "run", "script"]
+__all__ = ["INSTALL", "Load", "joined", "parse", "run", "script"]
 
 INSTALL = "wrk is not installed: the distribution's wrk, or github.com/wg/wrk"
 MARK = "wrk-json "
@@ -72,6 +73,17 @@ def parse(output: str) -> Load:
         if line.startswith(MARK):
             return Load(**json.loads(line[len(MARK) :]))
     raise Failed(f"wrk said something else: {output.strip()[-200:]!r}")
+
+
+def joined(loads: Sequence[Load]) -> Load:
+    """Several runs as one: sums, the largest maximum, and the median of each percentile."""
+    sums = ("requests", "microseconds", "bytes", "connect", "read", "write", "timeout", "status")
+    return Load(
+        **{name: sum(getattr(load, name) for load in loads) for name in sums},
+        p50=round(statistics.median(load.p50 for load in loads)),
+        p99=round(statistics.median(load.p99 for load in loads)),
+        max=max(load.max for load in loads),
+    )
 
 
 def run(url: str, lua: Path, connections: int, seconds: int, core: int | None) -> Load:

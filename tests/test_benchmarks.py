@@ -173,6 +173,12 @@ def test_wrk_is_given_the_whole_request_and_its_sums_are_read():
         wrk.parse("unable to connect")
 
 
+def test_runs_of_wrk_are_joined():
+    found = wrk.joined([load(100, read=1), load(300), load(200, read=2)])
+    assert (found.requests, found.microseconds, found.rate, found.errors) == (600, 3_000_000, 200, {"read": 3})
+    assert (found.p50, found.p99, found.max) == (100, 900, 1000)
+
+
 def test_the_end_of_a_hello_is_seen_with_a_length_and_in_chunks():
     assert is_whole_hello(b"HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n" + HELLO)
     assert is_whole_hello(b"HTTP/1.1 200 OK\r\n\r\nd\r\n" + HELLO + b"\r\n0\r\n\r\n")
