@@ -52,6 +52,7 @@ class Channel(Connection):
         "_cork",
         "_decoder",
         "_head",
+        "_previous",
         "_started",
         "factory",
         "keep_alive",
@@ -68,6 +69,7 @@ class Channel(Connection):
         self.site: Any = None
         self.keep_alive = True
         self._head: Head | None = None
+        self._previous: Head | None = None  # the last request's
         self._decoder: BodyDecoder | None = None
         self._cork: list[bytes] | None = None
         self._body_pace: Pace | None = None
@@ -76,7 +78,9 @@ class Channel(Connection):
     # -- requests in --------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        self.server.statistics.bytes_in += len(data)
+        server = self.server
+        server.now = server.seconds()
+        server.statistics.bytes_in += len(data)
         phase = self.phase
         if phase is IDLE or phase is HEAD:
             if self._input:
@@ -105,7 +109,7 @@ class Channel(Connection):
                     if self.choked:
                         self._wait(data[position:])
                         break
-                    found = self.server.parser.parse(data, position, self.server.limits)
+                    found = self.server.parser.parse(data, position, self.server.limits, self._previous)
                     if found is None:
                         self._partial(data[position:] if position else data)
                         break
@@ -303,7 +307,9 @@ class Channel(Connection):
             # The rest of the body is not wanted; only closing says so.
             self._linger(Reason.RESPONSE_END)
             return
+        previous = self._head
         self._head = None
+        self._previous = previous if previous is not None and previous.repeatable else None
         if server.ledger.held_bytes:
             server.ledger.hold(self._transport, BODY, 0)
         if not self.keep_alive or server.draining:
@@ -314,10 +320,13 @@ class Channel(Connection):
             else:
                 self._close(Reason.DRAINED if server.draining else Reason.RESPONSE_END)
             return
-        resume = self.phase is HANDLING
+        if self.phase is DISPATCH:
+            self.phase = MOVES[DISPATCH][DONE]
+            self.deadline = server.now + server.limits.idle_seconds
+            return
         self.phase = MOVES[self.phase][DONE]
         self.deadline = server.seconds() + server.limits.idle_seconds
-        if resume and self._input:
+        if self._input:
             self._go_on()
 
     def _go_on(self) -> None:
@@ -344,7 +353,7 @@ class Channel(Connection):
             return
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         head_only = head is not None and head.method == b"HEAD"
-        self.write(refusal(fault, server.date(server.seconds()), head_only=head_only))
+        self.write(refusal(fault, server.date(), head_only=head_only))
         if self._cork is not None:
             self._uncork(0)
         self._linger(fault.reason)
@@ -388,7 +397,7 @@ class Channel(Connection):
             self.abort(Reason.ABORT_SECONDS)
 
     def _forget(self) -> None:
-        self._decoder = self._body_pace = self._head = self._cork = None
+        self._decoder = self._body_pace = self._head = self._previous = self._cork = None
 
     # -- for applications that know twisted.web's channel ---------------------------------------
 

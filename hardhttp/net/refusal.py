@@ -53,7 +53,7 @@ class Refusal:
         server.reaper.start()
         kind = OurFault if self._reason is Reason.DRAINING else LimitFault
         fault = kind(503, self._reason, _DETAIL[self._reason])
-        answer = refusal(fault, server.date(now), retry_after_seconds=RETRY_AFTER_SECONDS)
+        answer = refusal(fault, server.date(), retry_after_seconds=RETRY_AFTER_SECONDS)
         server.statistics.bytes_out += len(answer)
         transport.write(answer)
         if ITCPTransport.providedBy(transport) and hasattr(transport, "loseWriteConnection"):

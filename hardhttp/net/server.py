@@ -46,6 +46,8 @@ class Server:
     def __init__(self, clock: IReactorTime, limits: Limits) -> None:
         self.clock = clock
         self.seconds: Callable[[], float] = clock.seconds
+        # When bytes last came, or the reaper last went round: at most a second old, and free to read.
+        self.now = clock.seconds()
         self.limits = limits
         self.parser = HeadParser()
         self.tracker: Tracker[Channel] = Tracker()
@@ -97,6 +99,7 @@ class Server:
 
     def reap(self, now: float) -> None:
         """The server's own part of a sweep."""
+        self.now = now
         self.statistics.sample(now, len(self.tracker))
         if now >= self._lines_until:
             for reason, lines in self._lines.items():
@@ -162,8 +165,9 @@ class Server:
         if lines <= LINES_PER_MINUTE:
             self._log.info("{detail} ({reason})", detail=detail, reason=reason.value)
 
-    def date(self, now: float) -> bytes:
+    def date(self) -> bytes:
         """The Date field's value (RFC 9110, 6.6.1)."""
+        now = self.now
         if not now < self._date_until:
             self._date = formatdate(now, usegmt=True).encode("ascii")
             self._date_until = now // 1 + 1

@@ -118,7 +118,7 @@ class Request(server.Request):
         if headers is None:
             server = self.site.server
             plain, self._plain = self._plain, None
-            headers = self._headers = ResponseHeaders(SERVER_NAME, server.date(server.seconds()), plain)
+            headers = self._headers = ResponseHeaders(SERVER_NAME, server.date(), plain)
         return headers
 
     @responseHeaders.setter
@@ -221,7 +221,7 @@ class Request(server.Request):
         self.uri = target = head.target
         self.clientproto = head.version
         self.path = target if b"?" not in target else target.partition(b"?")[0]
-        self._started_seconds = self.site.server.seconds()
+        self._started_seconds = self.site.server.now
 
     def streamBody(self) -> bool:
         """Whether a streaming resource takes the body; if so it has been called."""

@@ -195,8 +195,7 @@ class Site(twisted_server.Site):
 
     def preamble(self, content_type: bytes | None) -> bytes:
         """The part of an ordinary 200's head that responses of one type share for a second."""
-        server = self.server
-        date = server.date(server.seconds())
+        date = self.server.date()
         if date is not self._preamble_date:
             self._preamble_date = date
             self._preambles.clear()

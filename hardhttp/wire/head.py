@@ -35,6 +35,9 @@ _DECIDING = re.compile(
 )
 _TCHARS = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
+_SLASH = 0x2F
+MAX_REPEATABLE_BYTES = 1024
+
 # The tokeniser gets a request line of its own: ours may hold a method it has never heard of.
 _LINE = b"GET / HTTP/1.1"
 
@@ -44,18 +47,20 @@ class Head:
 
     ``target`` is in origin-form, or ``*``; of an absolute-form target the authority has become
     ``authority`` (RFC 9112, 3.2.2). ``content_length`` is ``None`` without a Content-Length;
-    ``chunked`` and it exclude each other.
+    ``chunked`` and it exclude each other. A ``repeatable`` head frames nothing, so that one with the
+    same field lines may be made from it.
     """
 
     __slots__ = (
         "_fields",
-        "_lines",
         "authority",
         "chunked",
         "content_length",
         "expect_continue",
         "keep_alive",
+        "lines",
         "method",
+        "repeatable",
         "target",
         "upgrade",
         "version",
@@ -65,7 +70,7 @@ class Head:
         self.method = method
         self.target = target
         self.version = version
-        self._lines = lines
+        self.lines = lines
         self._fields: list[tuple[bytes, bytes]] | None = None
         self.authority: bytes | None = None
         self.content_length: int | None = None
@@ -73,6 +78,7 @@ class Head:
         self.keep_alive = version == b"HTTP/1.1"
         self.expect_continue = False
         self.upgrade = False
+        self.repeatable = False
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
@@ -81,7 +87,7 @@ class Head:
         if fields is None:
             fields = self._fields = [
                 (name.lower(), value.strip(b" \t"))
-                for name, _, value in [line.partition(b":") for line in self._lines[2:-4].split(b"\r\n")]
+                for name, _, value in [line.partition(b":") for line in self.lines[2:-4].split(b"\r\n")]
                 if name
             ]
         return fields
@@ -90,6 +96,14 @@ class Head:
     def has_body(self) -> bool:
         """Whether a body follows (RFC 9112, 6.3: neither field means none)."""
         return self.chunked or bool(self.content_length)
+
+    def again(self, method: bytes, target: bytes) -> Head:
+        """A head with these fields and another request line, in origin-form."""
+        head = Head(method, target, self.version, self.lines)
+        head.authority = self.authority
+        head.keep_alive = self.keep_alive
+        head.repeatable = True
+        return head
 
     def __repr__(self) -> str:
         # Fields hold cookies and credentials, targets hold tokens.
@@ -105,9 +119,11 @@ class HeadParser:
         self._host = b""
         self._tokeniser = httptools.HttpRequestParser(self)
 
-    def parse(self, data: bytes, start: int, limits: Limits) -> tuple[Head, int] | None:
+    def parse(self, data: bytes, start: int, limits: Limits, previous: Head | None = None) -> tuple[Head, int] | None:
         """The head that begins at ``data[start]`` and where it ends, or ``None`` if more is needed.
 
+        ``previous`` may be the connection's head before this one: most clients say the same fields
+        again and again, and what was judged once is not judged twice.
         Raises ``Fault`` with 400, 414, 417, 431, 501 or 505.
         """
         begin = start
@@ -121,12 +137,21 @@ class HeadParser:
         line_end = data.find(b"\r\n", begin)
         method, target, version = _request_line(data[begin:line_end], limits)
         lines = data[line_end : end + 4]
+        if previous is not None and lines == previous.lines and version == previous.version and target[0] == _SLASH:
+            return previous.again(method, target), end + 4
         deciding = _DECIDING.findall(lines)
         self._tokenise(lines, deciding)
         if lines.count(b"\n") - 2 > limits.max_headers:
             raise LimitFault(431, Reason.HEADERS, f"more than {limits.max_headers} header fields")
         head = Head(method, target, version, lines)
         self._decide(head, deciding)
+        # An absolute target's authority is not its Host; a large head is not worth keeping.
+        head.repeatable = (
+            target[0] == _SLASH
+            and head.content_length is None
+            and not (head.chunked or head.upgrade or head.expect_continue)
+            and len(lines) <= MAX_REPEATABLE_BYTES
+        )
         return head, end + 4
 
     def _tokenise(self, lines: bytes, deciding: list[tuple[bytes, bytes]]) -> None:
@@ -196,7 +221,7 @@ class HeadParser:
                 raise PeerFault(400, Reason.BAD_HOST, "the Host field is not a host and port")
             self._host = host
         target = head.target
-        if target[0] == 0x2F:  # origin-form
+        if target[0] == _SLASH:  # origin-form
             head.authority = host
         else:
             _other_target(head, target, host)
