@@ -205,7 +205,11 @@ class Request(server.Request):
     def getStateToCopyFor(self, issuer: Any) -> Any:
         for name in ("requestHeaders", "args", "received_cookies", "content", "client", "host", "transport"):
             getattr(self, name)
-        return super().getStateToCopyFor(issuer)
+        state = super().getStateToCopyFor(issuer)
+        return {name: value for name, value in state.items() if name != "head" and not name.startswith("_")}
+
+    def getTypeToCopy(self) -> str:
+        return "twisted.web.server.Request"  # what twisted.web.distrib admits
 
     # -- the channel's side: the message comes in ---------------------------------------------
 
