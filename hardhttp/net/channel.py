@@ -50,7 +50,9 @@ class Channel(Connection):
     __slots__ = (
         "_body_pace",
         "_cork",
+        "_corked",
         "_decoder",
+        "_handling_seconds",
         "_head",
         "_previous",
         "_started",
@@ -72,6 +74,8 @@ class Channel(Connection):
         self._previous: Head | None = None  # the last request's
         self._decoder: BodyDecoder | None = None
         self._cork: list[bytes] | None = None
+        self._corked = 0
+        self._handling_seconds: float | None = None  # while a body comes
         self._body_pace: Pace | None = None
         self._started = 0.0
 
@@ -126,15 +130,13 @@ class Channel(Connection):
                     if position < size:
                         self._behind(data[position:])
                     break
-                if self._cork:
-                    self._uncork(CORK_BYTES)
         except Fault as fault:
             self.refuse(fault)
         except Exception:
             self._log.failure("a request could not be handed to the application")
             self.abort(Reason.INTERNAL)
         if self._cork is not None:
-            self._uncork(0)
+            self._uncork()
             self._cork = None
 
     def _partial(self, data: bytes) -> None:
@@ -181,12 +183,17 @@ class Channel(Connection):
 
     def handle_within(self, seconds: float | None) -> None:
         """The application has answered nothing yet; it must begin to within ``seconds``."""
-        if seconds is not None and (self.phase is DISPATCH or self.phase is HANDLING):
+        if seconds is None:
+            return
+        if self.phase is DISPATCH or self.phase is HANDLING:
             self.deadline = self.server.seconds() + seconds
+        elif self.phase is BODY_PHASE:
+            self._handling_seconds = seconds  # they run when the body does not, or has ended
 
     def began(self) -> None:
         """The response has begun: the application's deadline is met."""
-        if self.phase is DISPATCH or self.phase is HANDLING:
+        self._handling_seconds = None
+        if self.phase is DISPATCH or self.phase is HANDLING or self.body_is_paused:
             self.deadline = NEVER
 
     def _expect_body(self, head: Head, more: bool) -> None:
@@ -198,6 +205,7 @@ class Channel(Connection):
         self.phase = MOVES[self.phase][EXPECT_BODY]
         self._decoder = ChunkedBody(limits) if head.chunked else LengthBody(head.content_length or 0)
         self._started = self.server.seconds()
+        self._handling_seconds = None
         self._pace_body(0)
         request.gotHead(head)
         if request.streamBody():
@@ -218,11 +226,16 @@ class Channel(Connection):
         """Take no more of the body for now; its deadline rests too, for the wait is ours."""
         if self.phase is BODY_PHASE:
             self._body_pace = None
-            self.deadline = NEVER
+            seconds = self._handling_seconds
+            self.deadline = NEVER if seconds is None else self.server.seconds() + seconds
             self._pause_input()
 
+    @property
+    def body_is_paused(self) -> bool:
+        return self.phase is BODY_PHASE and self._body_pace is None
+
     def resume_body(self) -> None:
-        if self.phase is BODY_PHASE and self._body_pace is None:
+        if self.body_is_paused:
             self._pace_body(self._received)
             waiting, self._input = self._input, b""
             self.server.hold(self._transport, INPUT, 0)
@@ -253,18 +266,22 @@ class Channel(Connection):
                 return b""
         if not decoder.done:
             server = self.server
-            self._body_pace.progress(server.seconds(), request.receivedBytes)
-            self.deadline = min(self._body_pace.deadline, self._started + server.limits.max_body_seconds)
+            if self._body_pace is not None:  # a piece's receiver may have paused the body
+                self._body_pace.progress(server.seconds(), request.receivedBytes)
+                self.deadline = min(self._body_pace.deadline, self._started + server.limits.max_body_seconds)
             server.hold(self._transport, BODY, request.heldBytes)
             return b""
         self._decoder = self._body_pace = None
         self.deadline = NEVER
+        self._resume_input()
         rest = decoder.rest
         if rest and self._cork is None:
             self._cork = []
         request.trailers = decoder.trailers if isinstance(decoder, ChunkedBody) else []
-        if request.bodyEnded():
+        if request.streams:
             self.phase = MOVES[self.phase][LATER]
+            self.handle_within(self._handling_seconds)
+            request.bodyEnded()
         elif self.phase is BODY_PHASE:
             self.server.hold(self._transport, BODY, request.heldBytes)
             self.phase = MOVES[BODY_PHASE][CALL]
@@ -284,16 +301,20 @@ class Channel(Connection):
         self.server.statistics.bytes_out += size
         if self._cork is not None:
             self._cork.append(data)
+            self._corked += size
+            if self._corked >= CORK_BYTES:
+                self._uncork()
         elif self.choked:
             self._send(data)
         else:
             self._written += size
             transport.write(data)
 
-    def _uncork(self, threshold: int) -> None:
+    def _uncork(self) -> None:
         cork = self._cork
-        if cork and (not threshold or sum(map(len, cork)) >= threshold):
+        if cork:
             self._cork = []
+            self._corked = 0
             if self._transport is not None:
                 self._send(b"".join(cork))
 
@@ -313,8 +334,7 @@ class Channel(Connection):
         if server.ledger.held_bytes:
             server.ledger.hold(self._transport, BODY, 0)
         if not self.keep_alive or server.draining:
-            if self._cork is not None:
-                self._uncork(0)
+            self._uncork()
             if self._input:
                 self._linger(Reason.RESPONSE_END)
             else:
@@ -354,8 +374,7 @@ class Channel(Connection):
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         head_only = head is not None and head.method == b"HEAD"
         self.write(refusal(fault, server.date(), head_only=head_only))
-        if self._cork is not None:
-            self._uncork(0)
+        self._uncork()
         self._linger(fault.reason)
 
     def drain(self) -> None:
@@ -384,6 +403,8 @@ class Channel(Connection):
         elif phase is HEAD:
             detail = f"the head did not come within {limits.head_seconds:g} s"
             self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail))
+        elif phase is HANDLING or self.body_is_paused:
+            self.refuse(OurFault(503, Reason.HANDLING_SECONDS, "the application did not answer in time"))
         elif phase is BODY_PHASE:
             if self.server.seconds() >= self._started + limits.max_body_seconds:
                 detail = f"the body did not come within {limits.max_body_seconds:g} s"
@@ -391,8 +412,6 @@ class Channel(Connection):
             else:
                 detail = f"the body comes slower than {limits.body_bytes_per_second} bytes/s"
                 self.refuse(LimitFault(408, Reason.BODY_RATE, detail))
-        elif phase is HANDLING:
-            self.refuse(OurFault(503, Reason.HANDLING_SECONDS, "the application did not answer in time"))
         else:
             self.abort(Reason.ABORT_SECONDS)
 

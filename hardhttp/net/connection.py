@@ -116,7 +116,7 @@ class Connection:
             self.reason = Reason.CLIENT_CLOSED if gone else Reason.CLIENT_RESET
         self.server.removed(transport, self.reason)
         if upgraded is not None:
-            upgraded.connectionLost(reason)
+            self.server.guard(upgraded.connectionLost, reason)
 
     def logPrefix(self) -> str:
         return "hardhttp"
@@ -138,7 +138,8 @@ class Connection:
     def _send(self, data: bytes) -> None:
         transport, server = self._transport, self.server
         if self.choked and unsent_bytes(self._base) > server.limits.max_unsent_bytes:
-            server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")
+            if self.reason is not Reason.UNSENT_BYTES:  # whoever writes on once it was aborted is not told again
+                server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")
             self.abort(Reason.UNSENT_BYTES)
             return
         self._written += len(data)
@@ -177,9 +178,11 @@ class Connection:
         server.ledger.hold(self._transport, INPUT, 0)
         server.ledger.hold(self._transport, BODY, 0)
         self._forget()
-        # A transport closes only when nobody produces for it.
+        # A transport closes only when nobody produces for it. What an application writes on is bounded still.
         self._transport.unregisterProducer()
-        self.choked = False
+        self.choked = True
+        if self._producer is not None:
+            self._producer.pauseProducing()
 
     def abort(self, reason: Reason) -> None:
         """Close now; what is unsent is dropped."""
@@ -191,11 +194,11 @@ class Connection:
     def _abandon(self, failure: Failure) -> None:
         """Whoever was to answer is told that nobody waits."""
         request, self.request = self.request, None
-        if request is not None:
-            request.connectionLost(failure)
         producer, self._producer = self._producer, None
+        if request is not None:
+            self.server.guard(request.connectionLost, failure)
         if producer is not None:
-            producer.stopProducing()
+            self.server.guard(producer.stopProducing)
 
     # -- deadlines ----------------------------------------------------------------------------
 
@@ -230,6 +233,9 @@ class Connection:
         elif self.phase is LINGERING or self.phase is CLOSING:
             # The abort waits behind the last byte, not behind the call.
             self.deadline = now + limits.abort_seconds
+        elif self.phase is IDLE:
+            # Whoever still takes a response is not idle.
+            self.deadline = max(self.deadline, now + limits.idle_seconds)
 
     def _expire(self) -> None:
         """The deadline has come."""

@@ -182,4 +182,4 @@ class Server:
         try:
             call(*args)
         except Exception:
-            self.failed("a connection could not be told that the server stops")
+            self.failed("what was told of an end failed")

@@ -258,12 +258,15 @@ class Request(server.Request):
             self._store = BodyStore(self.site.limits.spool_bytes)
         self._store.write(data)
 
-    def bodyEnded(self) -> bool:
-        """The body is whole. Whether a streaming resource was told, and nobody else need be."""
-        if self._streamed is None:
-            return False
-        self._streamed.ended(None)
-        return True
+    @property
+    def streams(self) -> bool:
+        """Whether a streaming resource takes the body."""
+        return self._streamed is not None
+
+    def bodyEnded(self) -> None:
+        """The body is whole: a streaming resource is told."""
+        if self._streamed is not None:
+            self._streamed.ended(None)
 
     def deliverBody(self, receiver: IProtocol) -> None:
         """Take the body as it comes (see ``IStreamingResource``)."""
