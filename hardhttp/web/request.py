@@ -208,8 +208,8 @@ class Request(server.Request):
         state = super().getStateToCopyFor(issuer)
         return {name: value for name, value in state.items() if name != "head" and not name.startswith("_")}
 
-    def getTypeToCopy(self) -> str:
-        return "twisted.web.server.Request"  # what twisted.web.distrib admits
+    def getTypeToCopy(self) -> bytes:
+        return b"twisted.web.server.Request"  # what twisted.web.distrib admits
 
     # -- the channel's side: the message comes in ---------------------------------------------
 
