@@ -80,8 +80,8 @@ class Limits:
     max_target_bytes: int = _count(8 * KiB, 1 * MiB, "a request target; more is answered 414", 16)
     # The seed's figure.
     max_body_bytes: int = _count(10 * MiB, 1 << 40, "a request body; more is answered 413", 0)
-    # Past this a body goes to a temporary file; Werkzeug's figure.
-    spool_bytes: int = _count(512 * KiB, 1 << 30, "of a request body kept in memory; more is spooled to a file", 0)
+    # Past this a body goes to a temporary file: most forms and JSON never do, and max_buffered_bytes holds for all.
+    spool_bytes: int = _count(2 * MiB, 1 << 30, "of a request body kept in memory; more is spooled to a file", 0)
     # One read of the socket.
     max_pipelined_bytes: int = _count(64 * KiB, 16 * MiB, "requests kept behind the one being answered", 1)
     # A response written without heed to backpressure; a single write may be larger.

@@ -29,15 +29,15 @@ from twisted.internet.interfaces import (
     IReactorUNIX,
 )
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.net.poller import Poller
+from hardhttp.net.tls import TLSFactory
 
 __all__ = ["EagerReactor"]
 
-READ_BYTES = 64 * 1024
+READ_BYTES = 128 * 1024
 ACCEPTS_PER_TURN = 64
 # nginx's; the stock 50 overflows in a burst of connections.
 BACKLOG = 511
@@ -259,11 +259,6 @@ class EagerUNIXPort(_Accepting, unix.Port):
     transport = EagerUNIXServer
 
 
-class _TLSFactory(TLSMemoryBIOFactory):
-    # The stock one holds small writes back for a turn; whole responses are written here.
-    protocol = TLSMemoryBIOProtocol
-
-
 @implementer(IReactorTCP, IReactorSSL, IReactorUNIX, IReactorSocket)
 class EagerReactor:
     """A reactor whose listening ports are fast ones; all else is ``reactor``'s.
@@ -291,7 +286,7 @@ class EagerReactor:
     def listenSSL(
         self, port: int, factory: IProtocolFactory, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
-        factory = _TLSFactory(contextFactory, False, factory, self._reactor)
+        factory = TLSFactory(contextFactory, factory, self._reactor)
         listening = EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor)
         listening._type = "TLS"
         return self._listen(listening)
