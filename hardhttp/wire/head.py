@@ -252,18 +252,27 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     try:
         method, target, version = line.split(b" ")
     except ValueError:
+        _judge_line_end(line)
         if len(line) > limits.max_target_bytes and line[0] in _TCHARS:
             raise LimitFault(414, Reason.TARGET_BYTES, "the request line is too long") from None
         raise PeerFault(400, Reason.BAD_REQUEST_LINE, "a request line is METHOD SP TARGET SP VERSION") from None
     if method not in METHODS and TOKEN.fullmatch(method) is None:
         raise PeerFault(400, Reason.BAD_REQUEST_LINE, "the method is not a token")
     if len(target) > limits.max_target_bytes:
+        _judge_line_end(line)
         raise LimitFault(414, Reason.TARGET_BYTES, f"the target is longer than {limits.max_target_bytes} bytes")
     if TARGET.fullmatch(target) is None:
+        _judge_line_end(line)
         raise PeerFault(400, Reason.BAD_TARGET, "the target holds bytes that must be percent-encoded")
     if version != b"HTTP/1.1" and version != b"HTTP/1.0":
         version = _other_version(version)
     return method, target, version
+
+
+def _judge_line_end(line: bytes) -> None:
+    """A bare LF in a line that failed is its first fault: who is sent the line in pieces meets it first."""
+    if b"\n" in line:
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "lines end in CR LF")
 
 
 def _other_version(version: bytes) -> bytes:
@@ -308,7 +317,7 @@ def _judge_codings(head: Head, codings: list[bytes], lengths: list[bytes]) -> No
         raise PeerFault(400, Reason.BAD_FRAMING, "Transfer-Encoding in HTTP/1.0")
     items = list_items(codings)
     if items != [b"chunked"]:
-        if not items or items.count(b"chunked") > 1 or (b"chunked" in items and items[-1] != b"chunked"):
+        if not items or items[-1] != b"chunked" or items.count(b"chunked") > 1:
             raise PeerFault(400, Reason.BAD_FRAMING, "chunked must be the one and last transfer coding")
         raise OurFault(501, Reason.UNKNOWN_CODING, "the only transfer coding spoken here is chunked")
     head.chunked = True
