@@ -118,6 +118,12 @@ class Connection:
         if upgraded is not None:
             self.server.guard(upgraded.connectionLost, reason)
 
+    def connectionMade(self) -> None:
+        """Nothing is left to do: ``makeConnection`` has done it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        raise AssertionError("a subclass says what bytes mean")
+
     def logPrefix(self) -> str:
         return "hardhttp"
 

@@ -99,6 +99,7 @@ class Poller:
             if transport is None:
                 continue  # ended by one before it in this turn
             reading = False
+            why: Exception | None
             try:
                 if event & _GONE and not event & _IN:
                     why = main.CONNECTION_LOST
@@ -124,7 +125,10 @@ class Poller:
             transport.readConnectionLost(Failure(why))
             return
         self.removeWriter(transport)
-        transport.connectionLost(Failure(why))
+        try:
+            transport.connectionLost(Failure(why))
+        except Exception:  # raised further, it would end every connection of the port
+            self._log.failure("a connection's handler failed at its end")
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor stops."""

@@ -56,7 +56,7 @@ class _Eager:
 
     def __init__(self, skt: socket.socket, protocol: Any, client: Any, server: Any, number: int, reactor: Any) -> None:
         # As tcp.Server's, without the strings it formats for every connection.
-        tcp.Connection.__init__(self, skt, protocol, reactor)  # type: ignore[arg-type]
+        tcp.Connection.__init__(self, skt, protocol, reactor)
         self.server = server
         self.client = client
         self.sessionno = number
@@ -71,10 +71,10 @@ class _Eager:
         self._poller = reactor if isinstance(reactor, Poller) else None
         if self._poller is not None:
             self._poller.joined()
-        self.startReading()  # type: ignore[attr-defined]
+        self.startReading()
 
     def connectionLost(self, reason: Failure) -> None:
-        tcp.Server.connectionLost(self, reason)  # type: ignore[arg-type]
+        tcp.Server.connectionLost(self, reason)
         poller, self._poller = self._poller, None
         if poller is not None:
             poller.left()
@@ -89,14 +89,14 @@ class _Eager:
 
     def doRead(self) -> Exception | None:
         try:
-            data = self.socket.recv(READ_BYTES)  # type: ignore[attr-defined]
+            data = self.socket.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
             return main.CONNECTION_LOST
         if not data:
             return main.CONNECTION_DONE
-        self.protocol.dataReceived(data)  # type: ignore[attr-defined]
+        self.protocol.dataReceived(data)
         return None
 
     def write(self, data: bytes) -> None:
@@ -107,10 +107,10 @@ class _Eager:
             or self._writeDisconnected
             or self.TLS
         ):
-            tcp.Server.write(self, data)  # type: ignore[arg-type]
+            tcp.Server.write(self, data)
             return
         try:
-            sent = self.socket.send(data)  # type: ignore[attr-defined]
+            sent = self.socket.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
@@ -118,10 +118,10 @@ class _Eager:
         if sent < len(data):
             self.dataBuffer = data
             self.offset = sent
-            self._maybePauseProducer()  # type: ignore[attr-defined]
-            self.startWriting()  # type: ignore[attr-defined]
-        elif self.producer is not None and not self.streamingProducer:  # type: ignore[attr-defined]
-            self.startWriting()  # type: ignore[attr-defined]
+            self._maybePauseProducer()
+            self.startWriting()
+        elif self.producer is not None and not self.streamingProducer:
+            self.startWriting()
 
     def writeSequence(self, iovec: Any) -> None:
         self.write(b"".join(iovec))
@@ -156,15 +156,15 @@ class _Accepting:
     _poller: Any = None
 
     def startListening(self) -> None:
-        super().startListening()  # type: ignore[misc]
-        self._poller = Poller(self.reactor) if hasattr(select, "epoll") else self.reactor  # type: ignore[attr-defined]
+        super().startListening()
+        self._poller = Poller(self.reactor) if hasattr(select, "epoll") else self.reactor
         self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        if self.socket.family != socket.AF_UNIX:  # type: ignore[attr-defined]
+        if self.socket.family != socket.AF_UNIX:
             # Accepted sockets inherit it.
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def doRead(self) -> None:
-        listener, factory = self.socket, self.factory  # type: ignore[attr-defined]
+        listener, factory = self.socket, self.factory
         for _ in range(ACCEPTS_PER_TURN):
             try:
                 skt, peer = listener.accept()
@@ -182,16 +182,21 @@ class _Accepting:
                 skt.close()
 
     def _accepted(self, skt: socket.socket, peer: Any, factory: Any) -> None:
-        if len(peer) == 4:
+        if self.socket.family == socket.AF_INET6:
             # A link-local peer's scope is part of its address.
             host = socket.getnameinfo(peer, socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)[0]
             peer = (host, *peer[1:])
-        protocol = factory.buildProtocol(self._buildAddr(peer))  # type: ignore[attr-defined]
+        protocol = factory.buildProtocol(self._buildAddr(peer))
         if protocol is None:
             skt.close()
             return
         self.sessionno: int = self.sessionno + 1
-        protocol.makeConnection(self.transport(skt, protocol, peer, self, self.sessionno, self._poller))  # type: ignore[attr-defined]
+        transport = self.transport(skt, protocol, peer, self, self.sessionno, self._poller)
+        try:
+            protocol.makeConnection(transport)
+        except Exception:
+            self._log.failure("a connection could not be set up")
+            transport.abortConnection()
 
     def _exhausted(self) -> None:
         """No descriptor is left: let those who wait know, and rest."""
@@ -207,13 +212,13 @@ class _Accepting:
             pass  # taken meanwhile; the next rest will try again
         if self.on_exhausted is not None:
             self.on_exhausted(released)
-        self.stopReading()  # type: ignore[attr-defined]
-        self._rest = self.reactor.callLater(REST_SECONDS, self._rested)  # type: ignore[attr-defined]
+        self.stopReading()
+        self._rest = self.reactor.callLater(REST_SECONDS, self._rested)
 
     def _release_one(self) -> bool:
         """Accept one connection on the reserved descriptor, answer 503 and close it."""
         try:
-            skt, _ = self.socket.accept()  # type: ignore[attr-defined]
+            skt, _ = self.socket.accept()
         except OSError:
             return False
         with skt:
@@ -232,9 +237,9 @@ class _Accepting:
             try:
                 self._reserve = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
-                self._rest = self.reactor.callLater(REST_SECONDS, self._rested)  # type: ignore[attr-defined]
+                self._rest = self.reactor.callLater(REST_SECONDS, self._rested)
                 return
-        self.startReading()  # type: ignore[attr-defined]
+        self.startReading()
 
     def stopListening(self, *args: Any) -> Any:
         rest, self._rest = self._rest, None
@@ -246,7 +251,7 @@ class _Accepting:
         poller, self._poller = self._poller, None
         if isinstance(poller, Poller):
             poller.end()
-        return super().stopListening(*args)  # type: ignore[misc]
+        return super().stopListening(*args)
 
     loseConnection = stopListening
 

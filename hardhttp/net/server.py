@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.logger import Logger
@@ -23,7 +23,7 @@ from hardhttp.net.tracker import Tracker, address_key
 from hardhttp.wire.head import HeadParser
 
 if TYPE_CHECKING:
-    from hardhttp.net.channel import Channel
+    from hardhttp.net.connection import Connection
     from hardhttp.net.refusal import Refusal
 
 __all__ = ["Server"]
@@ -50,7 +50,7 @@ class Server:
         self.now = clock.seconds()
         self.limits = limits
         self.parser = HeadParser()
-        self.tracker: Tracker[Channel] = Tracker()
+        self.tracker: Tracker[Any] = Tracker()
         self.refusals: Tracker[Refusal] = Tracker()
         self.ledger = Ledger()
         self.statistics = Statistics(clock)
@@ -82,7 +82,7 @@ class Server:
         if not self.started and not len(self.tracker) and not len(self.refusals):
             self.reaper.stop()
 
-    def added(self, transport: ITransport, channel: Channel, peer: IAddress | None) -> None:
+    def added(self, transport: ITransport, channel: Connection, peer: IAddress | None) -> None:
         """A connection has been made."""
         self.tracker.add(transport, channel, address_key(peer))
         self.statistics.accepted += 1

@@ -22,6 +22,7 @@ _RECORD_BYTES = 1 << 14
 class TLSProtocol(TLSMemoryBIOProtocol):
     """Reads and writes single records without asking twice."""
 
+    transport: Any
     _record_left = 0  # bytes still to come of a record, or -1: not known any more
 
     def dataReceived(self, data: bytes) -> None:

@@ -12,14 +12,14 @@ from ipaddress import IPv6Address, ip_address
 from typing import Generic, TypeVar
 
 from twisted.internet import address
-from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.interfaces import ITransport
 
 __all__ = ["Tracker", "address_key"]
 
 C = TypeVar("C")
 
 
-def address_key(peer: IAddress | None) -> str | None:
+def address_key(peer: object) -> str | None:
     """What a connection from ``peer`` is counted under; ``None`` where nothing is counted.
 
     Loopback and Unix sockets are not: what comes from there is a proxy or a local tool. An IPv6

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from zope.interface import directlyProvides, providedBy
 
 if TYPE_CHECKING:
-    from hardhttp.net.channel import Channel
+    from hardhttp.net.connection import Connection
 
 __all__ = ["UpgradeTransport"]
 
@@ -22,7 +22,7 @@ __all__ = ["UpgradeTransport"]
 class UpgradeTransport:
     """Provides what ``transport`` provides; whatever is not here is ``transport``'s own."""
 
-    def __init__(self, channel: Channel, transport: Any) -> None:
+    def __init__(self, channel: Connection, transport: Any) -> None:
         self._channel = channel
         self._transport = transport
         self.disconnecting = False

@@ -26,10 +26,10 @@ from twisted.python.failure import Failure
 
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.options import Options
+from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
-from hardhttp.web.welcome import WelcomeResource
 
 __all__ = ["Options", "makeService"]
 

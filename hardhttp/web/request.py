@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from inspect import iscoroutine
 from io import BytesIO
 from typing import IO, Any, ClassVar
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IProtocol
@@ -28,7 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http import datetimeToString, unquote
+from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, _IEncodingResource
 
@@ -65,6 +66,8 @@ class Request(server.Request):
     _own_output: ClassVar[bool] = True
     _adapted: ClassVar[bool] = False
 
+    site: Any
+    sitepath: list[bytes]
     queued = False
     trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
@@ -285,7 +288,7 @@ class Request(server.Request):
             self._handleStar()
             return
         segments = path[1:].split(b"/")
-        self.postpath = segments if b"%" not in path else [unquote(segment) for segment in segments]
+        self.postpath = segments if b"%" not in path else [unquote_to_bytes(segment) for segment in segments]
         try:
             resource = self.site.getResourceFor(self)
             if _IEncodingResource.providedBy(resource):
@@ -691,7 +694,7 @@ class Request(server.Request):
         self.code_message = reason_phrase(code) if message is None else message
 
 
-def adapt(factory: type[server.Request]) -> type[Request]:
+def adapt(factory: type) -> type[Request]:
     """A subclass of ``twisted.web.server.Request`` made to work on our channel.
 
     Its own methods keep precedence; what it inherited from ``twisted.web`` comes from here.

@@ -23,7 +23,7 @@ def listen(reactor: Any, description: str, site: Site) -> Deferred[IListeningPor
     of TCP or Unix sockets works as it is. Fails with ``CannotListenError``.
     """
     endpoint = serverFromString(EagerReactor(reactor, site.server.exhausted), description)
-    return endpoint.listen(site)  # type: ignore[no-any-return]
+    return endpoint.listen(site)
 
 
 class HTTPService(Service):
@@ -43,17 +43,25 @@ class HTTPService(Service):
         self.ports: list[IListeningPort] = []
         self.listening: Deferred[Any] | None = None
 
-    def startService(self) -> Deferred[list[IListeningPort]]:  # type: ignore[override]
-        """Begin to listen; fires with the ports, or with the first failure once the others are closed."""
+    def privilegedStartService(self) -> Deferred[list[IListeningPort]]:
+        """Begin to listen while the process may still have ports below 1024."""
+        super().privilegedStartService()
+        return self._listen()
+
+    def startService(self) -> Deferred[list[IListeningPort]]:
+        """Begin to listen, if not begun; fires with the ports, or with the first failure once the others are closed."""
         super().startService()
+        return self.listening if self.listening is not None else self._listen()
+
+    def _listen(self) -> Deferred[list[IListeningPort]]:
         reactor = self._reactor
         if reactor is None:
             from twisted.internet import reactor
-        waiting = [
+        waiting: list[Deferred[Any]] = [
             listen(reactor, description, self.site).addCallback(self._listens) for description in self.descriptions
         ]
-        self.listening = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
-        self.listening.addCallbacks(lambda _: self.ports, self._cannot_listen)
+        all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
+        self.listening = all_listen.addCallbacks(lambda _: self.ports, self._cannot_listen)
         return self.listening
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
@@ -62,13 +70,15 @@ class HTTPService(Service):
 
     def _cannot_listen(self, failure: Any) -> Any:
         error = failure.value.subFailure
+        self.running = 0
         return self._stop_listening().addCallback(lambda _: error)
 
     def _stop_listening(self) -> Deferred[Any]:
         ports, self.ports = self.ports, []
+        self.listening = None
         return DeferredList([d for port in ports if (d := port.stopListening()) is not None])
 
-    def stopService(self) -> Deferred[Any]:  # type: ignore[override]
+    def stopService(self) -> Deferred[Any]:
         super().stopService()
         # Draining first marks the site, so that nobody who slips in is served half.
         drained = self.site.drain()

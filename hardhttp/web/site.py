@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote_to_bytes
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
 from twisted.web import server as twisted_server
-from twisted.web.http import unquote
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
@@ -56,16 +56,14 @@ class Site(twisted_server.Site):
         self,
         resource: IResource,
         requestFactory: Any = None,
-        *args: Any,
-        limits: Limits | None = None,
-        timeout: float | None = _NOT_GIVEN,
-        reactor: IReactorTime | None = None,
         logPath: Any = None,
+        timeout: float | None = _NOT_GIVEN,
         logFormatter: Any = None,
+        reactor: IReactorTime | None = None,
+        *,
+        limits: Limits | None = None,
         parsePOSTFormSubmission: bool = True,
     ) -> None:
-        if args:
-            logPath, timeout, logFormatter, reactor = (*args, *(logPath, timeout, logFormatter, reactor)[len(args) :])
         if isinstance(requestFactory, type) and not issubclass(requestFactory, Request):
             requestFactory = adapt(requestFactory)
         limits = Limits() if limits is None else limits
@@ -127,7 +125,7 @@ class Site(twisted_server.Site):
 
     # -- connections --------------------------------------------------------------------------
 
-    def buildProtocol(self, addr: IAddress) -> Any:
+    def buildProtocol(self, addr: Any) -> Any:
         reason = self.server.judge(addr)
         if reason is not None:
             self.server.rejected(reason)
@@ -160,7 +158,8 @@ class Site(twisted_server.Site):
     def getResourceFor(self, request: Request) -> IResource:
         """Walk the tree, one ``getChildWithDefault`` a path segment, to a leaf or the path's end."""
         request.site = self
-        prepath, postpath = request.prepath, request.postpath
+        prepath: list[bytes] = request.prepath  # type: ignore[assignment] # process has set both
+        postpath: list[bytes] = request.postpath  # type: ignore[assignment]
         request.sitepath = prepath[:]
         resource = self.resource
         while postpath and not resource.isLeaf:
@@ -176,7 +175,7 @@ class Site(twisted_server.Site):
         other code may expect a whole message.
         """
         path: list[bytes] = []
-        rest = [unquote(segment) for segment in request.path[1:].split(b"/")]
+        rest = [unquote_to_bytes(segment) for segment in request.path[1:].split(b"/")]
         resource: Any = self.resource
         while rest and not resource.isLeaf:
             segment = rest.pop(0)
@@ -191,7 +190,7 @@ class Site(twisted_server.Site):
         if not IStreamingResource.providedBy(resource):
             return None
         request.prepath, request.postpath, request.sitepath = path, rest, []
-        return resource  # type: ignore[no-any-return]
+        return resource
 
     def preamble(self, content_type: bytes | None) -> bytes:
         """The part of an ordinary 200's head that responses of one type share for a second."""

@@ -16,7 +16,7 @@ from twisted.web.resource import Resource, getChildForRequest
 from twisted.web.test.requesthelper import DummyRequest
 
 from hardhttp.limits import Limits
-from hardhttp.web.welcome import WelcomeResource
+from hardhttp.tap.welcome import WelcomeResource
 
 VOID = {"meta", "link", "br", "path"}
 
