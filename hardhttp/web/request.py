@@ -24,6 +24,7 @@ from typing import IO, Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -69,6 +70,7 @@ class Request(server.Request):
     site: Any
     sitepath: list[bytes]
     queued = False
+    channel: Any = None
     trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
     _drain_calls: list[Deferred[None]] | None = None
@@ -79,7 +81,7 @@ class Request(server.Request):
 
     def __init__(self, channel: Channel, *args: Any, parsePOSTFormSubmission: bool | None = None, **kw: Any) -> None:
         # What every request reads is set here: an instance's own attributes are found fastest.
-        self.channel: Any = channel
+        self.channel = channel
         self.site = channel.site
         self.head: Head | None = None
         self.code = 200
@@ -145,7 +147,8 @@ class Request(server.Request):
         limits = self.site.limits
         args = parse_query(self.uri.partition(b"?")[2], limits)
         content_type = self.getHeader(b"content-type")
-        if self.method == b"POST" and content_type and self.receivedBytes and self._parsePOSTFormSubmission:
+        wanted = self._parsePOSTFormSubmission and self.site._parsePOSTFormSubmission
+        if self.method == b"POST" and content_type and self.receivedBytes and wanted:
             args.update(parse_form(content_type, self.content, limits))
             self.content.seek(0)
         return args
@@ -167,16 +170,16 @@ class Request(server.Request):
 
     @lazy
     def client(self) -> Any:
-        return self.channel.getPeer()
+        return None if self.channel is None else self.channel.getPeer()
 
     @lazy
     def host(self) -> Any:
-        return self.channel.getHost()
+        return None if self.channel is None else self.channel.getHost()
 
     @lazy
     def transport(self) -> Any:
         self._transport_was_asked_for = True
-        return self.channel.transport
+        return None if self.channel is None else self.channel.transport
 
     @lazy
     def _adapterCache(self) -> dict[Any, Any]:
@@ -218,17 +221,25 @@ class Request(server.Request):
 
     def gotHead(self, head: Head) -> None:
         """The head is whole; nothing of the body has been read."""
-        if self._adapted:
-            # twisted.web's __init__ has set what is made on demand here.
-            Request.__init__(self, self.channel)
-            for name in ("requestHeaders", "received_cookies", "client", "host", "transport", "args"):
-                self.__dict__.pop(name, None)
+        if self._adapted and "head" not in self.__dict__:
+            self._begin_again()
         self.head = head
         self.method = head.method
         self.uri = target = head.target
         self.clientproto = head.version
         self.path = target if b"?" not in target else target.partition(b"?")[0]
         self._started_seconds = self.site.server.now
+
+    def _begin_again(self) -> None:
+        """``twisted.web``'s own ``__init__`` has set what is made on demand here."""
+        headers, cookies = self._headers, self._cookies
+        Request.__init__(self, self.channel)
+        for name in ("requestHeaders", "received_cookies", "client", "host", "transport", "args"):
+            self.__dict__.pop(name, None)
+        self._cookies = cookies or None
+        self.notifications = []  # its finish, called by name, goes through them
+        for name, values in headers.getAllRawHeaders() if headers is not None else ():
+            self.responseHeaders.setRawHeaders(name, values)
 
     def streamBody(self) -> bool:
         """Whether a streaming resource takes the body; if so it has been called."""
@@ -422,7 +433,7 @@ class Request(server.Request):
             self.sentLength = length
             message = self._head(length) + body
         else:
-            message = self._head(None if not length and self._length_is_set() else length)
+            message = self._head(length or None)  # an empty body says nothing of what GET would send
         self.startedWriting = 1
         channel.write(message)
         self._finished()
@@ -455,9 +466,6 @@ class Request(server.Request):
             self.setHeader(b"Content-Length", b"%d" % len(body))
         self.write(body)
         self.finish()
-
-    def _length_is_set(self) -> bool:
-        return self._has_header(b"Content-Length")
 
     def _has_header(self, name: bytes) -> bool:
         if self._headers is not None:
@@ -617,8 +625,10 @@ class Request(server.Request):
         site.server.statistics.response(self.method, self.code)
         if site.logs:
             site.log(self)
-        self._release()
         notifications, self.notifications = self.notifications, None
+        if notifications:
+            self._keep_addresses()
+        self._release()
         channel.requestDone(self)
         if notifications:
             for notification in notifications:
@@ -633,12 +643,30 @@ class Request(server.Request):
                 content.close()
             if self._store is not None:
                 self._store.close()
-            self._streamed = None
+            streamed, self._streamed = self._streamed, None
+            if streamed is not None:
+                self.site.server.guard(streamed.ended, Failure(ConnectionLost()))
             self.__dict__.pop("transport", None)
         if self._pending is not None or self._drain_calls is not None:
             self._pending = self._drain_calls = None
 
     _transport_was_asked_for = False
+
+    def _keep_addresses(self) -> None:
+        """Whoever is told of the end may ask whose it was."""
+        self.client, self.host  # noqa: B018
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """As ``IConsumer``; a producer that comes after the end is stopped."""
+        if self.channel is None:
+            producer.stopProducing()
+        else:
+            super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+        if self.channel is not None:
+            self.channel.unregisterProducer()
 
     # -- ends ---------------------------------------------------------------------------------
 
@@ -675,11 +703,10 @@ class Request(server.Request):
             return
         self._end = reason
         self._disconnected = True
-        pending, streamed = self._pending, self._streamed
+        pending, self.producer = self._pending, None
         notifications, self.notifications = self.notifications, None
+        self._keep_addresses()
         self._release()
-        if streamed is not None:
-            streamed.ended(reason)
         for notification in notifications or ():
             notification.errback(reason)
         if pending is not None:

@@ -64,8 +64,6 @@ class Site(twisted_server.Site):
         limits: Limits | None = None,
         parsePOSTFormSubmission: bool = True,
     ) -> None:
-        if isinstance(requestFactory, type) and not issubclass(requestFactory, Request):
-            requestFactory = adapt(requestFactory)
         limits = Limits() if limits is None else limits
         if timeout is not _NOT_GIVEN and timeout is not None:
             limits = attrs.evolve(limits, idle_seconds=timeout)
@@ -81,6 +79,7 @@ class Site(twisted_server.Site):
         self.server = Server(self.reactor, limits)
         self._twisted_log = logPath is not None or logFormatter is not None
         self.access_log = None
+        self._factory_given = self._factory = None
         self._preambles: dict[bytes | None, bytes] = {}
         self._preamble_date = b""
 
@@ -130,9 +129,17 @@ class Site(twisted_server.Site):
         if reason is not None:
             self.server.rejected(reason)
             return Refusal(self.server, reason) if self.server.may_refuse() else None
-        channel = Channel(self.server, self.requestFactory, addr)
+        if self.requestFactory is not self._factory_given:
+            self._adapt_factory()
+        channel = Channel(self.server, self._factory, addr)
         channel.factory = channel.site = self
         return channel
+
+    def _adapt_factory(self) -> None:
+        """``requestFactory`` may be assigned at any time, and by a subclass."""
+        self._factory_given = given = self.requestFactory
+        foreign = isinstance(given, type) and not issubclass(given, Request)
+        self._factory = adapt(given) if foreign else given
 
     def startFactory(self) -> None:
         if self._twisted_log:
