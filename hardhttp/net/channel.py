@@ -212,14 +212,14 @@ class Channel(Connection):
             if not request.wantsBody:
                 self.pause_body()
         elif head.expect_continue and not more:
-            self._send(CONTINUE)
+            self.write(CONTINUE)
 
     def invite_body(self) -> None:
         """A streaming resource wants its body now."""
         head = self._head
         if self.phase is BODY_PHASE and head is not None:
             if head.expect_continue and not self._input and not self.request.startedWriting:
-                self._send(CONTINUE)
+                self.write(CONTINUE)
             self.resume_body()
 
     def pause_body(self) -> None:
@@ -284,6 +284,8 @@ class Channel(Connection):
             request.bodyEnded()
         elif self.phase is BODY_PHASE:
             self.server.hold(self._transport, BODY, request.heldBytes)
+            if self.phase is not BODY_PHASE:
+                return b""  # too much was held, and most of it here
             self.phase = MOVES[BODY_PHASE][CALL]
             request.process()
             if self.phase is DISPATCH:

@@ -280,9 +280,13 @@ class Connection:
         if self._transport is None:
             producer.stopProducing()
             return
-        self._producer = producer if streaming else PullLoop(self.server.clock, producer)
+        self._producer = producer if streaming else PullLoop(self.server.clock, producer, self._producer_failed)
         if self.choked:
             self._producer.pauseProducing()
+
+    def _producer_failed(self) -> None:
+        self.server.failed("a producer failed")
+        self.abort(Reason.INTERNAL)
 
     def unregisterProducer(self) -> None:
         producer, self._producer = self._producer, None
@@ -305,7 +309,10 @@ class Connection:
         return self._transport.getPeer()
 
     def getHost(self) -> Any:
-        return self._transport.getHost()
+        try:
+            return self._transport.getHost()
+        except AttributeError:
+            return None  # the socket has been closed
 
     def isSecure(self) -> bool:
         return ISSLTransport.providedBy(self._transport)

@@ -12,6 +12,7 @@ import fcntl
 import select
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
@@ -63,19 +64,27 @@ def peer_has_gone(base: Any) -> bool:
 
 @implementer(IPushProducer)
 class PullLoop:
-    """A pull producer, asked again in every turn of the reactor until it is paused or stopped."""
+    """A pull producer, asked again in every turn of the reactor until it is paused or stopped.
 
-    __slots__ = ("_call", "_clock", "_producer")
+    One that raises is asked no more; ``failed`` is called with the exception being handled.
+    """
 
-    def __init__(self, clock: IReactorTime, producer: IPullProducer) -> None:
+    __slots__ = ("_call", "_clock", "_failed", "_producer")
+
+    def __init__(self, clock: IReactorTime, producer: IPullProducer, failed: Callable[[], None]) -> None:
         self._clock = clock
         self._producer = producer
+        self._failed = failed
         self._call: IDelayedCall | None = None
         self.resumeProducing()
 
     def _pull(self) -> None:
         self._call = self._clock.callLater(0, self._pull)
-        self._producer.resumeProducing()
+        try:
+            self._producer.resumeProducing()
+        except Exception:
+            self.pauseProducing()
+            self._failed()
 
     def resumeProducing(self) -> None:
         if self._call is None:

@@ -46,7 +46,7 @@ REST_SECONDS = 0.2
 RELEASES_PER_TURN = 32
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_NO_DESCRIPTOR = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
 
 
 class _Eager:
@@ -188,7 +188,7 @@ class _Accepting:
             peer = (host, *peer[1:])
         protocol = factory.buildProtocol(self._buildAddr(peer))
         if protocol is None:
-            skt.close()
+            self._turn_away(skt)
             return
         self.sessionno: int = self.sessionno + 1
         transport = self.transport(skt, protocol, peer, self, self.sessionno, self._poller)
@@ -221,15 +221,20 @@ class _Accepting:
             skt, _ = self.socket.accept()
         except OSError:
             return False
+        self._turn_away(skt)
+        return True
+
+    def _turn_away(self, skt: socket.socket) -> None:
+        """Close a connection at once, with a word where the client can read it."""
         with skt:
             try:
                 skt.setblocking(False)
-                skt.send(_NO_DESCRIPTOR)
-                skt.shutdown(socket.SHUT_WR)
-                skt.recv(READ_BYTES)  # what is left unread would turn the close into a reset
+                if self._type != "TLS":
+                    skt.send(_UNAVAILABLE)
+                    skt.shutdown(socket.SHUT_WR)
+                    skt.recv(READ_BYTES)  # what is left unread would turn the close into a reset
             except OSError:
                 pass
-        return True
 
     def _rested(self) -> None:
         self._rest = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITCPTransport, ITransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import LimitFault, OurFault, Reason
+from hardhttp.net.outbound import base_transport
 from hardhttp.net.server import Server
 from hardhttp.wire.response import refusal
 
@@ -56,12 +57,16 @@ class Refusal:
         answer = refusal(fault, server.date(), retry_after_seconds=RETRY_AFTER_SECONDS)
         server.statistics.bytes_out += len(answer)
         transport.write(answer)
-        if ITCPTransport.providedBy(transport) and hasattr(transport, "loseWriteConnection"):
-            transport.loseWriteConnection()
-        else:
-            transport.loseConnection()
+        if self._half_closes():
+            transport.loseWriteConnection()  # type: ignore[attr-defined]
+
+    def _half_closes(self) -> bool:
+        """TLS does not. A close before its handshake would take the answer with it, so the request is awaited."""
+        return base_transport(self.transport) is self.transport and hasattr(self.transport, "loseWriteConnection")
 
     def dataReceived(self, data: bytes) -> None:
+        if not self._half_closes() and self.transport is not None:
+            self.transport.loseConnection()
         self._discarded += len(data)
         if self._discarded > MAX_DISCARDED_BYTES:
             self.abort()

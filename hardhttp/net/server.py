@@ -30,8 +30,8 @@ __all__ = ["Server"]
 
 # Log lines a reason may cause in a minute; what is beyond is counted and said in one line.
 LINES_PER_MINUTE = 10
-# Refused connections that are told so before they are closed; others are closed at once.
-MAX_REFUSALS = 64
+# Refused connections that are waited for until they have read why; others are closed at once.
+MAX_REFUSALS = 16
 
 
 class Server:
