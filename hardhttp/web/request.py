@@ -543,8 +543,11 @@ class Request(server.Request):
             self.responseHeaders.removeHeader(b"content-length")
         bodiless = self.method == b"HEAD" or has_no_body(self.code)
         length = self.responseHeaders.getRawHeaders(b"content-length")
-        if length is not None and length[-1].isdigit():
-            self._remaining = int(length[-1])
+        if length is not None and not (len(length) == 1 and length[0].isdigit()):
+            self.responseHeaders.removeHeader(b"content-length")
+            length = None
+        if length is not None:
+            self._remaining = int(length[0])
         elif not bodiless:
             if self.clientproto == b"HTTP/1.1":
                 self.chunked = 1
