@@ -17,7 +17,6 @@ A request is held by its channel alone, and lets go of everything when it ends.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from inspect import iscoroutine
 from io import BytesIO
 from typing import IO, Any, ClassVar
@@ -30,7 +29,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, _IEncodingResource
 
@@ -39,21 +37,19 @@ from hardhttp.net.channel import Channel
 from hardhttp.web import pages
 from hardhttp.web.body import BodyStore
 from hardhttp.web.forms import Args, parse_form, parse_query
-from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
 from hardhttp.web.lazy import lazy
+from hardhttp.web.responding import SERVER_NAME, Responding
 from hardhttp.web.streaming import StreamedBody
-from hardhttp.wire.grammar import FIELD_VALUE
 from hardhttp.wire.head import Head
-from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
+from hardhttp.wire.response import has_no_body
 
 __all__ = ["SERVER_NAME", "Request"]
 
-SERVER_NAME = b"hardhttp"
 NOT_DONE_YET = server.NOT_DONE_YET
 _SUPPORTED = frozenset({b"GET", b"HEAD", b"POST"})
 
 
-class Request(server.Request):
+class Request(Responding):
     """One request and the response to it.
 
     ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
@@ -63,8 +59,6 @@ class Request(server.Request):
     __hash__ = object.__hash__
     _log = Logger(namespace="hardhttp")
 
-    # Whether ``write`` and ``finish`` are the ones below, so that nothing is missed by going around them.
-    _own_output: ClassVar[bool] = True
     _adapted: ClassVar[bool] = False
 
     site: Any
@@ -74,10 +68,6 @@ class Request(server.Request):
     trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
     _drain_calls: list[Deferred[None]] | None = None
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._own_output = cls.write is Request.write and cls.finish is Request.finish
 
     def __init__(self, channel: Channel, *args: Any, parsePOSTFormSubmission: bool | None = None, **kw: Any) -> None:
         # What every request reads is set here: an instance's own attributes are found fastest.
@@ -116,30 +106,6 @@ class Request(server.Request):
             if self.head.authority is not None:
                 headers.setRawHeaders(b"host", [self.head.authority])
         return headers
-
-    @property
-    def responseHeaders(self) -> Headers:
-        headers = self._headers
-        if headers is None:
-            server = self.site.server
-            plain, self._plain = self._plain, None
-            headers = self._headers = ResponseHeaders(SERVER_NAME, server.date(), plain)
-        return headers
-
-    @responseHeaders.setter
-    def responseHeaders(self, headers: Headers | None) -> None:
-        self._headers = headers
-
-    @property
-    def cookies(self) -> list[bytes]:
-        """The values of Set-Cookie; use ``addCookie``."""
-        if self._cookies is None:
-            self._cookies = []
-        return self._cookies
-
-    @cookies.setter
-    def cookies(self, cookies: list[bytes] | None) -> None:
-        self._cookies = cookies
 
     @lazy
     def args(self) -> Args:
@@ -238,8 +204,8 @@ class Request(server.Request):
             self.__dict__.pop(name, None)
         self._cookies = cookies or None
         self.notifications = []  # its finish, called by name, goes through them
-        for name, values in headers.getAllRawHeaders() if headers is not None else ():
-            self.responseHeaders.setRawHeaders(name, values)
+        for field, values in headers.getAllRawHeaders() if headers is not None else ():
+            self.responseHeaders.setRawHeaders(field, values)
 
     def streamBody(self) -> bool:
         """Whether a streaming resource takes the body; if so it has been called."""
@@ -411,213 +377,6 @@ class Request(server.Request):
         self._respond(pages.failed(self, reason if self.site.displayTracebacks else None))
         return reason
 
-    # -- the response -------------------------------------------------------------------------
-
-    def _respond(self, body: bytes) -> None:
-        """Send a whole response."""
-        if (
-            not self._own_output
-            or self._encoder is not None
-            or self.startedWriting
-            or self.finished
-            or self._end is not None
-        ):
-            self._respond_by_write(body)
-            return
-        channel = self.channel
-        length = len(body)
-        if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
-            self.sentLength = length
-            message = self._plain_head(length) + body
-        elif self.method != b"HEAD" and not has_no_body(self.code):
-            self.sentLength = length
-            message = self._head(length) + body
-        else:
-            message = self._head(length or None)  # an empty body says nothing of what GET would send
-        self.startedWriting = 1
-        channel.write(message)
-        self._finished()
-
-    def _is_plain(self) -> bool:
-        """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
-        return self._cookies is None and self.etag is None and self.lastModified is None and self.code_message == b"OK"
-
-    def _plain_head(self, length: int) -> bytes:
-        """The head of a 200 with ``length`` bytes and nothing unusual."""
-        fields = self._plain
-        if fields is None:
-            block = self.site.preamble(self.defaultContentType if length else None)
-        elif len(fields) == 1 and b"Content-Type" in fields:
-            block = self.site.preamble(fields[b"Content-Type"])
-        else:
-            kind = self.defaultContentType if length and b"Content-Type" not in fields else None
-            block = self.site.preamble(kind)
-            for name, value in fields.items():
-                block += name + b": " + value + b"\r\n"
-        if self.channel.keep_alive and self.clientproto == b"HTTP/1.1":
-            return b"%bContent-Length: %d\r\n\r\n" % (block, length)
-        if not self.channel.keep_alive:
-            return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (block, length)
-        return b"%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n" % (block, length)
-
-    def _respond_by_write(self, body: bytes) -> None:
-        """The same through ``write`` and ``finish``, which a subclass or an encoder may watch."""
-        if not self.startedWriting and not (self.method == b"HEAD" and not body) and self._end is None:
-            self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.write(body)
-        self.finish()
-
-    def _has_header(self, name: bytes) -> bool:
-        if self._headers is not None:
-            return self._headers.hasHeader(name)
-        return self._plain is not None and name in self._plain
-
-    def _head(self, length: int | None) -> bytes:
-        """The response's head, for a body of ``length``, or of a length not known yet."""
-        channel, code = self.channel, self.code
-        raw = self._complete(length)
-        close = raw.get(b"Connection")
-        if close is not None and b"close" in b",".join(close).lower():
-            channel.keep_alive = False
-        elif not channel.keep_alive:
-            raw[b"Connection"] = [b"close"]
-        elif self.clientproto == b"HTTP/1.0":
-            raw[b"Connection"] = [b"keep-alive"]
-        if self._cookies:
-            raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
-        return encode_head(code, self.code_message, raw)
-
-    def _complete(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
-        """What the application has set, and what it left to us: type, validators, framing."""
-        headers = self.responseHeaders
-        raw = dict(headers.getAllRawHeaders())
-        raw.pop(b"Transfer-Encoding", None)  # framing is ours
-        if has_no_body(self.code):
-            if self.code != 304:
-                raw.pop(b"Content-Length", None)  # RFC 9110, 8.6
-        else:
-            if length is not None and not (self.method == b"HEAD" and b"Content-Length" in raw):
-                raw[b"Content-Length"] = [b"%d" % length]
-            if (
-                b"Content-Type" not in raw
-                and self.defaultContentType is not None
-                and raw.get(b"Content-Length") != [b"0"]
-            ):
-                raw[b"Content-Type"] = [self.defaultContentType]
-        if self.lastModified is not None and b"Last-Modified" not in raw:
-            raw[b"Last-Modified"] = [datetimeToString(self.lastModified)]
-        if self.etag is not None:
-            raw[b"ETag"] = [self.etag]
-        return raw
-
-    def setHeader(self, name: Any, value: Any) -> None:
-        """Set a response header. Until something looks at ``responseHeaders``, plain ones are only noted."""
-        if self._headers is None:
-            known = PLAIN_NAMES.get(name)
-            if known is not None and type(value) is bytes and FIELD_VALUE.fullmatch(value) is not None:
-                if self._plain is None:
-                    self._plain = {known: value}
-                else:
-                    self._plain[known] = value
-                return
-        self.responseHeaders.setRawHeaders(name, [value])
-
-    def write(self, data: bytes) -> None:
-        """Send part of the response; the first call sends its head."""
-        if self.finished or self._end is not None or self.channel is None:
-            if self.site is not None:
-                self.site.server.statistics.ignored_writes += 1
-            return
-        if not isinstance(data, bytes):
-            raise TypeError(f"data must be bytes, not {type(data).__name__}")
-        prefix = b""
-        if not self.startedWriting:
-            prefix = self._begin_stream()
-        if self._encoder is not None:
-            data = self._encoder.encode(data)
-        self._write_part(prefix, data)
-
-    def _begin_stream(self) -> bytes:
-        """The head of a response whose end is not known."""
-        if self._encoder is not None:
-            self.responseHeaders.removeHeader(b"content-length")
-        bodiless = self.method == b"HEAD" or has_no_body(self.code)
-        length = self.responseHeaders.getRawHeaders(b"content-length")
-        if length is not None and not (len(length) == 1 and length[0].isdigit()):
-            self.responseHeaders.removeHeader(b"content-length")
-            length = None
-        if length is not None:
-            self._remaining = int(length[0])
-        elif not bodiless:
-            if self.clientproto == b"HTTP/1.1":
-                self.chunked = 1
-            else:
-                self.channel.keep_alive = False  # the end of the connection ends the body
-        head = self._head(None)
-        if self.chunked:
-            head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
-        self.startedWriting = 1
-        self.channel.began()
-        return head
-
-    def _write_part(self, prefix: bytes, data: bytes) -> None:
-        if data:
-            if self.method == b"HEAD" or has_no_body(self.code):
-                data = b""
-            elif self._remaining is not None:
-                if len(data) > self._remaining:
-                    # What is beyond Content-Length would be taken for another response.
-                    self._log.warn("{path!r}: more was written than Content-Length said", path=self.path)
-                    data = data[: self._remaining]
-                self._remaining -= len(data)
-            self.sentLength += len(data)
-            if data and self.chunked:
-                data = chunk(data)
-        if prefix or data:
-            self.channel.write(prefix + data)
-
-    def writeChunk(self, data: bytes, framed: bytes) -> None:
-        """``write(data)``, where ``framed`` is ``data`` as one chunk already: for many receivers of one thing."""
-        if (
-            self.chunked
-            and self.channel is not None
-            and not self.finished
-            and self._encoder is None
-            and self._own_output
-        ):
-            self.sentLength += len(data)
-            self.channel.write(framed)
-        else:
-            self.write(data)
-
-    def finish(self) -> None:
-        """The response is whole."""
-        if self.finished or self._end is not None or self.channel is None:
-            if self.site is not None:
-                self.site.server.statistics.ignored_writes += 1
-            return
-        if not self.startedWriting:
-            if self.method != b"HEAD" and self._encoder is None:
-                self._respond_empty()
-                return
-            self.write(b"")
-        if self._encoder is not None:
-            self._write_part(b"", self._encoder.finish())
-            self._encoder = None
-        if self.chunked:
-            self.channel.write(LAST_CHUNK)
-        elif self._remaining and self.method != b"HEAD" and not has_no_body(self.code):
-            self._log.warn("{path!r}: less was written than Content-Length said", path=self.path)
-            self.channel.abort(Reason.SHORT_RESPONSE)
-            return
-        self._finished()
-
-    def _respond_empty(self) -> None:
-        head = self._head(0)
-        self.startedWriting = 1
-        self.channel.write(head)
-        self._finished()
-
     def _finished(self) -> None:
         """Let go of everything, and let the channel go on."""
         self.finished = 1
@@ -658,18 +417,6 @@ class Request(server.Request):
     def _keep_addresses(self) -> None:
         """Whoever is told of the end may ask whose it was."""
         self.client, self.host  # noqa: B018
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """As ``IConsumer``; a producer that comes after the end is stopped."""
-        if self.channel is None:
-            producer.stopProducing()
-        else:
-            super().registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        self.producer = None
-        if self.channel is not None:
-            self.channel.unregisterProducer()
 
     # -- ends ---------------------------------------------------------------------------------
 
@@ -718,10 +465,6 @@ class Request(server.Request):
     def loseConnection(self) -> None:
         if self.channel is not None:
             self.channel.loseConnection()
-
-    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
-        self.code = code
-        self.code_message = reason_phrase(code) if message is None else message
 
 
 def adapt(factory: type) -> type[Request]:

@@ -79,7 +79,8 @@ class Site(twisted_server.Site):
         self.server = Server(self.reactor, limits)
         self._twisted_log = logPath is not None or logFormatter is not None
         self.access_log = None
-        self._factory_given = self._factory = None
+        self._factory_given: Any = None
+        self._factory: Any = None
         self._preambles: dict[bytes | None, bytes] = {}
         self._preamble_date = b""
 

@@ -1,0 +1,297 @@
+"""The response half of a request: what an application has set and written, as bytes for the channel.
+
+A response that is one piece of bytes, with nothing unusual about it, is one head from a cache and one
+write; everything else is made of ``responseHeaders`` and goes out as it is written. Framing is never
+the application's: a response is as long as its Content-Length said, in chunks, or ends with its
+connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.http import datetimeToString
+from twisted.web.http_headers import Headers
+
+from hardhttp.errors import Reason
+from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
+from hardhttp.wire.grammar import FIELD_VALUE
+from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
+
+__all__ = ["SERVER_NAME", "Responding"]
+
+SERVER_NAME = b"hardhttp"
+
+
+class Responding(server.Request):
+    """What ``hardhttp.web.request.Request`` says; that class makes the attributes used here."""
+
+    _log = Logger(namespace="hardhttp")
+
+    channel: Any
+    site: Any
+    _encoder: Any
+    _end: Failure | None
+    _headers: Headers | None
+    _plain: dict[bytes, bytes] | None
+    _cookies: list[bytes] | None
+    _remaining: int | None
+
+    # Whether ``write`` and ``finish`` are the ones below, so that nothing is missed by going around them.
+    _own_output: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._own_output = cls.write is Responding.write and cls.finish is Responding.finish
+
+    @property
+    def responseHeaders(self) -> Headers:
+        headers = self._headers
+        if headers is None:
+            server = self.site.server
+            plain, self._plain = self._plain, None
+            headers = self._headers = ResponseHeaders(SERVER_NAME, server.date(), plain)
+        return headers
+
+    @responseHeaders.setter
+    def responseHeaders(self, headers: Headers | None) -> None:
+        self._headers = headers
+
+    @property
+    def cookies(self) -> list[bytes]:
+        """The values of Set-Cookie; use ``addCookie``."""
+        if self._cookies is None:
+            self._cookies = []
+        return self._cookies
+
+    @cookies.setter
+    def cookies(self, cookies: list[bytes] | None) -> None:
+        self._cookies = cookies
+
+    def _respond(self, body: bytes) -> None:
+        """Send a whole response."""
+        if (
+            not self._own_output
+            or self._encoder is not None
+            or self.startedWriting
+            or self.finished
+            or self._end is not None
+        ):
+            self._respond_by_write(body)
+            return
+        channel = self.channel
+        length = len(body)
+        if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
+            self.sentLength = length
+            message = self._plain_head(length) + body
+        elif self.method != b"HEAD" and not has_no_body(self.code):
+            self.sentLength = length
+            message = self._head(length) + body
+        else:
+            message = self._head(length or None)  # an empty body says nothing of what GET would send
+        self.startedWriting = 1
+        channel.write(message)
+        self._finished()
+
+    def _is_plain(self) -> bool:
+        """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
+        return self._cookies is None and self.etag is None and self.lastModified is None and self.code_message == b"OK"
+
+    def _plain_head(self, length: int) -> bytes:
+        """The head of a 200 with ``length`` bytes and nothing unusual."""
+        fields = self._plain
+        if fields is None:
+            block = self.site.preamble(self.defaultContentType if length else None)
+        elif len(fields) == 1 and b"Content-Type" in fields:
+            block = self.site.preamble(fields[b"Content-Type"])
+        else:
+            kind = self.defaultContentType if length and b"Content-Type" not in fields else None
+            block = self.site.preamble(kind)
+            for name, value in fields.items():
+                block += name + b": " + value + b"\r\n"
+        if self.channel.keep_alive and self.clientproto == b"HTTP/1.1":
+            return b"%bContent-Length: %d\r\n\r\n" % (block, length)
+        if not self.channel.keep_alive:
+            return b"%bContent-Length: %d\r\nConnection: close\r\n\r\n" % (block, length)
+        return b"%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n" % (block, length)
+
+    def _respond_by_write(self, body: bytes) -> None:
+        """The same through ``write`` and ``finish``, which a subclass or an encoder may watch."""
+        if not self.startedWriting and not (self.method == b"HEAD" and not body) and self._end is None:
+            self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(body)
+        self.finish()
+
+    def _has_header(self, name: bytes) -> bool:
+        if self._headers is not None:
+            return self._headers.hasHeader(name)
+        return self._plain is not None and name in self._plain
+
+    def _head(self, length: int | None) -> bytes:
+        """The response's head, for a body of ``length``, or of a length not known yet."""
+        channel, code = self.channel, self.code
+        raw = self._complete(length)
+        close = raw.get(b"Connection")
+        if close is not None and b"close" in b",".join(close).lower():
+            channel.keep_alive = False
+        elif not channel.keep_alive:
+            raw[b"Connection"] = [b"close"]
+        elif self.clientproto == b"HTTP/1.0":
+            raw[b"Connection"] = [b"keep-alive"]
+        if self._cookies:
+            raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
+        return encode_head(code, self.code_message, raw)
+
+    def _complete(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
+        """What the application has set, and what it left to us: type, validators, framing."""
+        headers = self.responseHeaders
+        raw = dict(headers.getAllRawHeaders())
+        raw.pop(b"Transfer-Encoding", None)  # framing is ours
+        if has_no_body(self.code):
+            if self.code != 304:
+                raw.pop(b"Content-Length", None)  # RFC 9110, 8.6
+        else:
+            if length is not None and not (self.method == b"HEAD" and b"Content-Length" in raw):
+                raw[b"Content-Length"] = [b"%d" % length]
+            if (
+                b"Content-Type" not in raw
+                and self.defaultContentType is not None
+                and raw.get(b"Content-Length") != [b"0"]
+            ):
+                raw[b"Content-Type"] = [self.defaultContentType]
+        if self.lastModified is not None and b"Last-Modified" not in raw:
+            raw[b"Last-Modified"] = [datetimeToString(self.lastModified)]
+        if self.etag is not None:
+            raw[b"ETag"] = [self.etag]
+        return raw
+
+    def setHeader(self, name: Any, value: Any) -> None:
+        """Set a response header. Until something looks at ``responseHeaders``, plain ones are only noted."""
+        if self._headers is None:
+            known = PLAIN_NAMES.get(name)
+            if known is not None and type(value) is bytes and FIELD_VALUE.fullmatch(value) is not None:
+                if self._plain is None:
+                    self._plain = {known: value}
+                else:
+                    self._plain[known] = value
+                return
+        self.responseHeaders.setRawHeaders(name, [value])
+
+    def write(self, data: bytes) -> None:
+        """Send part of the response; the first call sends its head."""
+        if self.finished or self._end is not None or self.channel is None:
+            if self.site is not None:
+                self.site.server.statistics.ignored_writes += 1
+            return
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be bytes, not {type(data).__name__}")
+        prefix = b""
+        if not self.startedWriting:
+            prefix = self._begin_stream()
+        if self._encoder is not None:
+            data = self._encoder.encode(data)
+        self._write_part(prefix, data)
+
+    def _begin_stream(self) -> bytes:
+        """The head of a response whose end is not known."""
+        if self._encoder is not None:
+            self.responseHeaders.removeHeader(b"content-length")
+        bodiless = self.method == b"HEAD" or has_no_body(self.code)
+        length = self.responseHeaders.getRawHeaders(b"content-length")
+        if length is not None and not (len(length) == 1 and length[0].isdigit()):
+            self.responseHeaders.removeHeader(b"content-length")
+            length = None
+        if length is not None:
+            self._remaining = int(length[0])
+        elif not bodiless:
+            if self.clientproto == b"HTTP/1.1":
+                self.chunked = 1
+            else:
+                self.channel.keep_alive = False  # the end of the connection ends the body
+        head = self._head(None)
+        if self.chunked:
+            head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+        self.startedWriting = 1
+        self.channel.began()
+        return head
+
+    def _write_part(self, prefix: bytes, data: bytes) -> None:
+        if data:
+            if self.method == b"HEAD" or has_no_body(self.code):
+                data = b""
+            elif self._remaining is not None:
+                if len(data) > self._remaining:
+                    # What is beyond Content-Length would be taken for another response.
+                    self._log.warn("{path!r}: more was written than Content-Length said", path=self.path)
+                    data = data[: self._remaining]
+                self._remaining -= len(data)
+            self.sentLength += len(data)
+            if data and self.chunked:
+                data = chunk(data)
+        if prefix or data:
+            self.channel.write(prefix + data)
+
+    def writeChunk(self, data: bytes, framed: bytes) -> None:
+        """``write(data)``, where ``framed`` is ``data`` as one chunk already: for many receivers of one thing."""
+        if (
+            self.chunked
+            and self.channel is not None
+            and not self.finished
+            and self._encoder is None
+            and self._own_output
+        ):
+            self.sentLength += len(data)
+            self.channel.write(framed)
+        else:
+            self.write(data)
+
+    def finish(self) -> None:
+        """The response is whole."""
+        if self.finished or self._end is not None or self.channel is None:
+            if self.site is not None:
+                self.site.server.statistics.ignored_writes += 1
+            return
+        if not self.startedWriting:
+            if self.method != b"HEAD" and self._encoder is None:
+                self._respond_empty()
+                return
+            self.write(b"")
+        if self._encoder is not None:
+            self._write_part(b"", self._encoder.finish())
+            self._encoder = None
+        if self.chunked:
+            self.channel.write(LAST_CHUNK)
+        elif self._remaining and self.method != b"HEAD" and not has_no_body(self.code):
+            self._log.warn("{path!r}: less was written than Content-Length said", path=self.path)
+            self.channel.abort(Reason.SHORT_RESPONSE)
+            return
+        self._finished()
+
+    def _respond_empty(self) -> None:
+        head = self._head(0)
+        self.startedWriting = 1
+        self.channel.write(head)
+        self._finished()
+
+    def _finished(self) -> None:
+        raise AssertionError("a request knows how to end")
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """As ``IConsumer``; a producer that comes after the end is stopped."""
+        if self.channel is None:
+            producer.stopProducing()
+        else:
+            super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        self.producer = None
+        if self.channel is not None:
+            self.channel.unregisterProducer()
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        self.code = code
+        self.code_message = reason_phrase(code) if message is None else message
