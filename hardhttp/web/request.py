@@ -232,7 +232,10 @@ class Request(Responding):
         """A piece of the body."""
         self.receivedBytes += len(data)
         if self._streamed is not None:
-            self._streamed.deliver(data)
+            try:
+                self._streamed.deliver(data)
+            except Exception:
+                self._raised()
             return
         if self._store is None:
             self._store = BodyStore(self.site.limits.spool_bytes)
@@ -250,9 +253,13 @@ class Request(Responding):
 
     def deliverBody(self, receiver: IProtocol) -> None:
         """Take the body as it comes (see ``IStreamingResource``)."""
-        if self._streamed is None:
-            raise RuntimeError("only a resource that provides IStreamingResource gets the body as it comes")
-        self._streamed.deliver_to(receiver)
+        streamed = self._streamed
+        if streamed is None:
+            if not self.finished and self._end is None:
+                raise RuntimeError("only a resource that provides IStreamingResource gets the body as it comes")
+            streamed = StreamedBody(self)
+            streamed.ended(Failure(ConnectionLost()))
+        streamed.deliver_to(receiver)
 
     # -- handling -----------------------------------------------------------------------------
 
