@@ -51,7 +51,10 @@ def every_split(data: bytes) -> Iterator[list[bytes]]:
 
 
 class Peer:
-    """A client. ``protocol`` and ``transport`` are the server's."""
+    """A client. ``protocol`` and ``transport`` are the server's.
+
+    Whatever is asked of it is true once the server has done all it has to do at this instant.
+    """
 
     def __init__(self, rig: Rig, address: tuple[str, int]) -> None:
         self._rig = rig
@@ -79,6 +82,7 @@ class Peer:
     @property
     def received(self) -> bytes:
         """All that has come so far."""
+        self._rig.clock.turn()
         return bytes(self._socket.sent)
 
     def responses(self, *methods: bytes) -> list[Response]:
@@ -106,16 +110,19 @@ class Peer:
     @property
     def ended(self) -> bool:
         """Whether the server has said its last byte."""
+        self._rig.clock.turn()
         return self._socket.shut
 
     @property
     def closed(self) -> bool:
         """Whether the server has let go of the connection."""
+        self._rig.clock.turn()
         return self._socket.closed
 
     @property
     def aborted(self) -> bool:
         """Whether it did so without waiting for what was unsent."""
+        self._rig.clock.turn()
         return self._socket.aborted
 
 
