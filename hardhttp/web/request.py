@@ -213,6 +213,8 @@ class Request(Responding):
         if resource is None:
             return False
         self._streamed = StreamedBody(self)
+        # RFC 9112, 9.6: an answer that begins before the body is whole may end the connection, and says so.
+        self.channel.keep_alive = False
         try:
             self.render(resource)
         except Exception:
@@ -249,6 +251,8 @@ class Request(Responding):
     def bodyEnded(self) -> None:
         """The body is whole: a streaming resource is told."""
         if self._streamed is not None:
+            if not self.startedWriting and self.channel is not None and self.head is not None:
+                self.channel.keep_alive = self.head.keep_alive and not self.site.server.draining
             self._streamed.ended(None)
 
     def deliverBody(self, receiver: IProtocol) -> None:
