@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -34,6 +36,9 @@ SLICE_SECONDS = 0.002
 LOOK_EVERY = 32
 # Told to streams when the server stops, at random, so that not all come back at once.
 RECONNECT_SECONDS = (1.0, 5.0)
+
+# Events from a place to an end, as they are and as one chunk.
+_Frames = dict[tuple[int, int], tuple[bytes, bytes]]
 
 
 class EventStream(Resource):
@@ -69,7 +74,10 @@ class EventStream(Resource):
         self._event_bytes = 0
         self._first_number = 0
         self._round: deque[_Subscriber] = deque()
+        self._beats: deque[_Subscriber] = deque()
+        self._behind: set[_Subscriber] = set()  # those that wait, and have not taken all
         self._again = False
+        self._serving = False  # a subscriber just now: whoever publishes within waits for the next round
         self._turn: IDelayedCall | None = None
         self._heartbeat_seconds = heartbeat_seconds
         self._heart = LoopingCall(self._beat)
@@ -110,8 +118,8 @@ class EventStream(Resource):
 
     def _end(self, subscriber: _Subscriber) -> None:
         """The one way out."""
-        if subscriber in self._subscribers:
-            del self._subscribers[subscriber]
+        self._subscribers.pop(subscriber, None)
+        self._behind.discard(subscriber)
         if not self._subscribers:
             if self._heart.running:
                 self._heart.stop()
@@ -119,24 +127,30 @@ class EventStream(Resource):
                 self._turn.cancel()
                 self._turn = None
             self._round.clear()
-            self._forget(len(self._events))
+            self._beats.clear()
+            self._again = False
+        self._forget_taken()
 
     def close(self) -> None:
         """End every subscription and close its connection."""
         for subscriber in list(self._subscribers):
-            self._guard(subscriber.close)
+            self._guard(_Subscriber.close, subscriber)
 
-    def _guard(self, call: Any, *args: Any) -> None:
+    def _guard(self, call: Any, subscriber: _Subscriber, *args: Any) -> None:
         """What fails for one subscriber costs that one."""
         try:
-            call(*args)
+            call(subscriber, *args)
         except Exception:
             self.log.failure("a subscriber could not be served")
+            with suppress(Exception):
+                subscriber.abort()
 
     def _beat(self) -> None:
         """Send a comment to whoever has been sent nothing since the last one."""
-        for subscriber in list(self._subscribers):
-            self._guard(subscriber.beat)
+        if not self._beats:
+            self._beats.extend(self._subscribers)
+        if self._turn is None and not self._serving:
+            self._serve_round()
 
     # -- publishing -----------------------------------------------------------------------------
 
@@ -153,7 +167,7 @@ class EventStream(Resource):
         self._event_bytes += len(encoded)
         while len(self._events) > self._max_events or (self._event_bytes > self._max_bytes and len(self._events) > 1):
             self._forget(1)
-        if self._turn is None and not self._round:
+        if self._turn is None and not self._serving:
             self._begin_round()
         else:
             self._again = True
@@ -163,45 +177,58 @@ class EventStream(Resource):
             self._event_bytes -= len(self._events.popleft())
         self._first_number += count
 
+    def _forget_taken(self) -> None:
+        if not (self._behind or self._round or self._again):
+            self._forget(len(self._events))
+
     def _begin_round(self) -> None:
         self._again = False
         self._round.extend(self._subscribers)
         self._serve_round()
 
     def _serve_round(self) -> None:
-        """Bring subscribers up to date for one slice of time."""
+        """Bring subscribers up to date for one slice of time, then send the beats that are due."""
         self._turn = None
-        until = self._clock.seconds() + SLICE_SECONDS
-        pending = self._round
-        frames: dict[int, tuple[bytes, bytes]] = {}
-        while pending:
-            for _ in range(min(LOOK_EVERY, len(pending))):
-                if pending:  # a subscriber's end may have ended the round
-                    self._guard(self._serve, pending.popleft(), frames)
-            if pending and self._clock.seconds() >= until:
-                self._turn = self._clock.callLater(0, self._serve_round)
-                return
-        if self._again:
-            self._turn = self._clock.callLater(0, self._begin_round)
-        elif all(subscriber.place == self._first_number + len(self._events) for subscriber in self._subscribers):
-            self._forget(len(self._events))
+        self._serving = True
+        unserved = self._serve_slice()
+        self._serving = False
+        if unserved or self._again:
+            self._turn = self._clock.callLater(0, self._serve_round if unserved else self._begin_round)
+        self._forget_taken()
 
-    def _serve(self, subscriber: _Subscriber, frames: dict[int, tuple[bytes, bytes]] | None = None) -> None:
+    def _serve_slice(self) -> bool:
+        """Serve until the slice is over; whether there is someone left."""
+        until = self._clock.seconds() + SLICE_SECONDS
+        frames: _Frames = {}
+        while pending := self._round or self._beats:
+            for _ in range(LOOK_EVERY):
+                if not pending:  # also when a subscriber's end has ended the round
+                    break
+                if pending is self._round:
+                    self._guard(self._serve, pending.popleft(), frames)
+                else:
+                    self._guard(_Subscriber.beat, pending.popleft())
+            if self._clock.seconds() >= until:
+                break
+        return bool(self._round or self._beats)
+
+    def _serve(self, subscriber: _Subscriber, frames: _Frames) -> None:
         """Bring one subscriber to the end of the log; most are at the same place, so it is joined once."""
         end = self._first_number + len(self._events)
         place = subscriber.place
-        if place == end or subscriber.waits or not subscriber.open:
+        if place == end or not subscriber.open:
             return
         if place < self._first_number:
             self.overflowed += 1
             subscriber.abort()
             return
-        frame = frames.get(place) if frames is not None else None
-        if frame is None or self._again:
-            events = b"".join(list(self._events)[place - self._first_number :])
-            frame = events, chunk(events)
-            if frames is not None:
-                frames[place] = frame
+        if subscriber.waits:
+            self._behind.add(subscriber)
+            return
+        frame = frames.get((place, end))
+        if frame is None:
+            events = b"".join(islice(self._events, place - self._first_number, None))
+            frame = frames[place, end] = events, chunk(events)
         subscriber.place = end
         subscriber.write(*frame)
 
@@ -244,19 +271,21 @@ class _Subscriber:
             self.close()
 
     def close(self) -> None:
+        """Send what there is to send, and end."""
+        self._stream._serve(self, {})
         request = self._request
         if request is not None:
             request.unregisterProducer()
             request.finish()
 
     def abort(self) -> None:
-        """It is too far behind to be served."""
+        """It cannot be served, or is too far behind."""
         request = self._request
         if request is not None:
+            self.ended(None)
             request.unregisterProducer()
-            request.channel.abortConnection() if hasattr(
-                request.channel, "abortConnection"
-            ) else request.loseConnection()
+            # twisted.web's own channel has no abort
+            (request.channel if hasattr(request.channel, "abortConnection") else request.transport).abortConnection()
 
     def ended(self, _: object) -> None:
         """The response has ended, whoever ended it."""
@@ -268,7 +297,9 @@ class _Subscriber:
 
     def resumeProducing(self) -> None:
         self.waits = False
-        self._stream._serve(self)
+        self._stream._behind.discard(self)
+        self._stream._serve(self, {})
+        self._stream._forget_taken()
 
     def stopProducing(self) -> None:
         pass
