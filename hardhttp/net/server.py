@@ -61,7 +61,7 @@ class Server:
         self._lines: dict[Reason, int] = {}
         self._lines_until = 0.0
         self._date = b""
-        self._date_until = 0.0
+        self.date_until = 0.0
         self.ledger.gauge("connections", lambda: len(self.tracker))
         self.ledger.gauge("requests", lambda: sum(1 for channel in self.tracker if channel.request is not None))
         self.ledger.gauge("refusals", lambda: len(self.refusals))
@@ -168,9 +168,9 @@ class Server:
     def date(self) -> bytes:
         """The Date field's value (RFC 9110, 6.6.1)."""
         now = self.now
-        if not now < self._date_until:
+        if not now < self.date_until:
             self._date = formatdate(now, usegmt=True).encode("ascii")
-            self._date_until = now // 1 + 1
+            self.date_until = now // 1 + 1
         return self._date
 
     def failed(self, what: str) -> None:

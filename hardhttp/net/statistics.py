@@ -64,7 +64,10 @@ class Statistics:
 
     def response(self, method: bytes, status: int) -> None:
         """A response to ``method`` has ended."""
-        self.methods[method if method in self.methods else b"other"] += 1
+        try:
+            self.methods[method] += 1
+        except KeyError:
+            self.methods[b"other"] += 1
         self.classes[status // 100 % 10] += 1
 
     @property

@@ -67,7 +67,6 @@ class Request(Responding):
     channel: Any = None
     trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
-    _drain_calls: list[Deferred[None]] | None = None
 
     def __init__(self, channel: Channel, *args: Any, parsePOSTFormSubmission: bool | None = None, **kw: Any) -> None:
         # What every request reads is set here: an instance's own attributes are found fastest.
@@ -92,6 +91,8 @@ class Request(Responding):
         self._streamed: StreamedBody | None = None
         self._pending: Deferred[Any] | None = None
         self._remaining: int | None = None
+        self._drain_calls: list[Deferred[None]] | None = None
+        self._transport_was_asked_for = False
         if parsePOSTFormSubmission is not None:
             self._parsePOSTFormSubmission = parsePOSTFormSubmission
 
@@ -422,8 +423,6 @@ class Request(Responding):
             self.__dict__.pop("transport", None)
         if self._pending is not None or self._drain_calls is not None:
             self._pending = self._drain_calls = None
-
-    _transport_was_asked_for = False
 
     def _keep_addresses(self) -> None:
         """Whoever is told of the end may ask whose it was."""

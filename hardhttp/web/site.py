@@ -82,7 +82,7 @@ class Site(twisted_server.Site):
         self._factory_given: Any = None
         self._factory: Any = None
         self._preambles: dict[bytes | None, bytes] = {}
-        self._preamble_date = b""
+        self._preambles_until = 0.0
 
     # -- what one sets and sees ---------------------------------------------------------------
 
@@ -202,12 +202,12 @@ class Site(twisted_server.Site):
 
     def preamble(self, content_type: bytes | None) -> bytes:
         """The part of an ordinary 200's head that responses of one type share for a second."""
-        date = self.server.date()
-        if date is not self._preamble_date:
-            self._preamble_date = date
+        if self.server.now >= self._preambles_until:
             self._preambles.clear()
         preamble = self._preambles.get(content_type)
         if preamble is None:
+            date = self.server.date()
+            self._preambles_until = self.server.date_until
             preamble = b"HTTP/1.1 200 OK\r\nServer: %s\r\nDate: %s\r\n" % (SERVER_NAME, date)
             if content_type is not None:
                 preamble += b"Content-Type: %s\r\n" % content_type
