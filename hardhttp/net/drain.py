@@ -16,7 +16,8 @@ LOOK_SECONDS = 0.05
 def drain(server: Server) -> Deferred[None]:
     """Tell every connection that this response is its last; abort those that outlast ``drain_seconds``.
 
-    Fires when none is open. Idle connections close at once; streams are asked to end.
+    Fires when none is open, or when the server starts again. Idle connections close at once; streams are
+    asked to end.
     """
     server.draining = True
     deadline = server.seconds() + server.limits.drain_seconds
@@ -24,8 +25,8 @@ def drain(server: Server) -> Deferred[None]:
         server.guard(channel.drain)
 
     def look() -> None:
-        if not len(server.tracker) and not len(server.refusals):
-            loop.stop()
+        if not (server.draining and (len(server.tracker) or len(server.refusals))):
+            loop.stop()  # nobody is left, or the server has started again
         elif server.seconds() >= deadline:
             for left in (*server.tracker, *server.refusals):
                 server.guard(left.abort, Reason.DRAIN_SECONDS)

@@ -159,6 +159,10 @@ class Client:
         until(come, f"response {count}")
         return parse_responses(self.received, methods, closed=self.ended)[0]
 
+    def wait_for(self, data: bytes = b"") -> None:
+        """Until ``data`` is in what has come; nothing stands for anything, also an end."""
+        until(lambda: (self.take() or self.ended) and data in self.received, repr(data))
+
     def end(self) -> bytes:
         """All that comes until the server hangs up."""
 
