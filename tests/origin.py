@@ -143,6 +143,9 @@ class Tree(Resource):
     def answer_etag(self, request: Any) -> bytes:
         return b"" if request.setETag(b'"x"') else b"body"
 
+    def answer_modified(self, request: Any) -> bytes:
+        return b"" if request.setLastModified(784_111_777) else b"body"
+
 
 def verdict(response: Response) -> Response:
     """A refusal is its status and its reason; the sentence for whoever debugs the client may vary."""

@@ -144,6 +144,15 @@ def test_s5_6_7_dates_are_imf_fixdate(server: Origin) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "date", [b"Sun, 06 Nov 1994 08:49:37 GMT", b"Sunday, 06-Nov-94 08:49:37 GMT", b"Sun Nov  6 08:49:37 1994"]
+)
+def test_s5_6_7_dates_of_three_formats_are_understood(server: Origin, date: bytes) -> None:
+    assert server.ask(get(b"If-Modified-Since: " + date, target=b"/modified")).statuses == [304]
+    earlier = date.replace(b"08:49:37", b"08:49:36")
+    assert server.ask(get(b"If-Modified-Since: " + earlier, target=b"/modified")).statuses == [200]
+
+
 # -- 6. Message abstraction ------------------------------------------------------------------------
 
 
