@@ -260,10 +260,11 @@ class Request(Responding):
         """Take the body as it comes (see ``IStreamingResource``)."""
         streamed = self._streamed
         if streamed is None:
-            if not self.finished and self._end is None:
+            late = self.finished or self._end is not None
+            if self._store is not None and not late:
                 raise RuntimeError("only a resource that provides IStreamingResource gets the body as it comes")
             streamed = StreamedBody(self)
-            streamed.ended(Failure(ConnectionLost()))
+            streamed.ended(Failure(ConnectionLost()) if late else None)  # a body that is not there is whole
         streamed.deliver_to(receiver)
 
     # -- handling -----------------------------------------------------------------------------
