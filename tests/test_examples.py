@@ -1,0 +1,157 @@
+"""Each example, run as its reader would run it."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, ended_as_twistd_does
+
+EXAMPLES = ROOT / "examples"
+
+
+class Program:
+    """A running example, and a client of it."""
+
+    port = 0
+
+    def __init__(self, log: Path, words: list[str], environment: dict[str, str]) -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                words, cwd=log.parent, env={**ENVIRONMENT, **environment}, stdout=output, stderr=subprocess.STDOUT
+            )
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.log.read_text("utf-8"))
+            if found:
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} in what it said:\n{self.log.read_text('utf-8')}")
+
+    def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, bytes]:
+        client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)
+        client.request(method, path, body=body, headers=headers)
+        response = client.getresponse()
+        answer = response.status, response.read()
+        client.close()
+        return answer
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
+    started: list[Program] = []
+
+    def begin(name: str, **environment: str) -> Program:
+        path = str(EXAMPLES / name)
+        words = [*TWISTD, "-n", "--pidfile=", "-y", path] if name.endswith(".tac") else [sys.executable, path, "0"]
+        started.append(program := Program(tmp_path / "log", words, environment))
+        pattern = r"starting on (\d+)" if name.endswith(".tac") else r"http://127\.0\.0\.1:(\d+)/"
+        program.port = int(program.wait_for(pattern)[1])
+        return program
+
+    yield begin
+    for program in started:
+        if program.process.poll() is None:
+            program.process.kill()
+            program.process.wait()
+
+
+def test_every_example_is_run_here_and_listed() -> None:
+    names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".tac")}
+    here = Path(__file__).read_text("utf-8")
+    listed = (EXAMPLES / "README.md").read_text("utf-8")
+    for name in names:
+        assert f'start("{name}"' in here
+        assert f"`{name}`" in listed
+
+
+def test_hello(start: Callable[..., Program]) -> None:
+    program = start("hello.py")
+    assert program.ask("/") == (200, b"Hello, world.\n")
+    assert program.stop() in (0, -signal.SIGTERM)
+
+
+def test_composed(start: Callable[..., Program]) -> None:
+    program = start("composed.py")
+    assert program.ask("/")[0] == 200
+    figures = json.loads(program.ask("/figures")[1])
+    assert figures["statistics"]["requests"] == 1
+    assert figures["ledger"]["connections"] == 1
+    assert program.ask("/limits", "POST", b"x" * 1001)[0] == 413
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert program.ask("/limits", "POST", "max_body_bytes=2000", **kind) == (200, b"2000\n")
+    assert program.ask("/limits", "POST", b"max_body_bytes=10&" + b"x" * 1500, **kind)[0] == 200
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_service(start: Callable[..., Program], tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a file")
+    program = start("service.tac", PORT="0", WEBROOT=str(tmp_path))
+    assert program.ask("/a.txt") == (200, b"a file")
+    assert ended_as_twistd_does(program.stop())
+
+
+def test_upload(start: Callable[..., Program], tmp_path: Path) -> None:
+    program = start("upload.py")
+    body = os.urandom(3 << 20)
+    expected = f"{len(body)} {hashlib.sha256(body).hexdigest()}\n".encode()
+    assert program.ask("/", "PUT", body) == (200, expected)
+    assert program.ask("/", "PUT", iter([body[:1000], body[1000:]])) == (200, expected)  # in chunks
+    assert program.ask("/", "PUT", b"") == (200, f"0 {hashlib.sha256().hexdigest()}\n".encode())
+    status, said = program.ask("/", "PUT", b"x", Authorization="Basic bm9ib2R5Og==")
+    assert (status, said) == (403, b"not you\n")
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_events(start: Callable[..., Program]) -> None:
+    program = start("events.py")
+    assert b"EventSource" in program.ask("/")[1]
+    with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+        received = client.recv(65536)
+        assert program.ask("/tell", "POST", b"all of you") == (204, b"")
+        while b"data: all of you\n\n" not in received or b"event: tick\n" not in received:
+            data = client.recv(65536)
+            assert data
+            received += data
+    program.stop()
+
+
+def test_handlers(start: Callable[..., Program]) -> None:
+    program = start("handlers.py")
+    assert program.ask("/text") == (200, "Gr\u00fc\u00dfe\n".encode())
+    assert program.ask("/deferred") == (200, b"later\n")
+    assert program.ask("/awaited") == (200, b"awaited\n")
+    assert program.ask("/pieces") == (200, b"piece 0\npiece 1\npiece 2\n")
+    status, page = program.ask("/broken")
+    assert status == 500
+    assert b"the client has the id" not in page
+    with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /patient HTTP/1.1\r\nHost: a\r\n\r\n")
+        time.sleep(0.1)
+    program.wait_for("cancelled")
+    program.stop()
