@@ -376,3 +376,12 @@ def test_the_way_to_a_streaming_resource() -> None:
         peer.send(body)
         assert peer.responses()[0].status == 500
         assert rig.flush()[0].check(RuntimeError)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content_Length": b"0"}, {"Transfer_Encoding": b"chunked"}])
+def test_a_body_that_is_not_there_is_whole(headers: dict[str, bytes]) -> None:
+    with Rig(streams := Streams()) as rig:
+        end = b"0\r\n\r\n" if "Transfer_Encoding" in headers else b""
+        first, second = rig.exchange(say(b"POST", **headers) + end, GET)
+        assert (first.body, second.body) == (b"0 bytes", b"got")
+        assert [reason.type for reason in streams.receivers[0].ends] == [ConnectionDone]
