@@ -418,6 +418,7 @@ class Channel(Connection):
             self.abort(Reason.ABORT_SECONDS)
 
     def _forget(self) -> None:
+        self._uncork()  # what has been said is said
         self._decoder = self._body_pace = self._head = self._previous = self._cork = None
 
     # -- for applications that know twisted.web's channel ---------------------------------------
