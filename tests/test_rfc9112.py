@@ -802,6 +802,7 @@ SMUGGLING = [
     post(b"0\r\n\r\n" + SMUGGLED, CHUNKED, version=b"1.0"),
     # chunks that end elsewhere for others
     post(b"1\r\nx" + b"0\r\n\r\n" + SMUGGLED, CHUNKED),
+    post(b"1\r\nxXX0\r\n\r\n" + SMUGGLED, CHUNKED),
     post(b'0;a="\n"\r\n\r\n' + SMUGGLED, CHUNKED),
     post(b"1\rx\r\n0\r\n\r\n" + SMUGGLED, CHUNKED),
     post(b"0\r\nX: y\n\r\n\r\n" + SMUGGLED, CHUNKED),

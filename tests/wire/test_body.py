@@ -136,9 +136,11 @@ def test_bare_lf(data: bytes) -> None:
     assert verdict(data) == BAD
 
 
-@pytest.mark.parametrize("data", [b"5\r\nhello0\r\n\r\n", b"4\r\nhello\r\n0\r\n\r\n", b"6\r\nhello\r\n0\r\n\r\n"])
-def test_data_longer_or_shorter_than_it_said(data: bytes) -> None:
-    assert verdict(data) == BAD
+@pytest.mark.parametrize("size", [b"4", b"5", b"6", b"7"])
+@pytest.mark.parametrize("end", [b"", b"xx", b"\rx", b"x\n", b"\n\r", b"\n", b"\r", b"\0\0"])
+def test_data_longer_or_shorter_than_it_said(size: bytes, end: bytes) -> None:
+    """Behind a chunk's data stands CR LF and nothing else, though what follows may look like a chunk."""
+    assert verdict(size + b"\r\nhello" + end + b"0\r\n\r\n") == BAD
 
 
 def test_not_yet() -> None:
@@ -226,6 +228,9 @@ def test_trailer_bytes() -> None:
     assert verdict(section(256))[1]
     assert verdict(section(257)) == (LimitFault, 431, Reason.HEAD_BYTES)
     assert verdict(section(300)[:-4]) == (LimitFault, 431, Reason.HEAD_BYTES)
+    # No end that could still come would be inside the bound.
+    assert read(ChunkedBody(LIMITS), [section(300)[: 3 + 255]])[1] is False
+    assert read(ChunkedBody(LIMITS), [section(300)[: 3 + 256]]) == (LimitFault, 431, Reason.HEAD_BYTES)
 
 
 def test_trailer_fields() -> None:

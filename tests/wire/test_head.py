@@ -104,6 +104,7 @@ def test_a_parser_keeps_nothing() -> None:
     messages = [
         with_fields(),
         with_fields(b"Content-Length: 5"),
+        with_fields(b"Content-Length: 99999"),
         with_fields(b"Transfer-Encoding: chunked"),
         with_fields(b"Transfer-Encoding: keep-alive"),
         with_fields(b"Connection: close"),
