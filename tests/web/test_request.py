@@ -774,3 +774,17 @@ def test_write_takes_bytes_alone() -> None:
         with pytest.raises(TypeError):
             request.write("text")
         request.finish()
+
+
+def test_an_application_that_closes_the_connection_does_not_take_back_what_was_answered() -> None:
+    def answer(request: Any) -> Any:
+        if request.path == b"/close":
+            request.loseConnection()
+            return NOT_DONE_YET
+        return b"answered"
+
+    with Rig(Says(answer)) as rig:
+        peer = rig.connect()
+        peer.send(GET + GET + say(target=b"/close") + GET)
+        assert [response.body for response in peer.responses()] == [b"answered"] * 2
+        assert peer.closed

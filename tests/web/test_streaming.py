@@ -385,3 +385,14 @@ def test_a_body_that_is_not_there_is_whole(headers: dict[str, bytes]) -> None:
         first, second = rig.exchange(say(b"POST", **headers) + end, GET)
         assert (first.body, second.body) == (b"0 bytes", b"got")
         assert [reason.type for reason in streams.receivers[0].ends] == [ConnectionDone]
+
+
+def test_an_early_answer_is_sent_also_when_the_body_has_come_with_the_head() -> None:
+    def begin(request: Any, receiver: Any) -> bytes:
+        request.setResponseCode(403)
+        return b"no"
+
+    with Rig(Streams(begin)) as rig:
+        for pieces in every_split(GET + head() + b"01234"):
+            first, second = rig.exchange(*pieces)
+            assert (first.body, second.status, second.body) == (b"got", 403, b"no")
