@@ -16,7 +16,7 @@ class IStreamingResource(IResource):
     ``connectionLost`` with ``ConnectionDone`` when the body was whole and with another reason when
     it was not. Its ``transport`` is an ``IPushProducer``: ``pauseProducing`` stops the client.
     ``request.content`` stays empty. A response finished before the body has ended closes the
-    connection.
+    connection, and ``connectionLost`` says so. A body that is not there is whole at once.
 
     The way to such a resource is found before the body too: each resource on it must either hold
     the next one in ``children``, or provide ``IStreamingResource`` itself.
