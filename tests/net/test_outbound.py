@@ -65,6 +65,13 @@ def test_a_transport_without_a_socket_says_nothing() -> None:
     assert unsent_bytes(Memory()) == 0
 
 
+class Turns(Clock):
+    """A second is a turn of the reactor."""
+
+    def callLater(self, delay: float, *args: Any, **kw: Any) -> Any:
+        return super().callLater(delay or 1, *args, **kw)
+
+
 class Producer:
     def __init__(self) -> None:
         self.asked = self.stopped = 0
@@ -77,26 +84,26 @@ class Producer:
 
 
 def test_a_pull_producer_is_asked_once_a_turn_until_it_is_paused() -> None:
-    clock, producer = Clock(), Producer()
+    clock, producer = Turns(), Producer()
     loop = PullLoop(clock, producer, lambda: None)
     assert producer.asked == 0
-    clock.pump([0, 0, 0])
+    clock.pump([1, 1, 1])
     assert producer.asked == 3
     loop.pauseProducing()
     loop.pauseProducing()
-    clock.pump([0, 0])
+    clock.pump([1, 1])
     assert (producer.asked, clock.getDelayedCalls()) == (3, [])
     loop.resumeProducing()
     loop.resumeProducing()
-    clock.advance(0)
+    clock.advance(1)
     assert producer.asked == 4
     loop.stopProducing()
-    clock.pump([0, 0])
+    clock.pump([1, 1])
     assert (producer.asked, producer.stopped, clock.getDelayedCalls()) == (4, 1, [])
 
 
 def test_a_pull_producer_that_fails_is_asked_no_more() -> None:
-    clock, failures = Clock(), []
+    clock, failures = Turns(), []
 
     class Fails(Producer):
         def resumeProducing(self) -> None:
@@ -105,5 +112,5 @@ def test_a_pull_producer_that_fails_is_asked_no_more() -> None:
 
     producer = Fails()
     PullLoop(clock, producer, lambda: failures.append(1))
-    clock.pump([0, 0])
+    clock.pump([1, 1])
     assert (producer.asked, failures, clock.getDelayedCalls()) == (1, [1], [])
