@@ -57,16 +57,13 @@ class Refusal:
         answer = refusal(fault, server.date(), retry_after_seconds=RETRY_AFTER_SECONDS)
         server.statistics.bytes_out += len(answer)
         transport.write(answer)
-        if self._half_closes():
-            transport.loseWriteConnection()  # type: ignore[attr-defined]
-
-    def _half_closes(self) -> bool:
-        """TLS does not. A close before its handshake would take the answer with it, so the request is awaited."""
-        return base_transport(self.transport) is self.transport and hasattr(self.transport, "loseWriteConnection")
+        # TLS has no half-close; what it passes on is that of the socket below, and would cut its handshake.
+        if base_transport(transport) is transport and hasattr(transport, "loseWriteConnection"):
+            transport.loseWriteConnection()
+        else:
+            transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        if not self._half_closes() and self.transport is not None:
-            self.transport.loseConnection()
         self._discarded += len(data)
         if self._discarded > MAX_DISCARDED_BYTES:
             self.abort()

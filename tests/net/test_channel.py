@@ -152,6 +152,16 @@ def test_a_body_must_keep_its_rate() -> None:
                 assert refused(peer) == (408, "body-rate")
 
 
+def test_a_body_that_does_not_begin_is_not_waited_for() -> None:
+    with Rig(LATER, limits=Limits(body_seconds=60)) as rig:
+        peer = rig.connect()
+        peer.send(POST % 10_000)
+        rig.advance(59)
+        assert not peer.received
+        rig.advance(1)
+        assert refused(peer) == (408, "body-rate")
+
+
 def test_a_burst_moves_the_bodys_deadline_one_window_and_no_further() -> None:
     with Rig(LATER, limits=Limits(body_seconds=60, body_bytes_per_second=10)) as rig:
         peer = rig.connect()
