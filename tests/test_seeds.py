@@ -36,6 +36,7 @@ def echo(request: Any) -> bytes:
     return bytes(request.path)
 
 
+@pytest.mark.slow  # in memory it is quick: tests/net/test_tracker.py
 @blocking
 def test_v01_every_response_goes_to_its_own_connection() -> None:
     """There: connections by a shifting index. Ten thousand connects and disconnects, in random order."""
