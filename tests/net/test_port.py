@@ -318,6 +318,7 @@ def test_e01_descriptors_run_out() -> None:
                 handle.send(GET)
                 handle.setblocking(False)
             turn(0.1)
+            assert loop.port not in loop.reactor.getReaders()  # it rests
             refused = [handle.recv(1000) for handle in waiting]
             assert all(answer.startswith(b"HTTP/1.1 503 ") for answer in refused)
             assert loop.site.statistics.rejected == 5
