@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
 
 from tests.twistd_process import Server
-
-selenium = pytest.importorskip("selenium")
-from selenium import webdriver  # noqa: E402 - after the skip
-from selenium.webdriver.chrome.service import Service  # noqa: E402
 
 pytestmark = pytest.mark.browser
 
@@ -36,7 +34,7 @@ PATIENCE_SECONDS = 15.0
 def program(variable: str, *names: str) -> str:
     found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
     if found is None:
-        pytest.skip(f"needs {names[0]}; {variable} says where it is")
+        pytest.fail(f"needs {names[0]}; {variable} says where it is")
     return found
 
 

@@ -11,6 +11,7 @@ import gc
 import os
 import random
 import re
+import resource
 import signal
 import time
 import tracemalloc
@@ -408,7 +409,6 @@ def test_v17_memory_after_load_comes_back() -> None:
 
 def test_e01_accepting_goes_on_after_the_descriptor_limit(tmp_path: Path) -> None:
     """There: the accept loop died. See also test_ten_servers and net.test_port."""
-    resource = pytest.importorskip("resource")
     server = Server(tmp_path, "--max-connections=500")
     clients = []
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -102,7 +103,7 @@ def test_the_welcome_page(start) -> None:
 def test_curl(start) -> None:
     curl = shutil.which("curl")
     if curl is None:
-        pytest.skip("needs curl")
+        pytest.fail("needs curl")
     server = start()
     assert (
         b"hardhttp is running"
@@ -326,9 +327,8 @@ def test_it_does_not_start_with_too_few_descriptors(tmp_path: Path) -> None:
 
 def test_the_connections_it_judged_to_fit_do_fit(start) -> None:
     """All of them at once, each answered, and one more refused, with no descriptor but those judged."""
-    resource = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
-        pytest.skip("needs prlimit")
+        pytest.fail("needs prlimit")
     server = start("--max-connections=40", "--access-log=access.log", "--listen=tcp:0:interface=127.0.0.2")
     needed = 40 + SPARE_DESCRIPTORS
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (needed, needed))

@@ -66,6 +66,7 @@ class Channel(Connection):
 
     def __init__(self, server: Server, request_factory: Callable[[Any], Any], peer: Any = None) -> None:
         super().__init__(server, peer)
+        self.phase = HEAD  # the first one is due from the moment the connection is made
         self.request_factory = request_factory
         self.factory: Any = None
         self.site: Any = None
@@ -144,7 +145,7 @@ class Channel(Connection):
         self._input = data
         server = self.server
         server.hold(self._transport, INPUT, len(data))
-        if self.phase is IDLE:
+        if self.phase is IDLE and data.strip(b"\r\n"):  # an empty line behind a request begins nothing
             self.phase = MOVES[IDLE][PART]
             self.deadline = server.seconds() + server.limits.head_seconds
 
@@ -382,7 +383,7 @@ class Channel(Connection):
     def drain(self) -> None:
         """The server stops: this response is the last one."""
         self.keep_alive = False
-        if self.phase is IDLE:
+        if self.phase is IDLE or (self.phase is HEAD and not self._input):
             self._close(Reason.DRAINED)
         elif self.request is not None:
             self.request.drain()
@@ -402,6 +403,8 @@ class Channel(Connection):
         phase, limits = self.phase, self.server.limits
         if phase is IDLE:
             self._close(Reason.IDLE)
+        elif phase is HEAD and not self._input:
+            self._close(Reason.HEAD_SECONDS)  # there is nothing to answer
         elif phase is HEAD:
             detail = f"the head did not come within {limits.head_seconds:g} s"
             self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail))

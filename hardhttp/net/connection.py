@@ -214,7 +214,7 @@ class Connection:
         if base is None:
             return
         unsent = unsent_bytes(base)
-        if unsent:
+        if unsent or (self.phase is LINGERING and unacknowledged_bytes(base)):
             self._judge_output(now, unsent)
         elif self._send_pace is not None:
             self._send_pace = None

@@ -4,7 +4,7 @@
     any  -> LINGERING | CLOSING -> CLOSED                          one way out
 
 IDLE       no byte of the next request has come
-HEAD       part of a head has come
+HEAD       part of a head has come, or the first one is awaited
 BODY       the head is whole, the body is not; a streaming resource may be answering already
 DISPATCH   the application has been called and has not returned
 HANDLING   the application will answer later; what is pipelined behind waits

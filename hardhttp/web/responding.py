@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 
 from hardhttp.errors import Reason
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
-from hardhttp.wire.grammar import FIELD_VALUE
+from hardhttp.wire.grammar import FIELD_VALUE, list_items
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
 
 __all__ = ["SERVER_NAME", "Responding"]
@@ -135,13 +135,13 @@ class Responding(server.Request):
         """The response's head, for a body of ``length``, or of a length not known yet."""
         channel, code = self.channel, self.code
         raw = self._complete(length)
-        close = raw.get(b"Connection")
-        if close is not None and b"close" in b",".join(close).lower():
+        options = raw.get(b"Connection", ())
+        if options and b"close" in list_items(options):
             channel.keep_alive = False
         elif not channel.keep_alive:
-            raw[b"Connection"] = [b"close"]
+            raw[b"Connection"] = [*options, b"close"]
         elif self.clientproto == b"HTTP/1.0":
-            raw[b"Connection"] = [b"keep-alive"]
+            raw[b"Connection"] = [*options, b"keep-alive"]
         if self._cookies:
             raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
         return encode_head(code, self.code_message, raw)

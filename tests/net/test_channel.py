@@ -87,6 +87,35 @@ def test_a_head_has_head_seconds(sent: bytes) -> None:
         assert refused(peer) == (408, "head-seconds")
 
 
+def test_the_first_head_is_due_from_the_beginning_of_the_connection() -> None:
+    with Rig(LATER, limits=Limits(head_seconds=20)) as rig:
+        peer = rig.connect()
+        rig.advance(19)
+        peer.send(b"GET / HTTP/1.1\r\n")
+        rig.advance(1)
+        assert refused(peer) == (408, "head-seconds")
+
+
+def test_who_says_nothing_is_let_go_without_a_word() -> None:
+    with Rig(LATER, limits=Limits(head_seconds=20)) as rig:
+        peer = rig.connect()
+        rig.advance(20)
+        assert peer.closed
+        assert not peer.received
+
+
+def test_an_empty_line_behind_a_request_begins_no_other() -> None:
+    """Some clients send one after a body; a 408 might be taken for the answer to their next request."""
+    with Rig(Answer(lambda request: b"here"), limits=Limits(head_seconds=20, idle_seconds=60)) as rig:
+        peer = rig.connect()
+        peer.send(GET + b"\r\n")
+        rig.advance(59)
+        assert not peer.closed
+        rig.advance(1)
+        assert peer.closed
+        assert [response.status for response in peer.responses()] == [200]
+
+
 def test_a_trickle_does_not_move_the_heads_deadline() -> None:
     with Rig(LATER, limits=Limits(head_seconds=20)) as rig:
         peer = rig.connect()
@@ -468,6 +497,6 @@ def test_a_phase_is_what_it_says() -> None:
         peer.half_close()
         phases.append(peer.protocol.phase)
         assert [phase.name for phase in phases] == [
-            *("IDLE", "HEAD", "HANDLING", "IDLE", "BODY", "HANDLING", "CLOSED"),
+            *("HEAD", "HEAD", "HANDLING", "IDLE", "BODY", "HANDLING", "CLOSED"),
         ]
         assert peer.protocol.phase is Phase.CLOSED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -296,7 +297,6 @@ def test_a_paused_connection_outlives_its_port() -> None:
 @blocking
 def test_e01_descriptors_run_out() -> None:
     """Who waits is told so, accepting rests, who is connected is served, and it goes on by itself."""
-    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with Loopback(Answer(lambda request: b"here")) as loop, ExitStack() as held:
         connected = loop.connect()

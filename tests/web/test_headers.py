@@ -55,3 +55,20 @@ def test_both_ways_say_the_same(fields: list[Any], looked_at: bool) -> None:
     expected.setRawHeaders(b"content-length", [b"4"])
     for name, values in expected.getAllRawHeaders():
         assert [value for sent, value in response.headers if sent == name.lower()] == [v.strip() for v in values]
+
+
+def test_an_upgrade_option_stays_beside_close() -> None:
+    """RFC 9110, 7.8: Upgrade needs the connection option, also in a 426 that closes."""
+
+    def required(request: Any) -> bytes:
+        request.setResponseCode(426)
+        request.setHeader(b"Upgrade", b"websocket")
+        request.setHeader(b"Connection", b"Upgrade")
+        return b""
+
+    with Rig(Says(required)) as rig:
+        peer = rig.connect()
+        peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        (response,) = peer.responses()
+        assert response.status == 426
+        assert b"Connection: Upgrade\r\nConnection: close\r\n" in bytes(peer.received)
