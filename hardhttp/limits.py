@@ -62,7 +62,7 @@ class Limits:
     """
 
     # -- how many ---------------------------------------------------------------------------
-    # gunicorn's and the seed's figure. It fits the usual soft limit of 1024 descriptors.
+    # gunicorn's figure. It fits the usual soft limit of 1024 descriptors.
     max_connections: int = _count(1000, 1_000_000, "connections open at once; more are answered 503")
     # Six connections a browser, some thirty browsers behind one translated address.
     max_connections_per_address: int = _count(
@@ -78,7 +78,7 @@ class Limits:
     max_head_bytes: int = _count(32 * KiB, 1 * MiB, "a request line with its header; more is answered 431", 256)
     # RFC 9112, 3: at least 8000 octets are recommended.
     max_target_bytes: int = _count(8 * KiB, 1 * MiB, "a request target; more is answered 414", 16)
-    # The seed's figure.
+    # Above most forms and pictures, below what a thousand at once would make of memory.
     max_body_bytes: int = _count(10 * MiB, 1 << 40, "a request body; more is answered 413", 0)
     # Past this a body goes to a temporary file: most forms and JSON never do, and max_buffered_bytes holds for all.
     spool_bytes: int = _count(2 * MiB, 1 << 30, "of a request body kept in memory; more is spooled to a file", 0)
@@ -104,11 +104,11 @@ class Limits:
     send_seconds: float = _seconds(60.0, "in which a client must take send_bytes_per_second on average")
     # Kestrel's MinResponseDataRate.
     send_bytes_per_second: int = _count(240, 1 << 30, "a response's minimum rate", 0)
-    # The seed's figure; nginx 75 s, Caddy 5 min.
+    # Between nginx's 75 s and Caddy's 5 min.
     idle_seconds: float = _seconds(120.0, "without a request on an open connection")
     # Apache and nginx linger for 2 to 5 s.
     abort_seconds: float = _seconds(5.0, "from a polite close to an abort")
     # gunicorn's graceful_timeout.
     drain_seconds: float = _seconds(30.0, "for responses in flight to end when the service stops", 3600.0)
-    # The seed's figure.
+    # A session lives minutes; half of one more does not matter.
     cleanup_seconds: float = _seconds(30.0, "between two sweeps of expired sessions", 3600.0)

@@ -79,7 +79,7 @@ def test_s2_2_empty_lines_before_a_request_are_ignored(server: Origin, lines: in
 
 
 def test_v06_crlf_crlf_before_a_request(server: Origin) -> None:
-    """Row V06: the blank line found at 0 is no end of a head, and no reason to wait for ever."""
+    """The blank line found at 0 is no end of a head, and no reason to wait for ever."""
     assert server.ask(b"\r\n\r\n" + GET).statuses == [200]
     assert server.ask(GET + b"\r\n\r\n" + GET + b"\r\n\r\n").statuses == [200, 200]
     assert server.ask(b"\r\n\r\n" * 2).responses == ()
@@ -388,14 +388,14 @@ def test_s6_3_content_length_of_zero(server: Origin) -> None:
 
 
 def test_v13_chunked_request_bodies(server: Origin) -> None:
-    """Row V13: chunks, extensions and trailers, and the next request behind them."""
+    """Chunks, extensions and trailers, and the next request behind them."""
     body = b'5;a;b="c;\\"d"\r\nhello\r\n00000007 ; e = f\r\n, world\r\n0\r\nX: y\r\n\r\n'
     answer = server.ask(post(body, CHUNKED) + GET)
     assert [response.body for response in answer.responses] == [b"hello, world", b"hello"]
 
 
 def test_v13_chunked_bodies_are_bounded() -> None:
-    """Row V13: the limit counts chunks as they come."""
+    """The limit counts chunks as they come."""
     with origin(max_body_bytes=5) as server:
         assert server.ask(post(b"2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", CHUNKED)).last.body == b"hello"
         for body in (b"6\r\n", b"2\r\nhe\r\n4\r\n", b"1\r\nh\r\n" * 5 + b"1\r\n"):

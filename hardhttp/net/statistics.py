@@ -1,7 +1,7 @@
 """Counts of what happened, cheap enough to be always on.
 
 Every key comes from a closed set: methods outside the registry's count as ``other``, reasons are
-``hardhttp.errors.Reason``. So nothing a peer sends becomes a key (row E07).
+``hardhttp.errors.Reason``. So nothing a peer sends becomes a key.
 """
 
 from __future__ import annotations

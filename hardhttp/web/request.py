@@ -6,7 +6,7 @@ for them. An answer that is one piece of bytes, which is most of them, goes out 
 
 What differs from ``twisted.web``, because the old way leaks or falls over:
 
-- a write to a request that has ended does nothing, is counted, and raises nothing (row V08);
+- a write to a request that has ended does nothing, is counted, and raises nothing;
 - ``notifyFinish`` fires also when it is asked for after the end;
 - ``render_*`` may return ``str``, ``None`` with status 204, a Deferred or a coroutine;
 - a failed handler answers 500 with an id that is in the log.

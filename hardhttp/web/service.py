@@ -31,7 +31,7 @@ class HTTPService(Service):
 
     ``stopService`` stops listening, drains for up to ``Limits.drain_seconds`` and fires when the last
     connection has gone. The site, its resources and its sessions stay as they are: ``startService``
-    serves as before (row V12).
+    serves as before.
     """
 
     name = "hardhttp"

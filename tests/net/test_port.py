@@ -291,7 +291,7 @@ def test_a_paused_connection_outlives_its_port() -> None:
         assert len(client.responses(100)) == 100
 
 
-# -- the descriptor limit (row E01) ------------------------------------------------------------
+# -- the descriptor limit --------------------------------------------------------------------
 
 
 @blocking

@@ -83,7 +83,7 @@ def test_repr_shows_no_secret() -> None:
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 3])
 def test_v06_empty_lines_before_a_request(lines: int) -> None:
-    """Row V06: "found at 0" is not "not found"."""
+    """To be found at 0 is not to be missing."""
     head = with_fields(b"X: y")
     expected = verdict(head)[0]
     assert verdict(b"\r\n" * lines + head) == (expected, 2 * lines + len(head))
