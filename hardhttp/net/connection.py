@@ -26,6 +26,10 @@ from hardhttp.wire.deadlines import NEVER, Pace
 
 __all__ = ["Connection"]
 
+# The pace of sending is set in one sweep and judged in another, a whole number of seconds later but for
+# this much; without it a deadline that falls on a sweep would as often wait for the next.
+JITTER_SECONDS = 0.05
+
 IDLE, HEAD, _, _, _, UPGRADED, LINGERING, CLOSING, CLOSED = Phase
 
 
@@ -233,7 +237,7 @@ class Connection:
         else:
             self._send_pace.progress(now, taken)
         self.server.hold(self._transport, UNSENT, unsent)
-        if now >= self._send_pace.deadline:
+        if now >= self._send_pace.deadline - JITTER_SECONDS:
             self.server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
             self.abort(Reason.SEND_RATE)
         elif self.phase is LINGERING or self.phase is CLOSING:
