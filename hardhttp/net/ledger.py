@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-__all__ = ["BODY", "INPUT", "UNSENT", "Ledger"]
+__all__ = ["BODY", "EVENTS", "INPUT", "SUBSCRIBERS", "UNSENT", "Ledger"]
 
 # Kinds in bytes. Their sum is what ``max_buffered_bytes`` bounds.
 INPUT: Final = "input_bytes"  # parts of heads, and requests waiting behind another
 BODY: Final = "body_bytes"  # request bodies in memory
 UNSENT: Final = "unsent_bytes"  # responses and events not yet taken by the kernel
+EVENTS: Final = "event_bytes"  # events that some subscriber has not been sent
+# Kinds in numbers.
+SUBSCRIBERS: Final = "subscribers"
 
 
 class Ledger:
@@ -24,7 +27,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[str, int]] = {}
-        self._totals: dict[str, int] = {INPUT: 0, BODY: 0, UNSENT: 0}
+        self._totals: dict[str, int] = dict.fromkeys((INPUT, BODY, UNSENT, EVENTS, SUBSCRIBERS), 0)
         self._gauges: dict[str, Callable[[], int]] = {}
         self.held_bytes = 0
 

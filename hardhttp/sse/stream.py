@@ -26,6 +26,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
+from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.wire.eventstream import COMMENT, encode_event, encode_retry
 from hardhttp.wire.response import chunk
 
@@ -83,6 +84,7 @@ class EventStream(Resource):
         self._heart = LoopingCall(self._beat)
         self._heart.clock = clock
         self.overflowed = 0
+        self._ledger: Any = None  # of the site that serves this, when it is ours
 
     @property
     def subscriber_count(self) -> int:
@@ -109,7 +111,9 @@ class EventStream(Resource):
         request.write(COMMENT)
         if subscriber.open:
             request.registerProducer(subscriber, True)
+            self._ledger = getattr(getattr(request, "site", None), "ledger", None)
             self._subscribers[subscriber] = None
+            self._account()
             if hasattr(request, "notifyDrain"):
                 request.notifyDrain().addCallback(subscriber.drain)
             if self._heartbeat_seconds is not None and not self._heart.running:
@@ -130,6 +134,12 @@ class EventStream(Resource):
             self._beats.clear()
             self._again = False
         self._forget_taken()
+
+    def _account(self) -> None:
+        """Say in the ledger what is held."""
+        if self._ledger is not None:
+            self._ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
+            self._ledger.hold(self, EVENTS, self._event_bytes)
 
     def close(self) -> None:
         """End every subscription and close its connection."""
@@ -171,6 +181,7 @@ class EventStream(Resource):
             self._begin_round()
         else:
             self._again = True
+            self._account()
 
     def _forget(self, count: int) -> None:
         for _ in range(count):
@@ -180,6 +191,7 @@ class EventStream(Resource):
     def _forget_taken(self) -> None:
         if not (self._behind or self._round or self._again):
             self._forget(len(self._events))
+        self._account()
 
     def _begin_round(self) -> None:
         self._again = False

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from hardhttp.net.ledger import BODY, INPUT, UNSENT, Ledger
+from hardhttp.net.ledger import BODY, EVENTS, INPUT, SUBSCRIBERS, UNSENT, Ledger
 
-EMPTY = {INPUT: 0, BODY: 0, UNSENT: 0, "owners": 0}
+EMPTY = {INPUT: 0, BODY: 0, UNSENT: 0, EVENTS: 0, SUBSCRIBERS: 0, "owners": 0}
 
 
 def test_an_amount_is_set_and_not_added_to() -> None:
@@ -40,7 +40,7 @@ def test_an_owner_gives_back_all_it_held_and_nothing_twice() -> None:
     ledger.release("a")
     ledger.release("a")
     ledger.release("never seen")
-    assert ledger.snapshot() == {INPUT: 4, BODY: 4, UNSENT: 4, "pool_slots": 4, "owners": 1}
+    assert ledger.snapshot() == {**EMPTY, INPUT: 4, BODY: 4, UNSENT: 4, "pool_slots": 4, "owners": 1}
     assert ledger.held_bytes == 12
 
 
@@ -85,6 +85,7 @@ def test_it_never_drifts() -> None:
             ledger.hold(owner, kind, model[owner, kind])
     assert ledger.held_bytes == sum(model.values())
     assert ledger.snapshot() == {
+        **EMPTY,
         **{kind: sum(n for (_, k), n in model.items() if k == kind) for kind in (INPUT, BODY, UNSENT)},
         "owners": len({owner for (owner, _), n in model.items() if n}),
     }

@@ -632,3 +632,18 @@ async def test_under_twisted_webs_own_site() -> None:
     stopped.close()
     await turn(None, lambda: stream.subscriber_count == 0)  # type: ignore[arg-type]
     await port.stopListening()
+
+
+def test_what_it_holds_is_in_the_sites_ledger() -> None:
+    with Streaming() as streaming:
+        peer = streaming.subscribe()
+        peer.take(0)
+        for _ in range(30):
+            streaming.stream.publish("x" * 10_000)
+            streaming.rig.advance(0)
+        ledger = streaming.rig.site.ledger
+        assert ledger.snapshot()["subscribers"] == 1
+        assert ledger.snapshot()["event_bytes"] == streaming.stream.queued_bytes > 0
+        peer.reset()
+        streaming.rig.advance(1)
+        assert ledger.held(streaming.stream) == {}
