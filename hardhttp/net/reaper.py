@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 __all__ = ["Reapable", "Reaper"]
 
 SWEEP_SECONDS = 1.0
+# How many are judged in one turn of the reactor; a thousand at once would hold it for a millisecond.
+JUDGED_PER_TURN = 128
 
 
 class Reapable(Protocol):
@@ -25,15 +27,17 @@ class Reapable(Protocol):
 
 
 class Reaper:
-    """Sweeps ``connections()`` every second while running."""
+    """Sweeps ``connections()`` every second while running, some in each turn of the reactor."""
 
     _log = Logger()
 
     def __init__(self, clock: IReactorTime, connections: Callable[[], Iterable[Reapable]]) -> None:
         self._clock = clock
         self._connections = connections
-        self._loop = LoopingCall(self.sweep)
+        self._loop = LoopingCall(self._begin)
         self._loop.clock = clock
+        self._rest: list[Reapable] = []  # of the sweep that is going on
+        self._turn: IDelayedCall | None = None
 
     @property
     def running(self) -> bool:
@@ -46,17 +50,39 @@ class Reaper:
     def stop(self) -> None:
         if self._loop.running:
             self._loop.stop()
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._rest.clear()
 
     def sweep(self) -> None:
         """Judge every connection now."""
+        for connection in self._listed():
+            self._judge(connection, self._clock.seconds())
+
+    def _begin(self) -> None:
+        if self._turn is None:
+            self._rest = self._listed()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._turn = None
         now = self._clock.seconds()
+        judged, self._rest = self._rest[:JUDGED_PER_TURN], self._rest[JUDGED_PER_TURN:]
+        for connection in judged:
+            self._judge(connection, now)
+        if self._rest:
+            self._turn = self._clock.callLater(0, self._go_on)
+
+    def _listed(self) -> list[Reapable]:
         try:
-            connections = list(self._connections())
+            return list(self._connections())
         except Exception:
             self._log.failure("the connections could not be listed")
-            return
-        for connection in connections:
-            try:
-                connection.reap(now)
-            except Exception:
-                self._log.failure("a connection could not be judged")
+            return []
+
+    def _judge(self, connection: Reapable, now: float) -> None:
+        try:
+            connection.reap(now)
+        except Exception:
+            self._log.failure("a connection could not be judged")

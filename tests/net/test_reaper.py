@@ -98,3 +98,32 @@ def test_records_may_come_and_go_during_a_sweep() -> None:
     records += [first, second]
     Reaper(clock, lambda: records).sweep()
     assert (len(first.reaped), len(second.reaped), len(records)) == (1, 1, 1)
+
+
+class Turns(Clock):
+    """A thousandth of a second is a turn of the reactor."""
+
+    def callLater(self, delay: float, *args: Any, **kw: Any) -> Any:
+        return super().callLater(delay or 0.001, *args, **kw)
+
+
+def test_a_sweep_takes_some_in_each_turn() -> None:
+    clock, judged = Turns(), []
+
+    class Record:
+        def reap(self, now: float) -> None:
+            judged.append(self)
+
+    records = [Record() for _ in range(300)]
+    reaper = Reaper(clock, lambda: records)
+    reaper.start()
+    for count in (128, 256, 300):
+        clock.advance(1 if count == 128 else 0.001)
+        assert len(judged) == count
+    assert judged == records
+    clock.advance(1)
+    reaper.stop()
+    assert not clock.getDelayedCalls()
+    assert len(judged) == 428
+    reaper.sweep()
+    assert len(judged) == 728
