@@ -313,6 +313,11 @@ class Channel(Connection):
             self._written += size
             transport.write(data)
 
+    def cork(self) -> None:
+        """What the application writes before it returns is sent together."""
+        if self.phase is DISPATCH and self._cork is None:
+            self._cork = []
+
     def _uncork(self) -> None:
         cork = self._cork
         if cork:

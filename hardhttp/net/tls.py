@@ -17,6 +17,7 @@ __all__ = ["TLSFactory"]
 _HEADER_BYTES = 5  # RFC 8446, 5.1: type, version, length
 _APPLICATION_DATA = 23
 _RECORD_BYTES = 1 << 14
+_OVERHEAD_BYTES = 512  # more than any cipher adds to a record
 
 
 class TLSProtocol(TLSMemoryBIOProtocol):
@@ -30,7 +31,7 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         if whole and len(data) == _HEADER_BYTES + (data[3] << 8 | data[4]) and self._quiet():
             self._tlsConnection.bio_write(data)
             try:
-                plain = self._tlsConnection.recv(1 << 15)
+                plain = self._tlsConnection.recv(len(data))
             except Error:
                 self._flushReceiveBIO()  # no data after all: an alert, a key update
                 return
@@ -49,7 +50,11 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         except Error:
             super().write(data)  # the same bytes again, as OpenSSL asks; what is wrong is handled there
         else:
-            self.transport.write(self._tlsConnection.bio_read(1 << 15))
+            size = len(data) + _OVERHEAD_BYTES
+            record = self._tlsConnection.bio_read(size)
+            self.transport.write(record)
+            if len(record) == size:
+                self._flushSendBIO()  # something else was waiting
 
     def _quiet(self) -> bool:
         return self._handshakeDone and not self._appSendBuffer and not self._lostTLSConnection

@@ -190,6 +190,7 @@ class Responding(server.Request):
         if not isinstance(data, bytes):
             raise TypeError(f"data must be bytes, not {type(data).__name__}")
         prefix = b""
+        self.channel.cork()
         if not self.startedWriting:
             prefix = self._begin_stream()
         if self._encoder is not None:
