@@ -134,7 +134,7 @@ def test_a_dripped_head_is_answered_408(start) -> None:
         answer, elapsed = drip(client, b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1000)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"X-Refused: head-seconds" in answer
-    assert 0.9 < elapsed < 2.5
+    assert 0.9 < elapsed < 5
 
 
 @pytest.mark.slow
@@ -150,7 +150,7 @@ def test_a_dripped_body_is_answered_408(start, framing: bytes, data: bytes) -> N
         answer, elapsed = drip(client, data)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"X-Refused: body-rate" in answer
-    assert 0.9 < elapsed < 2.5
+    assert 0.9 < elapsed < 5
 
 
 @pytest.mark.slow
@@ -160,7 +160,7 @@ def test_a_body_that_drips_above_the_minimum_is_cut_at_its_hard_cap(start) -> No
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
         answer, elapsed = drip(client, b"x" * 1000)
     assert b"X-Refused: body-seconds" in answer
-    assert 1.9 < elapsed < 3.5
+    assert 1.9 < elapsed < 6
 
 
 def test_a_silent_client_is_let_go(start) -> None:
@@ -168,7 +168,7 @@ def test_a_silent_client_is_let_go(start) -> None:
     began = time.monotonic()
     with connect(server) as client:
         assert read_all(client) == b""
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 # -- clients that do not read ------------------------------------------------------------------
@@ -178,13 +178,13 @@ def test_a_silent_client_is_let_go(start) -> None:
 @pytest.mark.parametrize("path", ["/large", "/pulled"])
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 def test_a_stopped_reader_is_gone(start, connection: str, path: str) -> None:
-    """Within ``send_seconds`` and two sweeps. Others hold it for ever when closing."""
+    """Within ``send_seconds`` and two sweeps, and two seconds for a busy machine. Others hold it for ever when closing."""
     server = start(*SHORT)
     with connect(server) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n".encode())
         began = time.monotonic()
         server.wait_for("send-rate")
-        assert time.monotonic() - began < 2 + 2
+        assert time.monotonic() - began < 2 + 2 + 2
         assert 0 < len(read_all(client)) < LARGE_BYTES
     assert server.get("/")[0] == 200
 

@@ -127,7 +127,7 @@ def test_the_figures_stream_while_somebody_listens(start) -> None:
         server.process.send_signal(signal.SIGTERM)
         assert b"retry:" in read_all(client)  # the server ends the stream, and says when to come back
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
 
 
 # -- files and applications --------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_a_response_in_flight_ends_whole(start) -> None:
         assert b" ended" in received
         assert received.endswith(b"0\r\n\r\n")
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
-        assert 0.9 < time.monotonic() - began < 3
+        assert 0.9 < time.monotonic() - began < 10
 
 
 def test_nobody_is_let_in_while_it_drains(start) -> None:
@@ -394,4 +394,4 @@ def test_a_response_that_does_not_end_is_cut_at_drain_seconds(start) -> None:
         except ConnectionResetError:
             pass
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
-        assert 0.9 < time.monotonic() - began < 5
+        assert 0.9 < time.monotonic() - began < 10
