@@ -178,7 +178,7 @@ def test_a_silent_client_is_let_go(start) -> None:
 @pytest.mark.parametrize("path", ["/large", "/pulled"])
 @pytest.mark.parametrize("connection", ["keep-alive", "close"])
 def test_a_stopped_reader_is_gone(start, connection: str, path: str) -> None:
-    """Within ``send_seconds`` and two sweeps, and two seconds for a busy machine. Others hold it for ever when closing."""
+    """Within ``send_seconds`` and two sweeps (and two seconds of a busy machine); others hold it for ever."""
     server = start(*SHORT)
     with connect(server) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: {connection}\r\n\r\n".encode())
