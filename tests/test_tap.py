@@ -481,3 +481,12 @@ class TestFigures:
 
 def test_sizes_in_refusals_are_readable() -> None:
     assert format_size(FIELDS["max_head_bytes"].metadata["high"]) in refusal("--max-head-bytes=1g")
+
+
+def test_trusted_proxies_are_addresses_and_networks() -> None:
+    options = Options()
+    options.parseOptions(["--trusted-proxies", "10.0.0.7, 2001:db8::/32"])
+    assert [str(network) for network in options.trusted_proxies] == ["10.0.0.7/32", "2001:db8::/32"]
+    for wrong in ("10.0.0.300", "10.0.0.7/8", "proxy"):
+        with pytest.raises(UsageError, match="--trusted-proxies"):
+            Options().parseOptions(["--trusted-proxies", wrong])

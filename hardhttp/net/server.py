@@ -19,7 +19,7 @@ from hardhttp.limits import Limits
 from hardhttp.net.ledger import Ledger
 from hardhttp.net.reaper import Reaper
 from hardhttp.net.statistics import Statistics
-from hardhttp.net.tracker import Tracker, address_key
+from hardhttp.net.tracker import Network, Tracker, address_key
 from hardhttp.wire.head import HeadParser
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Server:
         self.statistics = Statistics(clock)
         self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self])
         self.on_accept: Callable[[IAddress], bool] | None = None
+        self.trusted_proxies: tuple[Network, ...] = ()
         self.draining = False
         self.started = False
         self._lines: dict[Reason, int] = {}
@@ -84,7 +85,7 @@ class Server:
 
     def added(self, transport: ITransport, channel: Connection, peer: IAddress | None) -> None:
         """A connection has been made."""
-        self.tracker.add(transport, channel, address_key(peer))
+        self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies))
         self.statistics.accepted += 1
         if not self.reaper.running:
             self.reaper.start()
@@ -117,7 +118,7 @@ class Server:
             return Reason.CONNECTIONS
         if self.draining:
             return Reason.DRAINING
-        if self.tracker.from_address(address_key(peer)) >= limits.max_connections_per_address:
+        if self.tracker.from_address(address_key(peer, self.trusted_proxies)) >= limits.max_connections_per_address:
             return Reason.CONNECTIONS_PER_ADDRESS
         if self.on_accept is not None:
             try:

@@ -7,23 +7,26 @@ only while it is connected, so the table is as bounded as the connections are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import IPv6Address, ip_address
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Generic, TypeVar
 
 from twisted.internet import address
 from twisted.internet.interfaces import ITransport
 
-__all__ = ["Tracker", "address_key"]
+__all__ = ["Network", "Tracker", "address_key"]
 
 C = TypeVar("C")
 
 
-def address_key(peer: object) -> str | None:
+Network = IPv4Network | IPv6Network
+
+
+def address_key(peer: object, exempt: Iterable[Network] = ()) -> str | None:
     """What a connection from ``peer`` is counted under; ``None`` where nothing is counted.
 
     Loopback and Unix sockets are not: what comes from there is a proxy or a local tool. An IPv6
-    client owns a /64, so that is what is counted.
+    client owns a /64, so that is what is counted. Addresses in ``exempt`` are not counted either.
     """
     if not isinstance(peer, (address.IPv4Address, address.IPv6Address)):
         return None
@@ -31,12 +34,13 @@ def address_key(peer: object) -> str | None:
         parsed = ip_address(peer.host.partition("%")[0])
     except ValueError:
         return peer.host
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    if parsed.is_loopback or any(parsed in network for network in exempt):
+        return None
     if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            parsed = parsed.ipv4_mapped
-        elif not parsed.is_loopback:
-            return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
-    return None if parsed.is_loopback else str(parsed)
+        return str(IPv6Address(int(parsed) >> 64 << 64)) + "/64"
+    return str(parsed)
 
 
 class Tracker(Generic[C]):

@@ -160,6 +160,7 @@ def makeService(options: Options) -> IService:
         resource = WelcomeResource(figures, stream)
     site = Site(resource, limits=options.limits, reactor=reactor)
     site.access_log = options.access_log
+    site.trusted_proxies = options.trusted_proxies
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")

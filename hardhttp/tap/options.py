@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import attrs
@@ -103,6 +104,15 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         ["webroot", None, None, "serve the files below this directory; no listings, no dotfiles"],
         ["app", None, None, "serve MODULE:NAME: an IResource, or a callable that returns one"],
         [
+            "trusted-proxies",
+            None,
+            None,
+            (
+                "addresses or networks, separated by commas, that stand for many clients: "
+                "--max-connections-per-address is not for them (nor for loopback)"
+            ),
+        ],
+        [
             "access-log",
             None,
             "none",
@@ -137,6 +147,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         for description in self["listen"]:
             _check_endpoint(description)
         _check_descriptors(self.limits.max_connections)
+        self.trusted_proxies = _networks(self["trusted-proxies"])
         self.access_log = self._access_log()
         webroot = self._webroot()
         app = load_app(self["app"]) if self["app"] is not None else None
@@ -177,12 +188,22 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         width = width or int(os.environ.get("COLUMNS", "80"))
         limits = [_option(field) for field in attrs.fields(Limits)]
         groups = {
-            "What is served, and where:": ["listen", "webroot", "app", "access-log", "development", "version", "help"],
+            "What is served, and where:": [
+                "listen",
+                "webroot",
+                "app",
+                "access-log",
+                "trusted-proxies",
+                "development",
+                "version",
+                "help",
+            ],
             "How many:": [name for name in limits if not name.endswith(("-bytes", "-second", "-seconds"))],
             "How large:": [name for name in limits if name.endswith("-bytes")],
             "How long, and how fast:": [name for name in limits if name.endswith(("-second", "-seconds"))],
         }
         values = {"listen": DEFAULT_LISTEN, "webroot": "DIRECTORY", "app": "MODULE:NAME", "access-log": "FILE|-|none"}
+        values["trusted-proxies"] = "ADDRESS[/PREFIX],..."
         for field in attrs.fields(Limits):
             values[_option(field)] = "none" if field.default is None else _units(field.name)[1](field.default)
         lines = ["Each limit is shown with its default."]
@@ -193,6 +214,18 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
                 lines.append(f"  --{name}={values[name]}" if name in values else f"  --{name}")
                 lines += textwrap.wrap(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
         return "\n".join([*lines, "", self.longdesc, ""])
+
+
+def _networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
+    networks = []
+    for item in filter(None, map(str.strip, (text or "").split(","))):
+        try:
+            networks.append(ip_network(item))
+        except ValueError as error:
+            raise usage.UsageError(
+                f"--trusted-proxies {item!r}: {error}; it must be an address or a network, as 10.0.0.7 or 10.0.0.0/8"
+            ) from None
+    return tuple(networks)
 
 
 def _check_endpoint(description: str) -> None:

@@ -11,7 +11,8 @@ Two defaults differ, on purpose: requests are logged only when ``logPath``, ``lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -33,6 +34,7 @@ from hardhttp.web.request import SERVER_NAME, Request, adapt
 if TYPE_CHECKING:
     from hardhttp.net.ledger import Ledger
     from hardhttp.net.statistics import Statistics
+    from hardhttp.net.tracker import Network
 
 __all__ = ["Site"]
 
@@ -103,6 +105,18 @@ class Site(twisted_server.Site):
     @on_accept.setter
     def on_accept(self, hook: Callable[[IAddress], bool] | None) -> None:
         self.server.on_accept = hook
+
+    @property
+    def trusted_proxies(self) -> tuple[Network, ...]:
+        """Networks whose addresses stand for many clients: ``max_connections_per_address`` is not for them.
+
+        Assign addresses or networks (``"10.0.0.7"``, ``"10.0.0.0/8"``); raises ``ValueError`` for others.
+        """
+        return self.server.trusted_proxies
+
+    @trusted_proxies.setter
+    def trusted_proxies(self, networks: Iterable[str | Network]) -> None:
+        self.server.trusted_proxies = tuple(ip_network(network) for network in networks)
 
     @property
     def connection_count(self) -> int:

@@ -121,3 +121,17 @@ def test_the_cap_of_an_address(address: str, capped: bool) -> None:
         for _ in range(2):
             assert not rig.connect(address).received
         assert (b"connections-per-address" in rig.connect(address).received) is capped
+
+
+def test_trusted_proxies_are_exempt_from_the_cap() -> None:
+    with Rig(Answer(lambda request: b"here"), limits=Limits(max_connections_per_address=2)) as rig:
+        rig.site.trusted_proxies = ["192.0.2.7", "2001:db8::/32"]
+        for host, admitted in (("192.0.2.7", 4), ("2001:db8::1", 4), ("::ffff:192.0.2.7", 4), ("192.0.2.8", 2)):
+            answers = []
+            for _ in range(4):
+                peer = rig.connect(host)
+                peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                answers.append(peer.responses()[0].status)
+            assert answers == [200] * admitted + [503] * (4 - admitted), host
+        with pytest.raises(ValueError, match="nobody"):
+            rig.site.trusted_proxies = ["nobody"]
