@@ -8,10 +8,21 @@ sends too much or too slowly of a ``LimitFault``, and what we cannot do an ``Our
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Fault", "LimitError", "LimitFault", "OurFault", "PeerFault", "Reason"]
+__all__ = [
+    "Fault",
+    "HTTPError",
+    "LimitError",
+    "LimitFault",
+    "OurFault",
+    "PeerFault",
+    "Reason",
+    "SessionTooLargeError",
+    "StoreError",
+]
 
 
 class Reason(StrEnum):
@@ -74,6 +85,30 @@ class LimitError(ValueError):
         self.name, self.value, self.low, self.high = name, value, low, high
 
 
+class HTTPError(Exception):
+    """An application's own answer to one request; the connection goes on.
+
+    Raise it in a handler, a hook or anything they call. ``detail`` is a sentence for the client, put
+    on the error page as text; ``headers`` go with it (``{"Retry-After": "5"}``); ``problem`` holds
+    further members of the JSON document (RFC 9457, 3.2), such as ``type``.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str = "",
+        headers: Mapping[str, str] | None = None,
+        problem: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not 400 <= status <= 599:
+            raise ValueError(f"status is {status!r}; an error's is from 400 to 599")
+        super().__init__(f"{status} {detail}".rstrip())
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.problem = dict(problem or {})
+
+
 class Fault(Exception):
     """A message or a connection that ends here.
 
@@ -98,3 +133,11 @@ class LimitFault(Fault):
 
 class OurFault(Fault):
     """We cannot do what was rightly asked."""
+
+
+class StoreError(Exception):
+    """A store could not do what was asked: its server is away, its disk is full."""
+
+
+class SessionTooLargeError(ValueError):
+    """A session would be larger than ``Limits.max_session_bytes``."""

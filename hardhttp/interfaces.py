@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from twisted.web.resource import IResource
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-__all__ = ["IStreamingResource"]
+import attrs
+from twisted.web.resource import IResource
+from zope.interface import Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from hardhttp.limits import Limits
+
+__all__ = ["IRoutesStreams", "ISessionStore", "IStreamingResource", "SessionRecord", "SessionTimes"]
 
 
 class IStreamingResource(IResource):
@@ -21,3 +31,75 @@ class IStreamingResource(IResource):
     The way to such a resource is found before the body too: each resource on it must either hold
     the next one in ``children``, or provide ``IStreamingResource`` itself.
     """
+
+
+class IRoutesStreams(IResource):
+    """A leaf that knows by a request's head whether one of its handlers takes the body as it comes."""
+
+    def streaming_resource(request: object) -> IStreamingResource | None:
+        """What is to be rendered before the body has come, or ``None``: then ``render`` is called after it.
+
+        ``request.prepath`` and ``request.postpath`` are as ``render`` would find them. Must not fail.
+        """
+
+
+@attrs.frozen
+class SessionTimes:
+    """Seconds since the epoch."""
+
+    created_at: float
+    last_accessed_at: float
+    expires_at: float
+
+
+@attrs.frozen
+class SessionRecord:
+    """A session as a store holds it: the JSON text of each value, by its key."""
+
+    values: dict[str, str] = attrs.field(repr=False)
+    times: SessionTimes
+
+
+class ISessionStore(Interface):
+    """Where sessions are kept. Every method returns a ``Deferred``.
+
+    ``key`` is the digest of a session's id: no store ever sees an id. Time is the caller's: a store
+    reads no clock. What it cannot do (its server is away, its disk is full) fails the Deferred with
+    ``StoreError``, soon: no call waits without a bound.
+    """
+
+    def load(key: bytes, now: float) -> Deferred[SessionRecord | None]:
+        """The session, or ``None`` when there is none, or ``now`` is past its ``expires_at``."""
+
+    def save(
+        key: bytes, changes: Mapping[str, str | None], times: SessionTimes, limits: Limits, create: bool
+    ) -> Deferred[bool]:
+        """Merge ``changes`` into the session at once as a whole: a text sets its key, ``None`` removes it.
+
+        Keys not named stay as they are, whoever set them. With ``create`` a session that is not there
+        is made; without, ``False`` is the answer and nothing is stored: what was abandoned stays gone.
+        ``created_at`` of a session that is there does not change.
+
+        A session past ``limits.max_session_bytes`` is left as it was and the Deferred fails with
+        ``SessionTooLargeError``. Past ``max_sessions`` or ``max_sessions_bytes`` the sessions whose last access
+        is oldest are given up, and counted in ``evicted``. A session's bytes are its keys' and values'
+        as UTF-8.
+        """
+
+    def touch(key: bytes, times: SessionTimes) -> Deferred[bool]:
+        """Note an access; ``False`` when there is no such session."""
+
+    def rename(old: bytes, new: bytes) -> Deferred[bool]:
+        """Keep the session under ``new`` and no longer under ``old``; ``False`` when there is none."""
+
+    def delete(key: bytes) -> Deferred[bool]:
+        """Forget the session; whether there was one."""
+
+    def sweep(now: float) -> Deferred[int]:
+        """Forget what has expired; how many those were."""
+
+    def count() -> Deferred[int]:
+        """How many sessions there are."""
+
+    def close() -> Deferred[None]:
+        """Write what is not written, and let go of files and connections. A store may be used again."""

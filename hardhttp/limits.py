@@ -72,6 +72,14 @@ class Limits:
     max_headers: int = _count(100, 10_000, "header fields in a request; more are answered 431")
     # PHP's max_input_vars and Django's DATA_UPLOAD_MAX_NUMBER_FIELDS.
     max_form_fields: int = _count(1000, 1_000_000, "fields parsed from a query or a form; more are answered 413")
+    # A browser keeps at most some 180 for a domain.
+    max_cookies: int = _count(200, 10_000, "cookies read from a request; those beyond are ignored")
+    # PHP's max_file_uploads is 20.
+    max_form_files: int = _count(100, 100_000, "files in a form; more are answered 413")
+    # Python's own parser gives up at some 1000; nobody nests by hand as deep as this.
+    max_json_depth: int = _count(64, 500, "arrays and objects within each other in a JSON body; more is answered 400")
+    # With max_session_bytes this bounds one store; the one idle longest is given up first.
+    max_sessions: int = _count(100_000, 100_000_000, "sessions in the store; past it the oldest is given up")
 
     # -- how large --------------------------------------------------------------------------
     # nginx: 4 buffers of 8 KiB. Node: 16 KiB.
@@ -88,6 +96,11 @@ class Limits:
     max_unsent_bytes: int = _count(16 * MiB, 1 << 30, "unsent on a connection when more is written to it", 1)
     # A quarter of a GiB: 1000 connections, 256 KiB each.
     max_buffered_bytes: int = _count(256 * MiB, 1 << 40, "held in memory for all connections together", 64 * KiB)
+    # Django and Rails keep 4 KiB where the cookie is the session.
+    max_session_bytes: int = _count(64 * KiB, 16 * MiB, "keys and values of one session", 64)
+    max_sessions_bytes: int = _count(
+        64 * MiB, 1 << 40, "keys and values of all sessions; past it the oldest is given up", KiB
+    )
 
     # -- how long ---------------------------------------------------------------------------
     # Apache's mod_reqtimeout: 20 s.
@@ -112,3 +125,7 @@ class Limits:
     drain_seconds: float = _seconds(30.0, "for responses in flight to end when the service stops", 3600.0)
     # A session lives minutes; half of one more does not matter.
     cleanup_seconds: float = _seconds(30.0, "between two sweeps of expired sessions", 3600.0)
+    # ASP's and the servlet containers' 20 to 30 minutes.
+    session_idle_seconds: float = _seconds(1200.0, "from a session's last request to its end", 366 * DAY_SECONDS)
+    # OWASP: an absolute end too, of a working day or less.
+    session_seconds: float = _seconds(43_200.0, "from a session's beginning to its end", 366 * DAY_SECONDS)

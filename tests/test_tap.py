@@ -93,12 +93,12 @@ def test_a_limit_at_its_bound(name: str, end: str) -> None:
 def test_a_limit_one_past_its_bound(name: str, end: str) -> None:
     metadata = FIELDS[name].metadata
     step = (1 if metadata["whole"] else 0.001) * (1 if end == "high" else -1)
-    given = f"{metadata[end] + step:.10g}" if not metadata["whole"] else str(metadata[end] + step)
+    given = f"{metadata[end] + step:.15g}" if not metadata["whole"] else str(metadata[end] + step)
     said = refusal(f"{option(name)}={given}")
     assert option(name) in said
     assert given in said
     if name.endswith("_seconds"):
-        assert "from 10ms to 1" in said
+        assert "from 10ms to " in said
     else:
         assert f"from {metadata['low']:,} to {metadata['high']:,}" in said
 

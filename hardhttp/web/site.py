@@ -23,7 +23,7 @@ from twisted.web import server as twisted_server
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
-from hardhttp.interfaces import IStreamingResource
+from hardhttp.interfaces import IRoutesStreams, IStreamingResource
 from hardhttp.limits import Limits
 from hardhttp.net.channel import Channel
 from hardhttp.net.drain import drain
@@ -209,6 +209,9 @@ class Site(twisted_server.Site):
                 resource = resource.children[segment]
             else:
                 return None
+        if IRoutesStreams.providedBy(resource):
+            request.prepath, request.postpath, request.sitepath = path, rest, []
+            resource = resource.streaming_resource(request)
         if not IStreamingResource.providedBy(resource):
             return None
         request.prepath, request.postpath, request.sitepath = path, rest, []
