@@ -313,6 +313,27 @@ class Channel(Connection):
             self._written += size
             transport.write(data)
 
+    @property
+    def sends_files(self) -> bool:
+        """Whether ``sendFile`` can: over TLS, and over a stock transport, it cannot."""
+        return self._transport is self._base and getattr(self._transport, "sends_files", False)
+
+    def sendFile(self, descriptor: int, offset: int, count: int, more: bool) -> int | None:
+        """Send part of an open file; see ``hardhttp.net.sendfile.SendsFiles``."""
+        transport = self._transport
+        if transport is None:
+            return None
+        self._file_bytes = count
+        if self._cork is not None:
+            transport.resumeWhenWritable()  # what comes before it goes first
+            return None
+        sent: int | None = transport.sendFile(descriptor, offset, count, more)
+        if sent:
+            self._written += sent
+            self._file_bytes = count - sent
+            self.server.statistics.bytes_out += sent
+        return sent
+
     def cork(self) -> None:
         """What the application writes before it returns is sent together."""
         if self.phase is DISPATCH and self._cork is None:

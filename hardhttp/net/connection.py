@@ -42,6 +42,7 @@ class Connection:
         "__weakref__",
         "_base",
         "_discarded",
+        "_file_bytes",
         "_foreign",
         "_input",
         "_input_paused",
@@ -76,6 +77,7 @@ class Connection:
         self._input_paused = False
         self._send_pace: Pace | None = None
         self._written = 0
+        self._file_bytes = 0  # of a file, to be sent as soon as the client takes more
         self._discarded = 0
 
     # -- the transport's side: IProtocol ----------------------------------------------------
@@ -191,6 +193,7 @@ class Connection:
         # A transport closes only when nobody produces for it. What an application writes on is bounded still.
         self._transport.unregisterProducer()
         self.choked = True
+        self._file_bytes = 0
         if self._producer is not None:
             self._producer.pauseProducing()
 
@@ -218,7 +221,7 @@ class Connection:
         if base is None:
             return
         unsent = unsent_bytes(base)
-        if unsent or (self.phase is LINGERING and unacknowledged_bytes(base)):
+        if unsent or self._file_bytes or (self.phase is LINGERING and unacknowledged_bytes(base)):
             self._judge_output(now, unsent)
         elif self._send_pace is not None:
             self._send_pace = None
@@ -294,6 +297,7 @@ class Connection:
 
     def unregisterProducer(self) -> None:
         producer, self._producer = self._producer, None
+        self._file_bytes = 0
         if isinstance(producer, PullLoop):
             producer.pauseProducing()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-__all__ = ["BODY", "EVENTS", "INPUT", "SUBSCRIBERS", "UNSENT", "Ledger"]
+__all__ = ["BODY", "EVENTS", "FILES", "INPUT", "SUBSCRIBERS", "UNSENT", "Ledger"]
 
 # Kinds in bytes. Their sum is what ``max_buffered_bytes`` bounds.
 INPUT: Final = "input_bytes"  # parts of heads, and requests waiting behind another
@@ -20,6 +20,7 @@ UNSENT: Final = "unsent_bytes"  # responses and events not yet taken by the kern
 EVENTS: Final = "event_bytes"  # events that some subscriber has not been sent
 # Kinds in numbers.
 SUBSCRIBERS: Final = "subscribers"
+FILES: Final = "files"  # open, and being sent
 
 
 class Ledger:
@@ -27,7 +28,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[str, int]] = {}
-        self._totals: dict[str, int] = dict.fromkeys((INPUT, BODY, UNSENT, EVENTS, SUBSCRIBERS), 0)
+        self._totals: dict[str, int] = dict.fromkeys((INPUT, BODY, UNSENT, EVENTS, SUBSCRIBERS, FILES), 0)
         self._gauges: dict[str, Callable[[], int]] = {}
         self.held_bytes = 0
 

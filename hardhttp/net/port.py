@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.net.poller import Poller
+from hardhttp.net.sendfile import SendsFiles
 from hardhttp.net.tls import TLSFactory
 
 __all__ = ["EagerReactor"]
@@ -49,7 +50,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 2\r\nConnection: close\r\n\r\n"
 
 
-class _Eager:
+class _Eager(SendsFiles):
     """Sending at once; mixed into Twisted's server transports."""
 
     logstr = "hardhttp"

@@ -18,6 +18,7 @@ from twisted.web.http import datetimeToString
 from twisted.web.http_headers import Headers
 
 from hardhttp.errors import Reason
+from hardhttp.web.beforehead import BeforeHead
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
 from hardhttp.wire.grammar import FIELD_VALUE, list_items
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
@@ -27,7 +28,7 @@ __all__ = ["SERVER_NAME", "Responding"]
 SERVER_NAME = b"hardhttp"
 
 
-class Responding(server.Request):
+class Responding(BeforeHead, server.Request):
     """What ``hardhttp.web.request.Request`` says; that class makes the attributes used here."""
 
     _log = Logger(namespace="hardhttp")
@@ -74,6 +75,11 @@ class Responding(server.Request):
 
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
+        if self._head_calls is not None:
+            coded = self._before_whole(body)
+            if coded is None:
+                return
+            body = coded
         if (
             not self._own_output
             or self._encoder is not None
@@ -199,6 +205,8 @@ class Responding(server.Request):
 
     def _begin_stream(self) -> bytes:
         """The head of a response whose end is not known."""
+        if self._head_calls is not None:
+            self._before_stream()
         if self._encoder is not None:
             self.responseHeaders.removeHeader(b"content-length")
         bodiless = self.method == b"HEAD" or has_no_body(self.code)
@@ -235,6 +243,39 @@ class Responding(server.Request):
                 data = chunk(data)
         if prefix or data:
             self.channel.write(prefix + data)
+
+    def setPlainHeaders(self, fields: dict[bytes, bytes]) -> None:
+        """Set several headers whose names and values are known to be sound, at the price of one."""
+        if self._headers is None:
+            self._plain = {**self._plain, **fields} if self._plain else fields.copy()
+        else:
+            for name, value in fields.items():
+                self._headers.setRawHeaders(name, [value])
+
+    @property
+    def sends_files(self) -> bool:
+        """Whether ``sendFile`` can send (part of) the body."""
+        channel = self.channel
+        plain = self._own_output and self._encoder is None and not self.chunked
+        return plain and channel is not None and bool(channel.sends_files)
+
+    def sendFile(self, descriptor: int, offset: int, count: int, more: bool = False) -> int | None:
+        """Send ``count`` bytes of an open file from the kernel's cache; how many went, which may be fewer.
+
+        ``None`` when none can go now, 0 at the file's end. When fewer went, or when there is ``more`` to
+        come, the registered push producer is resumed as soon as the client takes more. The head must
+        have been written, with a Content-Length. Raises ``OSError`` for what is wrong with the file.
+        """
+        if self.finished or self._end is not None or self.channel is None:
+            return None
+        if self._remaining is not None:
+            count = min(count, self._remaining)
+        sent: int | None = self.channel.sendFile(descriptor, offset, count, more)
+        if sent:
+            self.sentLength += sent
+            if self._remaining is not None:
+                self._remaining -= sent
+        return sent
 
     def writeChunk(self, data: bytes, framed: bytes) -> None:
         """``write(data)``, where ``framed`` is ``data`` as one chunk already: for many receivers of one thing."""
@@ -273,6 +314,8 @@ class Responding(server.Request):
         self._finished()
 
     def _respond_empty(self) -> None:
+        if self._head_calls is not None:
+            self._before_whole(b"")
         head = self._head(0)
         self.startedWriting = 1
         self.channel.write(head)
