@@ -9,11 +9,19 @@ __all__ = [
     "FAIL_PATH",
     "HELLO",
     "HELLO_PATH",
+    "LARGE_FILE",
+    "LARGE_FILE_BYTES",
     "OBJECTS_PATH",
     "POST_BYTES",
     "POST_PATH",
     "READ_PATH",
+    "SMALL_FILE",
+    "SMALL_FILE_BYTES",
+    "USER",
+    "USER_JSON",
+    "USER_PATH",
     "bare_get",
+    "file_bytes",
     "is_whole_hello",
 ]
 
@@ -31,6 +39,16 @@ FAIL_PATH = "/fail"
 # Collects garbage and says what it found.
 OBJECTS_PATH = "/objects"
 
+# A document of a few fields, as an API gives it.
+USER_PATH = "/users/7"
+USER = {"id": 7, "name": "Ada Lovelace", "admin": False, "tags": ["mathematics", "engines"], "since": 1833}
+USER_JSON = b'{"id":7,"name":"Ada Lovelace","admin":false,"tags":["mathematics","engines"],"since":1833}'
+# Files, below a directory that is made for the run.
+SMALL_FILE = "small.bin"
+SMALL_FILE_BYTES = 1024
+LARGE_FILE = "large.bin"
+LARGE_FILE_BYTES = 10 * 1024 * 1024
+
 # What a browser sends beside Host: ten fields.
 BROWSER_HEADERS = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
@@ -44,6 +62,12 @@ BROWSER_HEADERS = {
     "Sec-Fetch-Mode": "navigate",
     "Sec-Fetch-Site": "same-origin",
 }
+
+
+def file_bytes(size: int) -> bytes:
+    """A file's content: letters, so that a wrong piece of it is seen."""
+    line = bytes(range(65, 91)) * 2
+    return (line * (size // len(line) + 1))[:size]
 
 
 def is_whole_hello(answer: bytes) -> bool:

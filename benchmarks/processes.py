@@ -171,6 +171,17 @@ class Server:
             raise Failed(f"{method} {path} was answered {answer.status}")
         return content
 
+    def cookies(self, path: str) -> list[str]:
+        """The cookies that a first visit to ``path`` is given, as a client sends them back."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+        finally:
+            connection.close()
+        return [value.partition(";")[0] for value in answer.headers.get_all("Set-Cookie", [])]
+
     def check(self) -> None:
         """One hello, looked at closely."""
         if self.ask(HELLO_PATH) != HELLO:

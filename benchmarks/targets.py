@@ -17,6 +17,11 @@ AT_LEAST: dict[tuple[str, str], float] = {
     ("tree-read", "twisted.web"): 3.0,
     ("tls", "uvicorn"): 1.0,
     ("post", "uvicorn"): 1.0,
+    ("json", "starlette"): 1.5,
+    ("json", "klein"): 5.0,
+    ("session", "without"): 0.7,
+    ("static-1k", "nginx"): 0.3,
+    ("static-10m", "nginx"): 0.7,
 }
 
 # What may not be exceeded by hardhttp itself.

@@ -27,7 +27,10 @@ DEFAULT_CAP = 1000
 
 @dataclass(frozen=True)
 class RateRow:
-    """One request, sent again and again."""
+    """One request, sent again and again.
+
+    ``answer`` is the body it must get. ``keeps_cookies``: the first answer's cookies go with all others.
+    """
 
     name: str
     title: str
@@ -37,10 +40,12 @@ class RateRow:
     body_bytes: int = 0
     tls: bool = False
     only_tree: bool = False
+    answer: bytes = HELLO
+    keeps_cookies: bool = False
 
     @property
     def expected(self) -> bytes:
-        return b"%d" % self.body_bytes if self.method == "POST" else HELLO
+        return b"%d" % self.body_bytes if self.method == "POST" else self.answer
 
     def suits(self, peer: Peer) -> bool:
         """Whether ``peer`` can run it."""
@@ -94,15 +99,13 @@ class RateSample:
 
 def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, object]:
     """Run the row and return its part of the report."""
-    lua = plan.directory / f"{row.name}.lua"
-    lua.write_text(wrk.script(row.method, row.headers, row.body_bytes))
     raise_descriptors(plan.connections + SPARE)
     # hardhttp keeps its default limits, unless that many connections are asked for that they refuse.
     cap = plan.connections + SPARE if plan.connections > DEFAULT_CAP - SPARE else None
 
     series = {peer.name: Series[RateSample](peer, []) for peer in peers if row.suits(peer)}
     for number in range(1, plan.pairs + 1):
-        _round(row, f"{row.name} {number}/{plan.pairs}", series, plan, lua, cap)
+        _round(row, f"{row.name} {number}/{plan.pairs}", series, plan, cap)
     return {
         "row": row.name,
         "kind": "rate",
@@ -114,9 +117,7 @@ def measure_rate(row: RateRow, peers: Sequence[Peer], plan: Plan) -> dict[str, o
     }
 
 
-def _round(
-    row: RateRow, where: str, series: dict[str, Series[RateSample]], plan: Plan, lua: Path, cap: int | None
-) -> None:
+def _round(row: RateRow, where: str, series: dict[str, Series[RateSample]], plan: Plan, cap: int | None) -> None:
     """Append a sample, or ``None``, to each series.
 
     Every server is started afresh and warmed; then they are loaded in turn, a second each, as many
@@ -134,19 +135,21 @@ def _round(
 
     with ExitStack() as stack:
         servers: dict[str, Server] = {}
+        scripts: dict[str, Path] = {}
         for name, each in series.items():
             if each.failure is None:
                 with given_up_on_failure(each):
                     setting = serving(each.peer, plan, tls=plan.tls if row.tls else None, max_connections=cap)
                     servers[name] = server = stack.enter_context(setting)
                     _check(row, server)
+                    scripts[name] = lua = _script(row, server, plan)
                     wrk.run(server.url + row.path, lua, plan.connections, WARM_SECONDS, plan.load_core)
         for _ in range(plan.seconds):
             for name, server in servers.items():
                 if series[name].failure is None:
                     with given_up_on_failure(series[name]):
                         before = server.cpu_seconds()
-                        load = wrk.run(server.url + row.path, lua, plan.connections, 1, plan.load_core)
+                        load = wrk.run(server.url + row.path, scripts[name], plan.connections, 1, plan.load_core)
                         slices.setdefault(name, []).append(RateSample(load, server.cpu_seconds() - before))
         for name, server in servers.items():
             if series[name].failure is None:
@@ -156,6 +159,17 @@ def _round(
         each.samples.append(RateSample.joined(slices[name]) if each.failure is None else None)
         if each.failure is None:
             progress(f"{where} {name}: {each.samples[-1]}")
+
+
+def _script(row: RateRow, server: Server, plan: Plan) -> Path:
+    """What wrk sends to ``server``."""
+    headers = dict(row.headers)
+    if row.keeps_cookies:
+        given = server.cookies(row.path)
+        headers["Cookie"] = "; ".join(filter(None, [headers.get("Cookie", ""), *given]))
+    lua = plan.directory / f"{row.name}-{server.peer.name}.lua"
+    lua.write_text(wrk.script(row.method, headers, row.body_bytes))
+    return lua
 
 
 def _check(row: RateRow, server: Server) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and pins cores")
 
-from benchmarks import attackers, crowd, figures, million, options, peers, processes, report, targets, wrk  # noqa: E402
+from benchmarks import attackers, crowd, figures, million, options, peers, processes, report, targets, web_rows, wrk  # noqa: E402
 from benchmarks.__main__ import main, parser  # noqa: E402
 from benchmarks.messages import BROWSER_HEADERS, HELLO, bare_get, is_whole_hello  # noqa: E402
 from benchmarks.rounds import Series, base_of, in_turn  # noqa: E402
@@ -273,6 +273,34 @@ def test_every_peer_is_started_with_its_port(tmp_path):
         assert str(tmp_path / "c.pem") in command, peer.name
 
 
+def test_every_row_of_the_web_has_a_base_that_is_ours(capsys):
+    assert main(["web", "--list"]) == 0
+    said = capsys.readouterr().out
+    for name, (row, entered) in web_rows.ROWS.items():
+        assert f"{name} " in said
+        assert row.name == name
+        assert "hardhttp" in entered[0].modules
+        for peer in entered:
+            assert "20123" in peer.command(peers.Setting(20_123, processes.ROOT)), (name, peer.name)
+
+
+def test_what_a_first_visit_is_given_is_sent_back():
+    answer = b"HTTP/1.0 200 OK\r\nSet-Cookie: a=1; Path=/\r\nSet-Cookie: b=2\r\n\r\n"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        setting = peers.Setting(listener.getsockname()[1], processes.ROOT)
+        assert processes.Server(peers.PEERS["hardhttp"], setting, None).cookies("/") == ["a=1", "b=2"]
+        thread.join()
+
+
 # -- processes and clients ------------------------------------------------------------------------
 
 
@@ -416,6 +444,22 @@ def test_one_second_of_hello_from_everyone_present(tmp_path):
         assert entry["valid"], (name, entry)
         assert entry["rate"]["median"] > 0
     assert result["machine"]["cores"] == os.cpu_count()
+
+
+@pytest.mark.slow
+def test_one_second_of_every_row_of_the_web(tmp_path):
+    file = tmp_path / "result.json"
+    names = "hardhttp,without,10 routes,100 routes,1000 routes,nginx"
+    words = ["web", "--peers", names, "--pairs", "1", "--seconds", "1", "--connections", "8", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=processes.ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row["peers"] for row in json.loads(file.read_text())["rows"]}
+    assert set(rows) == set(web_rows.ROWS)
+    for name, entries in rows.items():
+        for peer, entry in entries.items():
+            assert entry["valid"], (name, peer, entry)
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import ssl
 
 import uvloop
 from aiohttp import web
 
-from benchmarks.messages import BIG_PATH, HELLO, HELLO_PATH, POST_BYTES, POST_PATH
+from benchmarks.messages import BIG_PATH, HELLO, HELLO_PATH, POST_BYTES, POST_PATH, USER
 from benchmarks.servers.options import big, parse
 
 BIG = big()
@@ -25,6 +27,14 @@ async def large(request: web.Request) -> web.Response:
     return web.Response(body=BIG)
 
 
+async def user(request: web.Request) -> web.Response:
+    return web.json_response({**USER, "id": int(request.match_info["number"])}, dumps=compact)
+
+
+def compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
 def main() -> None:
     options = parse()
     context = None
@@ -33,6 +43,8 @@ def main() -> None:
         context.load_cert_chain(*options.tls)
     app = web.Application(client_max_size=2 * POST_BYTES)
     app.add_routes([web.get(HELLO_PATH, hello), web.post(POST_PATH, count), web.get(BIG_PATH, large)])
+    app.router.add_get(r"/users/{number:\d+}", user)
+    app.router.add_static("/files", os.environ.get("FILES", "."))
     web.run_app(
         app,
         host="127.0.0.1",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from klein import Klein
 from twisted.internet import reactor
 
-from benchmarks.messages import HELLO
+from benchmarks.messages import HELLO, USER
 from benchmarks.servers.options import big, parse
 from benchmarks.servers.twisted_run import listen_stock, run
 from benchmarks.servers.twisted_tree import QuietSite
@@ -18,6 +20,12 @@ BIG = big()
 def hello(request):
     request.setHeader(b"content-type", b"text/plain")
     return HELLO
+
+
+@app.route("/users/<int:number>")
+def user(request, number):
+    request.setHeader(b"content-type", b"application/json")
+    return json.dumps({**USER, "id": number}, separators=(",", ":"))
 
 
 @app.route("/post", methods=["POST"])

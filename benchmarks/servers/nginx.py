@@ -36,6 +36,7 @@ http {{
         {certificate}
         location = {path} {{ return 200 "{hello}"; }}
         location = {big_path} {{ root {directory}/root; }}
+        location /files/ {{ root {directory}/root; sendfile on; tcp_nopush on; }}
     }}
 }}
 """
