@@ -46,6 +46,7 @@ class Reason(StrEnum):
     BAD_FORM = "bad-form"
     BAD_EXPECTATION = "bad-expectation"
     BAD_VERSION = "bad-version"
+    BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
     UNKNOWN_CODING = "unknown-coding"
     CONNECT = "connect"
     # limits
@@ -54,6 +55,7 @@ class Reason(StrEnum):
     TARGET_BYTES = "target-bytes"
     BODY_BYTES = "body-bytes"
     FORM_FIELDS = "form-fields"
+    FORM_BYTES = "form-bytes"
     UNSENT_BYTES = "unsent-bytes"
     BUFFERED_BYTES = "buffered-bytes"
     CONNECTIONS = "connections"
