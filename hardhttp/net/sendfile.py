@@ -139,12 +139,13 @@ class FileProducer:
         self._file = file
         self._pieces = deque(pieces)
         self._offset = self._left = 0  # of the span being sent
-        self._by_kernel = bool(getattr(request, "sends_files", False))
+        self._by_kernel = False  # known when the head has gone
 
     def start(self) -> None:
         """Send; the head goes first if it has not gone."""
         try:
             self._request.write(b"")
+            self._by_kernel = bool(getattr(self._request, "sends_files", False))
             self._request.registerProducer(self, self._by_kernel)
         except BaseException:
             self._file.close()
