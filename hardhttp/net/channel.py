@@ -10,6 +10,7 @@ does not know.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -392,8 +393,9 @@ class Channel(Connection):
         if self.phase >= UPGRADED:
             return
         server, head = self.server, self._head
-        server.refused(fault.reason, fault.detail)
         request, self.request = self.request, None
+        request_id = getattr(request, "request_id", None) or secrets.token_hex(8)
+        server.refused(fault.reason, fault.detail, request_id)
         started = request is not None and request.startedWriting
         if request is not None:
             request.connectionLost(Failure(fault.with_traceback(None)))
@@ -402,7 +404,8 @@ class Channel(Connection):
             return
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         head_only = head is not None and head.method == b"HEAD"
-        self.write(refusal(fault, server.date(), head_only=head_only))
+        page = server.page(fault, head, request_id)
+        self.write(refusal(fault, server.date(), head_only=head_only, page=page, request_id=request_id))
         self._uncork()
         self._linger(fault.reason)
 

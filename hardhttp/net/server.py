@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.logger import Logger
 
-from hardhttp.errors import Reason
+from hardhttp.errors import Fault, Reason
 from hardhttp.limits import Limits
 from hardhttp.net.ledger import Ledger
 from hardhttp.net.reaper import Reaper
 from hardhttp.net.statistics import Statistics
 from hardhttp.net.tracker import Network, Tracker, address_key
-from hardhttp.wire.head import HeadParser
+from hardhttp.wire.head import Head, HeadParser
 
 if TYPE_CHECKING:
     from hardhttp.net.connection import Connection
@@ -56,6 +56,8 @@ class Server:
         self.statistics = Statistics(clock)
         self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self])
         self.on_accept: Callable[[IAddress], bool] | None = None
+        # The type and body of the page that answers a fault, given the request's head (where it was read) and id.
+        self.error_page: Callable[[Fault, Head | None, str], tuple[bytes, bytes]] | None = None
         self.trusted_proxies: tuple[Network, ...] = ()
         self.draining = False
         self.started = False
@@ -159,12 +161,23 @@ class Server:
 
     # -- saying so --------------------------------------------------------------------------
 
-    def refused(self, reason: Reason, detail: str) -> None:
+    def page(self, fault: Fault, head: Head | None, request_id: str) -> tuple[bytes, bytes] | None:
+        """The type and body of the page that answers ``fault``; ``None`` for plain text."""
+        if self.error_page is None:
+            return None
+        try:
+            return self.error_page(fault, head, request_id)
+        except Exception:
+            self.failed("a refusal's page failed")
+            return None
+
+    def refused(self, reason: Reason, detail: str, request_id: str | None = None) -> None:
         """Count a refusal, and log it within the minute's budget."""
         self.statistics.refused[reason] += 1
         lines = self._lines[reason] = self._lines.get(reason, 0) + 1
         if lines <= LINES_PER_MINUTE:
-            self._log.info("{detail} ({reason})", detail=detail, reason=reason.value)
+            which = "" if request_id is None else f", request {request_id}"
+            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which)
 
     def date(self) -> bytes:
         """The Date field's value (RFC 9110, 6.6.1)."""

@@ -32,14 +32,18 @@ from twisted.web.error import UnsupportedMethod
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource, _IEncodingResource
 
-from hardhttp.errors import Fault, Reason
+from hardhttp.errors import Fault, HTTPError, Reason
 from hardhttp.net.channel import Channel
 from hardhttp.web import pages
+from hardhttp.web.beforehead import drop_field
 from hardhttp.web.body import BodyStore
 from hardhttp.web.forms import Args, parse_form, parse_query
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME, Responding
+from hardhttp.web.response import Response
+from hardhttp.web.sending import send
 from hardhttp.web.streaming import StreamedBody
+from hardhttp.wire.cookies import parse_cookies
 from hardhttp.wire.head import Head
 from hardhttp.wire.response import has_no_body
 
@@ -122,14 +126,8 @@ class Request(Responding):
 
     @lazy
     def received_cookies(self) -> dict[bytes, bytes]:
-        cookies: dict[bytes, bytes] = {}
-        for name, value in self.head.fields if self.head is not None else ():
-            if name == b"cookie":
-                for pair in value.split(b";"):
-                    key, separator, text = pair.lstrip().partition(b"=")
-                    if separator:
-                        cookies[key] = text
-        return cookies
+        fields = () if self.head is None else self.head.fields
+        return parse_cookies([value for name, value in fields if name == b"cookie"], self.site.limits.max_cookies)
 
     @lazy
     def content(self) -> IO[bytes]:
@@ -321,7 +319,7 @@ class Request(Responding):
         known = self.method in _SUPPORTED or self.method in (b"PUT", b"DELETE", b"OPTIONS", b"PATCH")
         if known:
             self.setHeader(b"Allow", b", ".join(allowed))
-        return pages.render(self, 405 if known else 501)
+        return pages.error_page(self, 405 if known else 501)
 
     def _answer(self, body: Any) -> None:
         if type(body) is bytes:
@@ -338,10 +336,13 @@ class Request(Responding):
             self._respond(body.encode("utf-8"))
         elif isinstance(body, (bytes, bytearray, memoryview)):
             self._respond(bytes(body))
+        elif isinstance(body, Response):
+            self._answer(send(self, body))
         elif body is None and has_no_body(self.code):
             self._respond(b"")
         else:
-            raise TypeError(f"a resource returned {type(body).__name__}, not bytes, str, NOT_DONE_YET or a Deferred")
+            known = "bytes, str, a Response, NOT_DONE_YET or a Deferred"
+            raise TypeError(f"a resource returned {type(body).__name__}, not {known}")
 
     def _await(self, later: Deferred[Any]) -> None:
         self._pending = later
@@ -350,6 +351,8 @@ class Request(Responding):
     def _answered(self, body: Any) -> None:
         self._pending = None
         if self.finished or self._end is not None:
+            if isinstance(body, Response):
+                body.close()
             return
         if body is None and self.startedWriting:
             self.finish()
@@ -366,10 +369,13 @@ class Request(Responding):
         failure.cleanFailure()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer what a handler raised: a ``Fault`` as itself, all else 500 with an id."""
+        """Answer what a handler raised: a ``Fault`` as itself, an ``HTTPError`` by its page, all else with 500."""
         if reason.check(Fault):
             if self.channel is not None:
                 self.channel.refuse(reason.value)
+            return reason
+        error = reason.value
+        if isinstance(error, HTTPError) and not self.startedWriting and self._answer_error(error):
             return reason
         self.site.server.statistics.errors += 1
         self._log.failure(
@@ -389,6 +395,23 @@ class Request(Responding):
         self._plain = self._headers = self._cookies = self.etag = self.lastModified = None
         self._respond(pages.failed(self, reason if self.site.displayTracebacks else None))
         return reason
+
+    def _answer_error(self, error: HTTPError) -> bool:
+        """Whether the application's own answer could be sent; nobody may wait for it any more."""
+        if self.finished or self._end is not None:
+            return True
+        if error.status >= 500:
+            self.site.server.statistics.errors += 1
+            said = {"id": self.request_id, "method": self.method, "path": self.path, "error": str(error)}
+            self._log.warn("request {id} failed: {method} {path!r}: {error}", **said)
+        self._encoder = None
+        try:
+            drop_field(self, b"Content-Encoding")
+            self._respond(pages.error_page(self, error.status, error.detail, error.headers, error.problem))
+        except Exception:
+            self._log.failure("an error page could not be sent")
+            return bool(self.startedWriting)
+        return True
 
     def _finished(self) -> None:
         """Let go of everything, and let the channel go on."""

@@ -8,18 +8,21 @@ connection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import datetimeToString
+from twisted.web.http import CACHED, datetimeToString
 from twisted.web.http_headers import Headers
 
 from hardhttp.errors import Reason
 from hardhttp.web.beforehead import BeforeHead
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
+from hardhttp.wire.conditional import evaluate, kept_in_304
+from hardhttp.wire.cookies import plain_cookie
 from hardhttp.wire.grammar import FIELD_VALUE, list_items
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
 
@@ -34,6 +37,7 @@ class Responding(BeforeHead, server.Request):
     _log = Logger(namespace="hardhttp")
 
     channel: Any
+    head: Any
     site: Any
     _encoder: Any
     _end: Failure | None
@@ -173,7 +177,70 @@ class Responding(BeforeHead, server.Request):
             raw[b"Last-Modified"] = [datetimeToString(self.lastModified)]
         if self.etag is not None:
             raw[b"ETag"] = [self.etag]
+        if self.code == 304:
+            has_etag = b"ETag" in raw
+            raw = {name: values for name, values in raw.items() if kept_in_304(name, has_etag=has_etag)}
         return raw
+
+    # -- conditional requests and cookies -----------------------------------------------------
+
+    def combined(self, name: bytes) -> bytes | None:
+        """The value of a request's field, its lines joined (RFC 9110, 5.3); ``name`` is in lower case."""
+        head = None if "requestHeaders" in self.__dict__ else self.head
+        if head is None:
+            values = list(self.requestHeaders.getRawHeaders(name, ()))
+        else:
+            values = [value for key, value in head.fields if key == name]
+        return b", ".join(values) if values else None
+
+    def setETag(self, etag: bytes) -> Any:
+        """Set the ETag, with its quotes; ``CACHED`` when the preconditions are settled: then write no body.
+
+        The response's code is 304 or 412 then (RFC 9110, 13.2.2).
+        """
+        if not etag:
+            return None
+        self.etag = etag
+        return self._conditioned(self.combined)
+
+    def setLastModified(self, when: float) -> Any:
+        """Set Last-Modified, in seconds since the epoch, unless it is set to a later time; as ``setETag``."""
+        when = math.ceil(when)
+        if not self.lastModified or self.lastModified < when:
+            self.lastModified = when
+        # Conditions on tags go before those on dates, and cannot be judged before the tag is known.
+        if self.etag is None and (self.combined(b"if-match") or self.combined(b"if-none-match")):
+            return None
+        return self._conditioned(self.combined)
+
+    def _conditioned(self, get: Callable[[bytes], bytes | None]) -> Any:
+        if not 200 <= self.code < 300 and self.code not in (304, 412):
+            return None  # 13.2.1: what is refused anyway is refused as it is
+        verdict = evaluate(self.method, get, self.etag, self.lastModified)
+        if verdict is None:
+            return None
+        self.setResponseCode(verdict)
+        return CACHED
+
+    def addCookie(
+        self,
+        k: Any,
+        v: Any,
+        expires: Any = None,
+        domain: Any = None,
+        path: Any = None,
+        max_age: Any = None,
+        comment: Any = None,
+        secure: Any = None,
+        httpOnly: Any = False,
+        sameSite: Any = None,
+    ) -> None:
+        """As ``twisted.web``'s, which makes a blank of CR, LF and ``;``. ``Response.set_cookie`` is stricter.
+
+        Raises ``ValueError`` for a name that is no token, for other control characters, and for what
+        browsers drop: see ``hardhttp.wire.cookies.plain_cookie``.
+        """
+        self.cookies.append(plain_cookie(k, v, expires, domain, path, max_age, comment, secure, httpOnly, sameSite))
 
     def setHeader(self, name: Any, value: Any) -> None:
         """Set a response header. Until something looks at ``responseHeaders``, plain ones are only noted."""

@@ -29,7 +29,9 @@ from hardhttp.net.channel import Channel
 from hardhttp.net.drain import drain
 from hardhttp.net.refusal import Refusal
 from hardhttp.net.server import Server
+from hardhttp.web import pages
 from hardhttp.web.request import SERVER_NAME, Request, adapt
+from hardhttp.web.stockpages import STOCK_PAGES, ours
 
 if TYPE_CHECKING:
     from hardhttp.net.ledger import Ledger
@@ -53,6 +55,8 @@ class Site(twisted_server.Site):
     """
 
     requestFactory: Any = Request
+    # Makes error pages: see ``hardhttp.web.pages``. Refusals of the connection itself keep their own.
+    error_page: Callable[[Any, pages.Problem], Any] | None = None
 
     def __init__(
         self,
@@ -79,6 +83,7 @@ class Site(twisted_server.Site):
             parsePOSTFormSubmission=parsePOSTFormSubmission,
         )
         self.server = Server(self.reactor, limits)
+        self.server.error_page = pages.refusal_page
         self._twisted_log = logPath is not None or logFormatter is not None
         self.access_log = None
         self._factory_given: Any = None
@@ -188,7 +193,7 @@ class Site(twisted_server.Site):
             segment = postpath.pop(0)
             prepath.append(segment)
             resource = resource.getChildWithDefault(segment, request)
-        return resource
+        return resource if type(resource) not in STOCK_PAGES else ours(resource)
 
     def getStreamingResourceFor(self, request: Request) -> IStreamingResource | None:
         """The resource that takes ``request``'s body as it comes, or ``None``.

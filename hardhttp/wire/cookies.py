@@ -17,9 +17,17 @@ from typing import Literal
 from urllib.parse import quote, unquote
 
 from hardhttp.wire.conditional import http_date
-from hardhttp.wire.grammar import TOKEN
+from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
 
-__all__ = ["MAX_COOKIE_BYTES", "SameSite", "cookie_text", "delete_cookie", "parse_cookies", "set_cookie"]
+__all__ = [
+    "MAX_COOKIE_BYTES",
+    "SameSite",
+    "cookie_text",
+    "delete_cookie",
+    "parse_cookies",
+    "plain_cookie",
+    "set_cookie",
+]
 
 SameSite = Literal["Lax", "Strict", "None"] | None
 
@@ -160,6 +168,54 @@ def delete_cookie(
     """
     secure = secure or partitioned or _ascii(name, "a cookie's name").lower().startswith(tuple(_PREFIXES))
     return set_cookie(name, b"", max_age=0, expires=0, domain=domain, path=path, secure=secure, partitioned=partitioned)
+
+
+def plain_cookie(
+    name: str | bytes,
+    value: str | bytes,
+    expires: str | bytes | None = None,
+    domain: str | bytes | None = None,
+    path: str | bytes | None = None,
+    max_age: str | bytes | int | None = None,
+    comment: str | bytes | None = None,
+    secure: bool | None = None,
+    http_only: bool | None = False,
+    same_site: str | bytes | None = None,
+) -> bytes:
+    """The value of a Set-Cookie field, as ``twisted.web``'s ``addCookie`` makes it of text that is ready.
+
+    A line end or a ``;`` becomes a blank. Raises ``ValueError`` for a name that is no token, another
+    control character, ``SameSite=None`` without ``Secure``, and a broken promise of the name.
+    """
+    named = _softened(name)
+    if TOKEN.fullmatch(named) is None:
+        raise ValueError(f"{named[:40]!r} is no name for a cookie: it must be a token")
+    parts = [named + b"=" + _softened(value)]
+    given = ((b"Expires", expires), (b"Domain", domain), (b"Path", path), (b"Max-Age", max_age), (b"Comment", comment))
+    parts += [what + b"=" + _softened(text) for what, text in given if text is not None]
+    if secure:
+        parts.append(b"Secure")
+    if http_only:
+        parts.append(b"HttpOnly")
+    if same_site:
+        site = _softened(same_site).lower()
+        if site.decode("latin-1") not in _SAME_SITE:
+            raise ValueError(f"invalid value for sameSite: {site!r}")
+        if site == b"none" and not secure:
+            raise ValueError(f"cookie {named!r} is SameSite=None, so it must be secure")
+        parts.append(b"SameSite=" + site)
+    check_prefix(
+        named, secure=bool(secure), http_only=bool(http_only), host_only=domain is None and path in ("/", b"/")
+    )
+    cookie = b"; ".join(parts)
+    if FIELD_VALUE.fullmatch(cookie) is None:
+        raise ValueError(f"cookie {named!r} holds a control character")
+    return cookie
+
+
+def _softened(text: str | bytes | int) -> bytes:
+    encoded = text if isinstance(text, bytes) else str(text).encode("utf-8")
+    return b" ".join(encoded.splitlines()).replace(b";", b" ")
 
 
 def check_prefix(name: bytes, *, secure: bool, http_only: bool, host_only: bool) -> None:

@@ -73,17 +73,33 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-def refusal(fault: Fault, date: bytes, *, retry_after_seconds: int | None = None, head_only: bool = False) -> bytes:
-    """The whole response that answers ``fault`` and ends its connection."""
-    body = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
+def refusal(
+    fault: Fault,
+    date: bytes,
+    *,
+    retry_after_seconds: int | None = None,
+    head_only: bool = False,
+    page: tuple[bytes, bytes] | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """The whole response that answers ``fault`` and ends its connection.
+
+    ``page`` is a content type and a body to send instead of two lines of plain text.
+    """
+    if page is None:
+        text = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
+        page = b"text/plain; charset=utf-8", text
+    kind, body = page
     fields = {
         b"Date": [date],
-        b"Content-Type": [b"text/plain; charset=utf-8"],
+        b"Content-Type": [kind],
         b"Content-Length": [b"%d" % len(body)],
         b"Cache-Control": [b"no-store"],
         b"Connection": [b"close"],
         b"X-Refused": [fault.reason.value.encode("ascii")],
     }
+    if request_id is not None:
+        fields[b"X-Request-ID"] = [request_id.encode("ascii")]
     if retry_after_seconds is not None:
         fields[b"Retry-After"] = [b"%d" % retry_after_seconds]
     head = encode_head(fault.status, reason_phrase(fault.status), fields)
