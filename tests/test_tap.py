@@ -28,7 +28,7 @@ from twisted.web.resource import IResource
 
 from hardhttp.limits import Limits
 from hardhttp.tap import Figures, Options, makeService, where
-from hardhttp.tap.options import DEFAULT_LISTEN, SPARE_DESCRIPTORS
+from hardhttp.tap.checks import DEFAULT_LISTEN, SPARE_DESCRIPTORS
 from hardhttp.tap.resources import Webroot, WebrootOver, load_app
 from hardhttp.units import format_size
 

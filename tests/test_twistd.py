@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from hardhttp.tap.options import SPARE_DESCRIPTORS
+from hardhttp.tap.checks import SPARE_DESCRIPTORS
 from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does, run
 
 APP = """

@@ -10,28 +10,22 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 import attrs
 from twisted import copyright as twisted_copyright
-from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 from twisted.web.resource import IResource
 
 from hardhttp import __version__
 from hardhttp.errors import LimitError
 from hardhttp.limits import Limits
+from hardhttp.tap.checks import DEFAULT_LISTEN, check_descriptors, check_endpoint, networks
 from hardhttp.tap.resources import Webroot, WebrootOver, load_app
 from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.accesslog import AccessLog
 
-__all__ = ["DEFAULT_LISTEN", "Options"]
-
-DEFAULT_LISTEN = "tcp:8080:interface=127.0.0.1"
-# What a process opens besides connections: standard streams, the reactor's own, listening and
-# reserved descriptors, logs, and a file being served or a body being spooled now and then.
-SPARE_DESCRIPTORS = 24
+__all__ = ["Options"]
 
 
 def _units(name: str) -> tuple[Callable[[str], Any], Callable[[Any], str]]:
@@ -145,9 +139,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         self.limits = Limits(**{f.name: self[_option(f)] for f in attrs.fields(Limits)})
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
         for description in self["listen"]:
-            _check_endpoint(description)
-        _check_descriptors(self.limits.max_connections)
-        self.trusted_proxies = _networks(self["trusted-proxies"])
+            check_endpoint(description)
+        check_descriptors(self.limits.max_connections)
+        self.trusted_proxies = networks(self["trusted-proxies"])
         self.access_log = self._access_log()
         webroot = self._webroot()
         app = load_app(self["app"]) if self["app"] is not None else None
@@ -214,47 +208,3 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
                 lines.append(f"  --{name}={values[name]}" if name in values else f"  --{name}")
                 lines += textwrap.wrap(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
         return "\n".join([*lines, "", self.longdesc, ""])
-
-
-def _networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
-    networks = []
-    for item in filter(None, map(str.strip, (text or "").split(","))):
-        try:
-            networks.append(ip_network(item))
-        except ValueError as error:
-            raise usage.UsageError(
-                f"--trusted-proxies {item!r}: {error}; it must be an address or a network, as 10.0.0.7 or 10.0.0.0/8"
-            ) from None
-    return tuple(networks)
-
-
-def _check_endpoint(description: str) -> None:
-    from twisted.internet import reactor
-
-    try:
-        serverFromString(reactor, description)
-    except Exception as error:  # each endpoint's parser raises what it likes
-        raise usage.UsageError(
-            f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"
-        ) from None
-
-
-def _check_descriptors(max_connections: int) -> None:
-    """Refuse what the process has no descriptors for; the day it is reached is the wrong day to learn it."""
-    try:
-        import resource
-    except ImportError:  # not a POSIX system
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = max_connections + SPARE_DESCRIPTORS
-    if soft == resource.RLIM_INFINITY or needed <= soft:
-        return
-    fits = soft - SPARE_DESCRIPTORS
-    advice = f"run `ulimit -n {needed}` first"
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        advice += f" (the hard limit is {hard}: it takes root, or the service manager)"
-    if fits >= 1:
-        advice += f", or choose --max-connections {fits}"
-    raise usage.UsageError(
-        f"--max-connections {max_connections} needs {needed} descriptors, but this process may open {soft}: {advice}"
-    )
