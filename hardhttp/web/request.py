@@ -35,9 +35,10 @@ from twisted.web.resource import IResource, _IEncodingResource
 from hardhttp.errors import Fault, HTTPError, Reason
 from hardhttp.net.channel import Channel
 from hardhttp.web import pages
+from hardhttp.web.asking import Asking
 from hardhttp.web.beforehead import drop_field
 from hardhttp.web.body import BodyStore
-from hardhttp.web.forms import Args, parse_form, parse_query
+from hardhttp.web.forms import Args, parse_query
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME, Responding
 from hardhttp.web.response import Response
@@ -53,7 +54,7 @@ NOT_DONE_YET = server.NOT_DONE_YET
 _SUPPORTED = frozenset({b"GET", b"HEAD", b"POST"})
 
 
-class Request(Responding):
+class Request(Asking, Responding):
     """One request and the response to it.
 
     ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
@@ -120,8 +121,7 @@ class Request(Responding):
         content_type = self.getHeader(b"content-type")
         wanted = self._parsePOSTFormSubmission and self.site._parsePOSTFormSubmission
         if self.method == b"POST" and content_type and self.receivedBytes and wanted:
-            args.update(parse_form(content_type, self.content, limits))
-            self.content.seek(0)
+            args.update(self._form_args())
         return args
 
     @lazy
@@ -177,7 +177,8 @@ class Request(Responding):
         for name in ("requestHeaders", "args", "received_cookies", "content", "client", "host", "transport"):
             getattr(self, name)
         state = super().getStateToCopyFor(issuer)
-        return {name: value for name, value in state.items() if name != "head" and not name.startswith("_")}
+        left_out = ("head", "query", "user_data")
+        return {name: value for name, value in state.items() if name not in left_out and not name.startswith("_")}
 
     def getTypeToCopy(self) -> bytes:
         return b"twisted.web.server.Request"  # what twisted.web.distrib admits
@@ -436,6 +437,9 @@ class Request(Responding):
         """Let go of the connection, the body and whatever was to be called."""
         self.channel = None
         if self._store is not None or self._streamed is not None or self._transport_was_asked_for:
+            if self._form_body is not None:
+                self._form_body.close()  # its uploads first: a thread may be reading one
+                self._form_body = self._form = None
             content = self.__dict__.pop("content", None)
             if content is not None:
                 content.close()
