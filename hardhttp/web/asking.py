@@ -86,7 +86,8 @@ def _form_reader(request: Any, limits: Limits, charset: str | None) -> FormReade
     """What reads the form; ``None`` where there is no body, and no type of one."""
     content_type = _content_type(request)
     reader = form_reader(content_type, limits, charset=charset)
-    if reader is None and (content_type or getattr(request, "receivedBytes", 0)):
+    received: int = getattr(request, "receivedBytes", 0)
+    if reader is None and (content_type or received):
         raise PeerFault(415, Reason.BAD_FORM, "the body must be a form, urlencoded or multipart")
     return reader
 
