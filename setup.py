@@ -27,7 +27,9 @@ def version() -> str:
     return found[1]
 
 
+compression = ["brotli", 'zstandard; python_version < "3.14"']
 test = [
+    *compression,
     "autobahn[twisted]",
     "flask",
     "hypothesis",
@@ -79,6 +81,7 @@ setup(
         "zope.interface",
     ],
     extras_require={
+        "compression": compression,
         "test": test,
         "coverage": [*test, "coverage[toml]"],
         "docs": docs,
