@@ -81,10 +81,12 @@ def refusal(
     head_only: bool = False,
     page: tuple[bytes, bytes] | None = None,
     request_id: str | None = None,
+    more: Mapping[bytes, Iterable[bytes]] | None = None,
 ) -> bytes:
     """The whole response that answers ``fault`` and ends its connection.
 
-    ``page`` is a content type and a body to send instead of two lines of plain text.
+    ``page`` is a content type and a body to send instead of two lines of plain text; ``more`` are fields
+    besides its own.
     """
     if page is None:
         text = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
@@ -102,5 +104,5 @@ def refusal(
         fields[b"X-Request-ID"] = [request_id.encode("ascii")]
     if retry_after_seconds is not None:
         fields[b"Retry-After"] = [b"%d" % retry_after_seconds]
-    head = encode_head(fault.status, reason_phrase(fault.status), fields)
+    head = encode_head(fault.status, reason_phrase(fault.status), {**(more or {}), **fields})
     return head if head_only else head + body
