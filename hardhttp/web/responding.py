@@ -311,14 +311,6 @@ class Responding(BeforeHead, server.Request):
         if prefix or data:
             self.channel.write(prefix + data)
 
-    def setPlainHeaders(self, fields: dict[bytes, bytes]) -> None:
-        """Set several headers whose names and values are known to be sound, at the price of one."""
-        if self._headers is None:
-            self._plain = {**self._plain, **fields} if self._plain else fields.copy()
-        else:
-            for name, value in fields.items():
-                self._headers.setRawHeaders(name, [value])
-
     @property
     def sends_files(self) -> bool:
         """Whether ``sendFile`` can send (part of) the body."""
