@@ -148,11 +148,14 @@ class Tree(Resource):
 
 
 def verdict(response: Response) -> Response:
-    """A refusal is its status and its reason; the sentence for whoever debugs the client may vary."""
-    if response.reason is None:
+    """A refusal is its status and its reason; the sentence for whoever debugs the client may vary, and its id does."""
+    request_id = response.get(b"x-request-id")
+    if request_id is None:
         return response
-    headers = tuple((name, value) for name, value in response.headers if name != b"content-length")
-    return attrs.evolve(response, headers=headers, body=b"")
+    drop = (b"x-request-id", b"content-length") if response.reason is not None else (b"x-request-id",)
+    headers = tuple((name, value) for name, value in response.headers if name not in drop)
+    body = b"" if response.reason is not None else response.body.replace(request_id, b"")
+    return attrs.evolve(response, headers=headers, body=body)
 
 
 class Origin:

@@ -229,7 +229,7 @@ async def test_error_pages_redirects_and_children(run: Run) -> None:
         assert (await site.ask("/parent/x/y")).body == site.url.encode() + b"/parent ../c"
         lost = await site.ask("/nothing/here")
         assert lost.status == 404
-        assert b"No Such Resource" in lost.body
+        assert b"404 Not Found" in lost.body
         assert (await site.ask("/alone")).status == 302
 
 
