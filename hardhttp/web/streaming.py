@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.python.failure import Failure
+from twisted.web.resource import Resource
 from zope.interface import implementer
+
+from hardhttp.interfaces import IRoutesStreams, IStreamingResource
 
 if TYPE_CHECKING:
     from hardhttp.web.request import Request
 
-__all__ = ["StreamedBody"]
+__all__ = ["StreamedBody", "streaming_below"]
 
 
 @implementer(IPushProducer)
@@ -81,3 +84,24 @@ class StreamedBody:
 
     def getHost(self) -> Any:
         return self._request.getHost() if self._request is not None else None
+
+
+def streaming_below(resource: Any, request: Any, path: list[bytes], rest: list[bytes]) -> IStreamingResource | None:
+    """Walk from ``resource`` to one that takes the body as it comes; ``None`` when there is none.
+
+    ``path`` and ``rest`` become its ``prepath`` and ``postpath``.
+    """
+    while rest and not resource.isLeaf:
+        segment = rest.pop(0)
+        path.append(segment)
+        request.prepath, request.postpath = path, rest
+        if IStreamingResource.providedBy(resource):
+            resource = resource.getChildWithDefault(segment, request)
+        elif type(resource).getChildWithDefault is Resource.getChildWithDefault and segment in resource.children:
+            resource = resource.children[segment]
+        else:
+            return None
+    if IRoutesStreams.providedBy(resource):
+        request.prepath, request.postpath, request.sitepath = path, rest, []
+        resource = resource.streaming_resource(request)
+    return resource if IStreamingResource.providedBy(resource) else None
