@@ -24,6 +24,7 @@ from hardhttp.net.connection import Connection
 from hardhttp.net.ledger import BODY, INPUT
 from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.server import Server
+from hardhttp.net.told import is_bare
 from hardhttp.wire.body import BodyDecoder, ChunkedBody, LengthBody
 from hardhttp.wire.deadlines import NEVER, Pace
 from hardhttp.wire.head import Head
@@ -317,7 +318,7 @@ class Channel(Connection):
     @property
     def sends_files(self) -> bool:
         """Whether ``sendFile`` can: over TLS, and over a stock transport, it cannot."""
-        return self._transport is self._base and getattr(self._transport, "sends_files", False)
+        return is_bare(self._transport) and getattr(self._transport, "sends_files", False)
 
     def sendFile(self, descriptor: int, offset: int, count: int, more: bool) -> int | None:
         """Send part of an open file; see ``hardhttp.net.sendfile.SendsFiles``."""
@@ -395,10 +396,12 @@ class Channel(Connection):
         server, head = self.server, self._head
         request, self.request = self.request, None
         request_id = getattr(request, "request_id", None) or secrets.token_hex(8)
-        server.refused(fault.reason, fault.detail, request_id)
+        said = server.refused(fault.reason, fault.detail, request_id)
         started = request is not None and request.startedWriting
         if request is not None:
             request.connectionLost(Failure(fault.with_traceback(None)))
+        elif said and self._transport is not None:
+            server.tell_refused(self.getPeer(), head, fault.status, fault.reason, request_id)
         if started or self._transport is None:
             self.abort(fault.reason)
             return

@@ -20,7 +20,8 @@ from hardhttp.errors import Reason
 from hardhttp.net.ledger import BODY, INPUT, UNSENT
 from hardhttp.net.outbound import PullLoop, base_transport, peer_has_gone, unacknowledged_bytes, unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
-from hardhttp.net.server import Server
+from hardhttp.net.server import CLOSED_UNANSWERED, Server
+from hardhttp.net.told import half_closes
 from hardhttp.net.upgrade import UpgradeTransport
 from hardhttp.wire.deadlines import NEVER, Pace
 
@@ -111,15 +112,15 @@ class Connection:
             return
         self.phase = CLOSED
         self.deadline = NEVER
+        if self.reason is None:
+            gone = reason.check(ConnectionDone) is not None
+            self.reason = Reason.CLIENT_CLOSED if gone else Reason.CLIENT_RESET
         self._abandon(reason)
         upgraded, self._upgraded = self._upgraded, None
         transport, self._transport = self._transport, None
         self._base = self._foreign = self._send_pace = None
         self._input = b""
         self._forget()
-        if self.reason is None:
-            gone = reason.check(ConnectionDone) is not None
-            self.reason = Reason.CLIENT_CLOSED if gone else Reason.CLIENT_RESET
         self.server.removed(transport, self.reason)
         if upgraded is not None:
             self.server.guard(upgraded.connectionLost, reason)
@@ -166,8 +167,8 @@ class Connection:
         transport = self._transport
         if self.phase >= LINGERING or transport is None:
             return
-        if transport is not self._base or not hasattr(transport, "loseWriteConnection"):
-            self._close(reason)  # TLS has no half-close
+        if not half_closes(transport):
+            self._close(reason)
             return
         self._leave(Event.LINGER, reason)
         self._resume_input()
@@ -241,14 +242,20 @@ class Connection:
             self._send_pace.progress(now, taken)
         self.server.hold(self._transport, UNSENT, unsent)
         if now >= self._send_pace.deadline - JITTER_SECONDS:
-            self.server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
-            self.abort(Reason.SEND_RATE)
+            self._takes_too_slowly()
         elif self.phase is LINGERING or self.phase is CLOSING:
             # The abort waits behind the last byte, not behind the call.
             self.deadline = now + limits.abort_seconds
         elif self.phase is IDLE:
             # Whoever still takes a response is not idle.
             self.deadline = max(self.deadline, now + limits.idle_seconds)
+
+    def _takes_too_slowly(self) -> None:
+        server = self.server
+        said = server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
+        if said and self.request is None:  # it has been written whole, and logged as such
+            server.tell_refused(self.getPeer(), None, CLOSED_UNANSWERED, Reason.SEND_RATE)
+        self.abort(Reason.SEND_RATE)
 
     def _expire(self) -> None:
         """The deadline has come."""
@@ -316,6 +323,10 @@ class Connection:
     def getPeer(self) -> Any:
         return self._transport.getPeer()
 
+    def socket_peer(self) -> Any:
+        """Who is at the other end of the socket, where ``getPeer`` is what a proxy has told."""
+        return self._base.getPeer()
+
     def getHost(self) -> Any:
         try:
             return self._transport.getHost()
@@ -352,6 +363,11 @@ class Connection:
         """
         self.hand_over(protocol)
         protocol.makeConnection(self.transport)
+
+    @property
+    def is_upgraded(self) -> bool:
+        """Whether another protocol has the connection, or had it to its end."""
+        return self._upgraded is not None
 
     def hand_over(self, protocol: Any) -> None:
         self._upgraded = protocol

@@ -275,18 +275,26 @@ class EagerReactor:
     """A reactor whose listening ports are fast ones; all else is ``reactor``'s.
 
     ``on_exhausted`` is called, with the number of clients let go, each time a port runs out of
-    descriptors.
+    descriptors. ``wrap`` makes of each port's factory the one that is used, below TLS.
     """
 
-    def __init__(self, reactor: Any, on_exhausted: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        on_exhausted: Callable[[int], None] | None = None,
+        wrap: Callable[[Any], Any] | None = None,
+    ) -> None:
         self._reactor = reactor
         self._on_exhausted = on_exhausted
+        self._wrap = wrap
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
 
     def _listen(self, port: Any) -> IListeningPort:
         port.on_exhausted = self._on_exhausted
+        if self._wrap is not None:
+            port.factory = self._wrap(port.factory)
         port.startListening()
         listening: IListeningPort = port
         return listening

@@ -7,8 +7,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import LimitFault, OurFault, Reason
-from hardhttp.net.outbound import base_transport
 from hardhttp.net.server import Server
+from hardhttp.net.told import half_closes
 from hardhttp.wire.response import refusal
 
 __all__ = ["Refusal"]
@@ -57,9 +57,8 @@ class Refusal:
         answer = refusal(fault, server.date(), retry_after_seconds=RETRY_AFTER_SECONDS)
         server.statistics.bytes_out += len(answer)
         transport.write(answer)
-        # TLS has no half-close; what it passes on is that of the socket below, and would cut its handshake.
-        if base_transport(transport) is transport and hasattr(transport, "loseWriteConnection"):
-            transport.loseWriteConnection()
+        if half_closes(transport):
+            transport.loseWriteConnection()  # type: ignore[attr-defined]
         else:
             transport.loseConnection()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.logger import Logger
 
@@ -20,13 +21,18 @@ from hardhttp.net.ledger import Ledger
 from hardhttp.net.reaper import Reaper
 from hardhttp.net.statistics import Statistics
 from hardhttp.net.tracker import Network, Tracker, address_key
+from hardhttp.wire.forwarded import IPAddress, parse_ip
 from hardhttp.wire.head import Head, HeadParser
 
 if TYPE_CHECKING:
     from hardhttp.net.connection import Connection
+    from hardhttp.net.proxyprotocol import HeaderFirst
     from hardhttp.net.refusal import Refusal
 
-__all__ = ["Server"]
+__all__ = ["CLOSED_UNANSWERED", "Server"]
+
+# nginx's status for a log, never sent: the server closed the connection and gave no answer.
+CLOSED_UNANSWERED = 444
 
 # Log lines a reason may cause in a minute; what is beyond is counted and said in one line.
 LINES_PER_MINUTE = 10
@@ -59,6 +65,10 @@ class Server:
         # The type and body of the page that answers a fault, given the request's head (where it was read) and id.
         self.error_page: Callable[[Fault, Head | None, str], tuple[bytes, bytes]] | None = None
         self.trusted_proxies: tuple[Network, ...] = ()
+        self.trusts_unix = False  # whoever comes by a Unix socket is a trusted proxy
+        # Told of what was refused and never became a request, within the log's budget: by whom, the head where
+        # it was read, the answer's status, why, and the answer's id.
+        self.on_refused: Callable[[IAddress | None, Head | None, int, Reason, str | None], object] | None = None
         self.draining = False
         self.started = False
         self._lines: dict[Reason, int] = {}
@@ -85,7 +95,7 @@ class Server:
         if not self.started and not len(self.tracker) and not len(self.refusals):
             self.reaper.stop()
 
-    def added(self, transport: ITransport, channel: Connection, peer: IAddress | None) -> None:
+    def added(self, transport: ITransport, channel: Connection | HeaderFirst, peer: IAddress | None) -> None:
         """A connection has been made."""
         self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies))
         self.statistics.accepted += 1
@@ -99,6 +109,12 @@ class Server:
         self.ledger.release(transport)
         self.statistics.closed[reason] += 1
         self._stop_when_empty()
+
+    def passed_on(self, transport: ITransport) -> None:
+        """A connection goes on under another protocol, which enters it anew."""
+        self.tracker.remove(transport)
+        self.ledger.release(transport)
+        self.statistics.accepted -= 1
 
     def reap(self, now: float) -> None:
         """The server's own part of a sweep."""
@@ -115,12 +131,11 @@ class Server:
 
     def judge(self, peer: IAddress) -> Reason | None:
         """Why ``peer`` may not connect now, or ``None``."""
-        limits = self.limits
-        if len(self.tracker) >= limits.max_connections:
-            return Reason.CONNECTIONS
-        if self.draining:
-            return Reason.DRAINING
-        if self.tracker.from_address(address_key(peer, self.trusted_proxies)) >= limits.max_connections_per_address:
+        reason = self.full()
+        if reason is not None:
+            return reason
+        held = self.tracker.from_address(address_key(peer, self.trusted_proxies))
+        if held >= self.limits.max_connections_per_address:
             return Reason.CONNECTIONS_PER_ADDRESS
         if self.on_accept is not None:
             try:
@@ -131,10 +146,29 @@ class Server:
                 return Reason.ACCEPT_HOOK
         return None
 
-    def rejected(self, reason: Reason) -> None:
+    def full(self) -> Reason | None:
+        """Why nobody may connect now, or ``None``."""
+        if len(self.tracker) >= self.limits.max_connections:
+            return Reason.CONNECTIONS
+        return Reason.DRAINING if self.draining else None
+
+    def trusts(self, peer: object) -> bool:
+        """Whether ``peer`` is a trusted proxy: what it tells of others is believed."""
+        if isinstance(peer, UNIXAddress):
+            return self.trusts_unix
+        if not self.trusted_proxies:
+            return False
+        address = parse_ip(getattr(peer, "host", "").partition("%")[0].encode("utf-8"))
+        return address is not None and self.trusts_address(address)
+
+    def trusts_address(self, address: IPAddress) -> bool:
+        return any(address in network for network in self.trusted_proxies)
+
+    def rejected(self, reason: Reason, peer: IAddress | None = None) -> None:
         """A connection was not admitted."""
         self.statistics.rejected += 1
-        self.refused(reason, "connection refused")
+        if self.refused(reason, "connection refused"):
+            self.tell_refused(peer, None, 503, reason)
 
     def may_refuse(self) -> bool:
         """Whether one more refused connection can be told so; else it is closed without a word."""
@@ -171,13 +205,21 @@ class Server:
             self.failed("a refusal's page failed")
             return None
 
-    def refused(self, reason: Reason, detail: str, request_id: str | None = None) -> None:
-        """Count a refusal, and log it within the minute's budget."""
+    def refused(self, reason: Reason, detail: str, request_id: str | None = None) -> bool:
+        """Count a refusal, and log it within the minute's budget; whether it was."""
         self.statistics.refused[reason] += 1
         lines = self._lines[reason] = self._lines.get(reason, 0) + 1
         if lines <= LINES_PER_MINUTE:
             which = "" if request_id is None else f", request {request_id}"
             self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which)
+        return lines <= LINES_PER_MINUTE
+
+    def tell_refused(
+        self, peer: IAddress | None, head: Head | None, status: int, reason: Reason, request_id: str | None = None
+    ) -> None:
+        """Tell ``on_refused`` of what ``refused`` had room for."""
+        if self.on_refused is not None:
+            self.guard(self.on_refused, peer, head, status, reason, request_id)
 
     def date(self) -> bytes:
         """The Date field's value (RFC 9110, 6.6.1)."""

@@ -38,6 +38,7 @@ from hardhttp.web import pages
 from hardhttp.web.asking import Asking
 from hardhttp.web.beforehead import drop_field
 from hardhttp.web.body import BodyStore
+from hardhttp.web.clientinfo import Told, told_request_id
 from hardhttp.web.forms import Args, parse_query
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME, Responding
@@ -54,7 +55,7 @@ NOT_DONE_YET = server.NOT_DONE_YET
 _SUPPORTED = frozenset({b"GET", b"HEAD", b"POST"})
 
 
-class Request(Asking, Responding):
+class Request(Told, Asking, Responding):
     """One request and the response to it.
 
     ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
@@ -134,10 +135,6 @@ class Request(Asking, Responding):
         return BytesIO() if self._store is None else self._store.file()
 
     @lazy
-    def client(self) -> Any:
-        return None if self.channel is None else self.channel.getPeer()
-
-    @lazy
     def host(self) -> Any:
         return None if self.channel is None else self.channel.getHost()
 
@@ -152,8 +149,8 @@ class Request(Asking, Responding):
 
     @lazy
     def request_id(self) -> str:
-        """An id for this request, in logs and on error pages."""
-        return secrets.token_hex(8)
+        """An id for this request, in logs and on error pages: a trusted proxy's ``X-Request-ID``, or a new one."""
+        return told_request_id(self) or secrets.token_hex(8)
 
     @property
     def elapsed_seconds(self) -> float:
@@ -491,6 +488,8 @@ class Request(Asking, Responding):
             return
         self._end = reason
         self._disconnected = True
+        if self.site.logs:
+            self.site.log_unfinished(self, reason)
         pending, self.producer = self._pending, None
         notifications, self.notifications = self.notifications, None
         self._keep_addresses()

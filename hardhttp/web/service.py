@@ -11,19 +11,27 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 
 from hardhttp.net.port import EagerReactor
+from hardhttp.net.proxyprotocol import ProxyProtocolFactory
 from hardhttp.web.site import Site
 
 __all__ = ["HTTPService", "listen", "service"]
 
 
-def listen(reactor: Any, description: str, site: Site) -> Deferred[IListeningPort]:
+def listen(reactor: Any, description: str, site: Site, *, proxy_protocol: bool = False) -> Deferred[IListeningPort]:
     """Listen at ``description`` (a Twisted endpoint string) on the fast port.
 
     ``tcp:``, ``unix:``, ``ssl:``, ``systemd:`` and whatever plugins add; an endpoint that is not made
     of TCP or Unix sockets works as it is. Fails with ``CannotListenError``.
+
+    With ``proxy_protocol`` connections from ``site.trusted_proxies`` must begin with a PROXY header,
+    before TLS where there is any; see ``hardhttp.net.proxyprotocol``.
     """
-    endpoint = serverFromString(EagerReactor(reactor, site.server.exhausted), description)
-    return endpoint.listen(site)
+
+    def wrap(factory: Any) -> ProxyProtocolFactory:
+        return ProxyProtocolFactory(factory, site.server)
+
+    eager = EagerReactor(reactor, site.server.exhausted, wrap if proxy_protocol else None)
+    return serverFromString(eager, description).listen(site)
 
 
 class HTTPService(Service):
@@ -31,13 +39,16 @@ class HTTPService(Service):
 
     ``stopService`` stops listening, drains for up to ``Limits.drain_seconds`` and fires when the last
     connection has gone. The site, its resources and its sessions stay as they are: ``startService``
-    serves as before.
+    serves as before. ``proxy_protocol`` is ``listen``'s.
     """
 
     name = "hardhttp"
 
-    def __init__(self, site: Site, descriptions: Sequence[str], reactor: Any = None) -> None:
+    def __init__(
+        self, site: Site, descriptions: Sequence[str], reactor: Any = None, *, proxy_protocol: bool = False
+    ) -> None:
         self.site = site
+        self.proxy_protocol = proxy_protocol
         self.descriptions = tuple(descriptions)
         self._reactor = reactor
         self.ports: list[IListeningPort] = []
@@ -58,7 +69,8 @@ class HTTPService(Service):
         if reactor is None:
             from twisted.internet import reactor
         waiting: list[Deferred[Any]] = [
-            listen(reactor, description, self.site).addCallback(self._listens) for description in self.descriptions
+            listen(reactor, description, self.site, proxy_protocol=self.proxy_protocol).addCallback(self._listens)
+            for description in self.descriptions
         ]
         all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
         self.listening = all_listen.addCallbacks(lambda _: self.ports, self._cannot_listen)
@@ -85,6 +97,7 @@ class HTTPService(Service):
         return DeferredList([self._stop_listening(), drained]).addCallback(lambda _: None)
 
 
-def service(site: Site, *descriptions: str, reactor: Any = None) -> HTTPService:
+def service(site: Site, *descriptions: str, reactor: Any = None, proxy_protocol: bool = False) -> HTTPService:
     """An ``IService`` that serves ``site`` at each endpoint description."""
-    return HTTPService(site, descriptions or ("tcp:8080:interface=127.0.0.1",), reactor)
+    descriptions = descriptions or ("tcp:8080:interface=127.0.0.1",)
+    return HTTPService(site, descriptions, reactor, proxy_protocol=proxy_protocol)

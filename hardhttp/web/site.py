@@ -19,17 +19,20 @@ from urllib.parse import unquote_to_bytes
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
+from twisted.python.failure import Failure
 from twisted.web import server as twisted_server
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
+from hardhttp.errors import Fault, Reason
 from hardhttp.interfaces import IRoutesStreams, IStreamingResource
 from hardhttp.limits import Limits
 from hardhttp.net.channel import Channel
 from hardhttp.net.drain import drain
 from hardhttp.net.refusal import Refusal
-from hardhttp.net.server import Server
+from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.web import pages
+from hardhttp.web.clientinfo import UNIX
 from hardhttp.web.request import SERVER_NAME, Request, adapt
 from hardhttp.web.stockpages import STOCK_PAGES, ours
 
@@ -42,6 +45,8 @@ __all__ = ["Site"]
 
 # An application's types are few; one that makes them up is not cached without bound.
 MAX_PREAMBLES = 64
+# nginx's status for a log, never sent: the client left before it was answered.
+CLIENT_LEFT = 499
 _NOT_GIVEN: Any = object()
 
 
@@ -112,16 +117,20 @@ class Site(twisted_server.Site):
         self.server.on_accept = hook
 
     @property
-    def trusted_proxies(self) -> tuple[Network, ...]:
-        """Networks whose addresses stand for many clients: ``max_connections_per_address`` is not for them.
+    def trusted_proxies(self) -> tuple[Network | str, ...]:
+        """Networks whose addresses stand for many clients.
 
-        Assign addresses or networks (``"10.0.0.7"``, ``"10.0.0.0/8"``); raises ``ValueError`` for others.
+        What they tell of their clients is believed (``hardhttp.web.clientinfo``), and
+        ``max_connections_per_address`` is not for them. Assign addresses or networks (``"10.0.0.7"``,
+        ``"10.0.0.0/8"``), and ``"unix"`` for whoever comes by a Unix socket; raises ``ValueError`` for others.
         """
-        return self.server.trusted_proxies
+        return (*self.server.trusted_proxies, *([UNIX] if self.server.trusts_unix else ()))
 
     @trusted_proxies.setter
     def trusted_proxies(self, networks: Iterable[str | Network]) -> None:
-        self.server.trusted_proxies = tuple(ip_network(network) for network in networks)
+        given = tuple(networks)
+        self.server.trusted_proxies = tuple(ip_network(network) for network in given if network != UNIX)
+        self.server.trusts_unix = UNIX in given
 
     @property
     def connection_count(self) -> int:
@@ -147,7 +156,7 @@ class Site(twisted_server.Site):
     def buildProtocol(self, addr: Any) -> Any:
         reason = self.server.judge(addr)
         if reason is not None:
-            self.server.rejected(reason)
+            self.server.rejected(reason, addr)
             return Refusal(self.server, reason) if self.server.may_refuse() else None
         if self.requestFactory is not self._factory_given:
             self._adapt_factory()
@@ -239,13 +248,19 @@ class Site(twisted_server.Site):
 
     @property
     def access_log(self) -> Callable[[Request], object] | None:
-        """Called with each request when its response has been written; ``None`` for no log."""
+        """Called with each request when its response has been written; ``None`` for no log.
+
+        Its methods ``unfinished(request, status, reason)`` and ``refused(...)``, where it has them, are told of
+        requests whose response was never whole, and of what was refused before it was a request; see
+        ``hardhttp.web.accesslog``.
+        """
         return self._access_log
 
     @access_log.setter
     def access_log(self, access_log: Callable[[Request], object] | None) -> None:
         self._access_log = access_log
         self.logs = access_log is not None or self._twisted_log
+        self.server.on_refused = getattr(access_log, "refused", None)
 
     def log(self, request: Any) -> None:
         try:
@@ -255,3 +270,19 @@ class Site(twisted_server.Site):
                 super().log(request)
         except Exception:
             self.server.failed("the access log failed")
+
+    def log_unfinished(self, request: Any, failure: Failure) -> None:
+        """``request``'s response was not whole when its connection ended."""
+        tell = getattr(self.access_log, "unfinished", None)
+        if tell is None:
+            return
+        reason, status = request.channel.reason or Reason.CLIENT_CLOSED, CLOSED_UNANSWERED
+        if isinstance(failure.value, Fault):
+            reason, status = failure.value.reason, failure.value.status
+        elif reason in (Reason.CLIENT_CLOSED, Reason.CLIENT_RESET):
+            status = CLIENT_LEFT
+        if request.startedWriting:
+            status = request.code
+        elif request.channel.is_upgraded:
+            status = 101
+        self.server.guard(tell, request, status, reason)
