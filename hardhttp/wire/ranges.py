@@ -74,7 +74,7 @@ def _span(match: re.Match[bytes], size: int) -> Span | None:
         return Span(size - length, length)
     start = _number(first)
     stop = _number(last) + 1 if last else size
-    if last and stop <= start and not (len(last) > _MAX_DIGITS and len(first) > _MAX_DIGITS):
+    if stop <= start and last:
         return None  # 14.1.1: such a range is invalid, and so is the whole set
     return Span(start, max(0, min(stop, size) - start))
 
