@@ -8,6 +8,7 @@ something else to whoever wrote the text (``unicode_escape``) or that hide marku
 
 from __future__ import annotations
 
+import re
 from encodings import normalize_encoding
 from encodings.aliases import aliases
 
@@ -17,6 +18,7 @@ UTF_8 = "utf_8"
 
 # The longest of Python's own is 26 characters.
 MAX_LABEL = 40
+_LABEL = re.compile(r"[0-9A-Za-z][0-9A-Za-z._:+-]*")
 _NO_TEXT = {"base64_codec", "bz2_codec", "hex_codec", "quopri_codec", "rot_13", "uu_codec", "zlib_codec"}
 _NO_THANKS = {"idna", "mbcs", "oem", "punycode", "raw_unicode_escape", "undefined", "unicode_escape", "utf_7"}
 # In use, and without an alias of Python's.
@@ -31,9 +33,10 @@ def text_codec(label: str) -> str | None:
     Python's meaning is taken, not that of browsers: ``iso-8859-1`` has C1 controls where they see
     ``windows-1252``.
     """
-    if len(label) > MAX_LABEL or not label.isascii():
+    label = label.strip(" \t")
+    if len(label) > MAX_LABEL or _LABEL.fullmatch(label) is None:
         return None
-    normal = normalize_encoding(label.strip().lower())
+    normal = normalize_encoding(label.lower())
     name = aliases.get(normal, normal)
     return name if name in _CODECS else None
 
