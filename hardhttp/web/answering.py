@@ -31,11 +31,11 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp.errors import Fault, HTTPError
 from hardhttp.web import pages
 from hardhttp.web.beforehead import drop_field, field
-from hardhttp.web.responding import Responding
+from hardhttp.web.request import Request
 from hardhttp.web.response import Response
 from hardhttp.web.results import discard, is_later, make_response, send_value
 
-__all__ = ["SKIP", "Hooks", "answer", "resume"]
+__all__ = ["SKIP", "ErrorKey", "Hook", "Hooks", "answer"]
 
 _log = Logger(namespace="hardhttp")
 
@@ -61,9 +61,7 @@ class Hooks:
     def __init__(self) -> None:
         self.set((), (), ())
 
-    def set(
-        self, before: tuple[Hook, ...], after: tuple[Hook, ...], errors: tuple[Mapping[ErrorKey, Hook], ...]
-    ) -> None:
+    def set(self, before: tuple[Hook, ...], after: tuple[Hook, ...], errors: tuple[Mapping[Any, Hook], ...]) -> None:
         self.before, self.after, self.errors = before, after, errors
         self.surround = bool(before or after)
 
@@ -81,17 +79,14 @@ class Hooks:
         return None, False
 
 
-def answer(request: Any, hooks: Hooks, call: Callable[[], Any], *, after: bool = True) -> Any:
+def answer(request: Any, hooks: Hooks, call: Callable[[], Any], *, before: bool = True, after: bool = True) -> Any:
     """Call ``call`` inside ``hooks``; what ``render`` may return.
 
-    With ``after`` false the after hooks are left out: what is called answers without a ``Response``.
+    Without ``before`` or ``after`` those are left out: where there is no handler, or it answers without a
+    ``Response``.
     """
-    return _run(request, _steps(request, hooks, call, hooks.after if after else ()))
-
-
-def resume(request: Any, hooks: Hooks, later: Any) -> Any:
-    """The same, for a handler that has been called and returned what is to be waited for."""
-    return _run(request, _steps(request, hooks, lambda: later, hooks.after, begun=True))
+    steps = _steps(request, hooks, hooks.before if before else (), call, hooks.after if after else ())
+    return _run(request, steps)
 
 
 def _run(request: Any, steps: Generator[Any, Any, Any]) -> Any:
@@ -100,7 +95,7 @@ def _run(request: Any, steps: Generator[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     later = Deferred.fromCoroutine(_go_on(steps, waited))
-    return later if isinstance(request, Responding) else _answer_later(request, later)
+    return later if isinstance(request, Request) else _answer_later(request, later)
 
 
 async def _go_on(steps: Generator[Any, Any, Any], waited: Any) -> Any:
@@ -117,11 +112,11 @@ async def _go_on(steps: Generator[Any, Any, Any], waited: Any) -> Any:
 
 
 def _steps(
-    request: Any, hooks: Hooks, call: Callable[[], Any], after: tuple[Hook, ...], *, begun: bool = False
+    request: Any, hooks: Hooks, before: tuple[Hook, ...], call: Callable[[], Any], after: tuple[Hook, ...]
 ) -> Generator[Any, Any, Any]:
     try:
         value = None
-        for hook in () if begun else hooks.before:
+        for hook in before:
             value = hook(request)
             if is_later(value):
                 value = yield value
@@ -170,9 +165,7 @@ def _finish(request: Any, after: tuple[Hook, ...], value: Any) -> Generator[Any,
     return send_value(request, response)
 
 
-def _answer_error(
-    request: Any, hooks: Hooks, error: Exception, after: tuple[Hook, ...]
-) -> Generator[Any, Any, Any]:
+def _answer_error(request: Any, hooks: Hooks, error: Exception, after: tuple[Hook, ...]) -> Generator[Any, Any, Any]:
     """What answers ``error``, which is being handled, or ``_UNTAKEN``: the request does it then.
 
     Nothing here raises ``error`` itself: its traceback would hold this frame, and this frame holds it.
@@ -181,7 +174,7 @@ def _answer_error(
         return _UNTAKEN
     handler, expected = hooks.taker(error)
     if handler is None:
-        if not after and (isinstance(request, Responding) or not isinstance(error, HTTPError)):
+        if not after and (isinstance(request, Request) or not isinstance(error, HTTPError)):
             return _UNTAKEN
         return _page_of(request, error)
     if not expected:
@@ -190,8 +183,8 @@ def _answer_error(
         for name in (b"Content-Type", b"Content-Length", b"ETag", b"Last-Modified"):
             drop_field(request, name)
         request.setResponseCode(error.status if isinstance(error, HTTPError) else 500)
-        for name, text in error.headers.items() if isinstance(error, HTTPError) else ():
-            request.setHeader(name.encode("ascii"), text.encode("utf-8"))
+        for field_name, text in error.headers.items() if isinstance(error, HTTPError) else ():
+            request.setHeader(field_name.encode("ascii"), text.encode("utf-8"))
         value = handler(request, error)
         if is_later(value):
             value = yield value
@@ -206,7 +199,7 @@ def _page_of(request: Any, error: Exception) -> Response:
     """The page for ``error``, which is being handled."""
     if not isinstance(error, HTTPError):
         return _failed(request)
-    if isinstance(request, Responding):
+    if isinstance(request, Request):
         request.noteError(error)
     page = pages.error_page(request, error.status, error.detail, error.headers, error.problem)
     return Response(error.status, None, page, content_type=field(request, b"Content-Type"))
@@ -229,7 +222,7 @@ def _log_failure(request: Any) -> None:
     """Log and count what is being handled."""
     failure = Failure()
     try:
-        if isinstance(request, Responding):
+        if isinstance(request, Request):
             request.noteFailure(failure)
         else:
             request.request_id = token_hex(8)  # the page has it too

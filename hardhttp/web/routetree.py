@@ -15,7 +15,7 @@ node, which is where those that exclude each other are found out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from hardhttp.web.patterns import Parameter, RouteError
 
@@ -24,13 +24,11 @@ __all__ = ["Ending", "RouteTree"]
 Segments = Sequence[bytes | Parameter]
 
 
-class Ending:
-    """A route's way to end at a node: whoever owns the tree says more of it."""
-
-    __slots__ = ()
+class Ending(Protocol):
+    """What ends at a node: whoever owns the tree knows more of it."""
 
     def describe(self) -> str:
-        raise NotImplementedError
+        """Which one it is, for whoever reads an error."""
 
 
 class _Node:
