@@ -6,6 +6,7 @@ The client is the standard library's, each exchange in a thread; what it cannot 
 from __future__ import annotations
 
 import http.client
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -115,9 +116,7 @@ class Serving:
             if channel.request is None:
                 channel.drain()  # only kept alive
         await self.wait_for(lambda: not site.connection_count, "the last connection's end")
-        sessions = list(site.sessions.values())
-        for session in sessions:
-            session.expire()
+        site.cookie_sessions.sweep(math.inf)  # all of them
         await self.wait_for(lambda: site.ledger.snapshot() == self._before, f"the ledger of {self._before}")
 
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from hardhttp.errors import Fault, Reason
 from hardhttp.limits import Limits
 from hardhttp.net.ledger import Ledger
-from hardhttp.net.reaper import Reaper
+from hardhttp.net.reaper import Reapable, Reaper
 from hardhttp.net.statistics import Statistics
 from hardhttp.net.tracker import Network, Tracker, address_key
 from hardhttp.wire.forwarded import IPAddress, parse_ip
@@ -60,7 +60,8 @@ class Server:
         self.refusals: Tracker[Refusal] = Tracker()
         self.ledger = Ledger()
         self.statistics = Statistics(clock)
-        self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self])
+        self.chores: list[Reapable] = []  # judged with the connections
+        self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self, *self.chores])
         self.on_accept: Callable[[IAddress], bool] | None = None
         # The type and body of the page that answers a fault, given the request's head (where it was read) and id.
         self.error_page: Callable[[Fault, Head | None, str], tuple[bytes, bytes]] | None = None

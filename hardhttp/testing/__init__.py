@@ -20,6 +20,7 @@ Nothing else in the package imports this part of it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -172,6 +173,7 @@ class Rig:
             if not peer.closed:
                 peer.reset()
                 peer.transport.abortConnection()  # where nothing is read, a reset is not seen
+        self.site.cookie_sessions.sweep(math.inf)  # sessions outlive connections: here they all expire
         self.clock.turn()
         left = {
             "connections": [peer.protocol for peer in self.peers if not peer.closed],

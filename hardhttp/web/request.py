@@ -17,8 +17,11 @@ A request is held by its channel alone, and lets go of everything when it ends.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
+from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
+from types import MappingProxyType
 from typing import IO, Any, ClassVar
 from urllib.parse import unquote_to_bytes
 
@@ -70,6 +73,8 @@ class Request(Told, Asking, Responding):
     site: Any
     sitepath: list[bytes]
     queued = False
+    route: Any = None  # what a router has found
+    route_params: Mapping[str, Any] = MappingProxyType({})
     channel: Any = None
     trailers: list[tuple[bytes, bytes]] = []
     _parsePOSTFormSubmission = True
@@ -212,11 +217,15 @@ class Request(Told, Asking, Responding):
         self._streamed = StreamedBody(self)
         # RFC 9112, 9.6: an answer that begins before the body is whole may end the connection, and says so.
         self.channel.keep_alive = False
+        if not (self.site.loads_sessions and self._load_session(partial(self._render_stream, resource))):
+            self._render_stream(resource)
+        return True
+
+    def _render_stream(self, resource: IResource) -> None:
         try:
             self.render(resource)
         except Exception:
             self._raised()
-        return True
 
     @property
     def wantsBody(self) -> bool:
@@ -267,6 +276,8 @@ class Request(Told, Asking, Responding):
 
     def process(self) -> None:
         """Find the resource and render it."""
+        if self.site.loads_sessions and self._load_session(partial(Request.process, self)):
+            return
         path = self.path
         self.prepath = []
         if path == b"*":
@@ -375,14 +386,7 @@ class Request(Told, Asking, Responding):
         error = reason.value
         if isinstance(error, HTTPError) and not self.startedWriting and self._answer_error(error):
             return reason
-        self.site.server.statistics.errors += 1
-        self._log.failure(
-            "request {id} failed: {method} {path!r}",
-            failure=reason,
-            id=self.request_id,
-            method=self.method,
-            path=self.path,
-        )
+        self.noteFailure(reason)
         if self.finished or self._end is not None:
             return reason
         if self.startedWriting:
@@ -394,14 +398,29 @@ class Request(Told, Asking, Responding):
         self._respond(pages.failed(self, reason if self.site.displayTracebacks else None))
         return reason
 
-    def _answer_error(self, error: HTTPError) -> bool:
-        """Whether the application's own answer could be sent; nobody may wait for it any more."""
-        if self.finished or self._end is not None:
-            return True
+    def noteFailure(self, reason: Failure) -> None:
+        """Count and log what a handler raised; whoever calls this answers it."""
+        self.site.server.statistics.errors += 1
+        self._log.failure(
+            "request {id} failed: {method} {path!r}",
+            failure=reason,
+            id=self.request_id,
+            method=self.method,
+            path=self.path,
+        )
+
+    def noteError(self, error: HTTPError) -> None:
+        """The same for an answer of the application's own; those below 500 are no failure of ours."""
         if error.status >= 500:
             self.site.server.statistics.errors += 1
             said = {"id": self.request_id, "method": self.method, "path": self.path, "error": str(error)}
             self._log.warn("request {id} failed: {method} {path!r}: {error}", **said)
+
+    def _answer_error(self, error: HTTPError) -> bool:
+        """Whether the application's own answer could be sent; nobody may wait for it any more."""
+        if self.finished or self._end is not None:
+            return True
+        self.noteError(error)
         self._encoder = None
         try:
             drop_field(self, b"Content-Encoding")
@@ -433,6 +452,8 @@ class Request(Told, Asking, Responding):
     def _release(self) -> None:
         """Let go of the connection, the body and whatever was to be called."""
         self.channel = None
+        if self._session_made is not None:
+            self._session_made.end(whole=bool(self.finished))
         if self._store is not None or self._streamed is not None or self._transport_was_asked_for:
             if self._form_body is not None:
                 self._form_body.close()  # its uploads first: a thread may be reading one

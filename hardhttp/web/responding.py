@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from twisted.logger import Logger
@@ -21,6 +22,7 @@ from twisted.web.http_headers import Headers
 from hardhttp.errors import Reason
 from hardhttp.web.beforehead import BeforeHead
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
+from hardhttp.web.remembering import Remembering
 from hardhttp.wire.conditional import evaluate, kept_in_304
 from hardhttp.wire.cookies import plain_cookie
 from hardhttp.wire.grammar import FIELD_VALUE, list_items
@@ -31,7 +33,7 @@ __all__ = ["SERVER_NAME", "Responding"]
 SERVER_NAME = b"hardhttp"
 
 
-class Responding(BeforeHead, server.Request):
+class Responding(BeforeHead, Remembering, server.Request):
     """What ``hardhttp.web.request.Request`` says; that class makes the attributes used here."""
 
     _log = Logger(namespace="hardhttp")
@@ -79,6 +81,8 @@ class Responding(BeforeHead, server.Request):
 
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
+        if self._session is not None and not self.startedWriting and self._session_holds(partial(self._respond, body)):
+            return
         if self._head_calls is not None:
             coded = self._before_whole(body)
             if coded is None:
@@ -272,6 +276,8 @@ class Responding(BeforeHead, server.Request):
 
     def _begin_stream(self) -> bytes:
         """The head of a response whose end is not known."""
+        if self._session is not None:
+            self._session_before_stream()
         if self._head_calls is not None:
             self._before_stream()
         if self._encoder is not None:
@@ -355,6 +361,8 @@ class Responding(BeforeHead, server.Request):
         if self.finished or self._end is not None or self.channel is None:
             if self.site is not None:
                 self.site.server.statistics.ignored_writes += 1
+            return
+        if self._session is not None and self._session_holds(partial(Responding.finish, self)):
             return
         if not self.startedWriting:
             if self.method != b"HEAD" and self._encoder is None:

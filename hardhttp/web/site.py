@@ -11,6 +11,7 @@ Two defaults differ, on purpose: requests are logged only when ``logPath``, ``lo
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocolNegotiationFactory, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web import server as twisted_server
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import IResource
 from zope.interface import implementer
 
 from hardhttp.errors import Fault, Reason
-from hardhttp.interfaces import IRoutesStreams, IStreamingResource
+from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
 from hardhttp.net.channel import Channel
 from hardhttp.net.drain import drain
@@ -34,7 +35,9 @@ from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.web import pages
 from hardhttp.web.clientinfo import UNIX
 from hardhttp.web.request import SERVER_NAME, Request, adapt
+from hardhttp.web.sessions import Sessions
 from hardhttp.web.stockpages import STOCK_PAGES, ours
+from hardhttp.web.streaming import streaming_below
 
 if TYPE_CHECKING:
     from hardhttp.net.ledger import Ledger
@@ -56,7 +59,8 @@ class Site(twisted_server.Site):
 
     ``resource`` is the root ``IResource``. ``limits`` may be replaced while the site runs.
     ``reactor`` (``IReactorTime``) is the clock of every deadline; without one the running reactor
-    is. ``timeout`` is ``twisted.web``'s name for ``Limits.idle_seconds``.
+    is. ``sessions`` says where cookie sessions are kept; without it they are kept in memory, once there
+    is one. ``timeout`` is ``twisted.web``'s name for ``Limits.idle_seconds``.
     """
 
     requestFactory: Any = Request
@@ -73,6 +77,7 @@ class Site(twisted_server.Site):
         reactor: IReactorTime | None = None,
         *,
         limits: Limits | None = None,
+        sessions: Sessions | None = None,
         parsePOSTFormSubmission: bool = True,
     ) -> None:
         limits = Limits() if limits is None else limits
@@ -95,6 +100,10 @@ class Site(twisted_server.Site):
         self._factory: Any = None
         self._preambles: dict[bytes | None, bytes] = {}
         self._preambles_until = 0.0
+        self.sessions = OrderedDict()  # what getSession gives, by uid; the one touched longest ago first
+        self.cookie_sessions = Sessions() if sessions is None else sessions
+        self.cookie_sessions.serve(self)
+        self.loads_sessions = self.cookie_sessions.loads_ahead
 
     # -- what one sets and sees ---------------------------------------------------------------
 
@@ -150,6 +159,17 @@ class Site(twisted_server.Site):
         before = {*self.server.tracker}
         self.server.reaper.sweep()
         return sum(1 for channel in before if channel.reason is not None)
+
+    def cleanup_expired_sessions(self) -> Deferred[int]:
+        """Forget the sessions that have expired, as is done each ``cleanup_seconds``; how many those were.
+
+        Fails with ``StoreError``.
+        """
+        return self.cookie_sessions.sweep(self.server.seconds())
+
+    def makeSession(self) -> Any:
+        """A new session of ``twisted.web``'s kind, in ``sessions``; no client knows it yet."""
+        return self.cookie_sessions.objects.make()
 
     # -- connections --------------------------------------------------------------------------
 
@@ -212,22 +232,7 @@ class Site(twisted_server.Site):
         """
         path: list[bytes] = []
         rest = [unquote_to_bytes(segment) for segment in request.path[1:].split(b"/")]
-        resource: Any = self.resource
-        while rest and not resource.isLeaf:
-            segment = rest.pop(0)
-            path.append(segment)
-            request.prepath, request.postpath = path, rest
-            if IStreamingResource.providedBy(resource):
-                resource = resource.getChildWithDefault(segment, request)
-            elif type(resource).getChildWithDefault is Resource.getChildWithDefault and segment in resource.children:
-                resource = resource.children[segment]
-            else:
-                return None
-        if IRoutesStreams.providedBy(resource):
-            request.prepath, request.postpath, request.sitepath = path, rest, []
-            resource = resource.streaming_resource(request)
-        if not IStreamingResource.providedBy(resource):
-            return None
+        resource = streaming_below(self.resource, request, path, rest)
         request.prepath, request.postpath, request.sitepath = path, rest, []
         return resource
 

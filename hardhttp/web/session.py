@@ -1,0 +1,411 @@
+"""One client's session, as one request sees it.
+
+Looking makes nothing: no id, no cookie, no entry in the store, until something is written. Then an id is
+made; when the response's head is due its cookie is set, and what has changed is saved: only the keys that
+were written, so two requests at once do not lose each other's, and only into a session that is still
+there, so what one has abandoned another does not bring back.
+
+A ``Session`` belongs to its request, which lets go of it at its end. What is in it is ``SessionValues``;
+where sessions are kept, what their cookie looks like and how long they live is
+``hardhttp.web.sessions.Sessions``; when one is loaded and saved is ``hardhttp.web.remembering``.
+"""
+
+from __future__ import annotations
+
+import secrets
+from enum import Enum
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from hardhttp.errors import HTTPError
+from hardhttp.interfaces import SessionRecord, SessionTimes
+from hardhttp.web.beforehead import default_fields, vary_on
+from hardhttp.web.sessionvalues import SessionValues
+
+if TYPE_CHECKING:
+    from hardhttp.web.sessions import Sessions
+
+__all__ = ["ID_BYTES", "RETRY_SECONDS", "Session", "answered"]
+
+# 256 bits: 43 letters.
+ID_BYTES = 32
+# An access is noted when the one noted last is older than this part of the idle time.
+TOUCHES_PER_IDLE = 20
+RETRY_SECONDS = 5
+
+_VARY = (b"Cookie",)
+_PRIVATE = {b"Cache-Control": b"private"}
+
+
+class State(Enum):
+    UNREAD = "unread"
+    KNOWN = "known"
+    AWAY = "away"  # the store could not say
+
+
+UNREAD, KNOWN, AWAY = State
+
+
+def digest(session_id: str) -> bytes:
+    """What a store knows a session by."""
+    return sha256(session_id.encode("ascii")).digest()
+
+
+def answered(later: Deferred[Any]) -> bool:
+    """Whether ``later.result`` is there already."""
+    return bool(later.called and not later.paused)
+
+
+class Session(SessionValues):
+    """The session of a request's client: a mapping of text to JSON values.
+
+    A value is what JSON makes of it: a tuple is a list for the next request. Whatever looks at a session
+    whose store is away raises ``HTTPError`` 503. A write raises ``TypeError`` for what is not JSON,
+    ``SessionTooLargeError`` past ``Limits.max_session_bytes``, and ``RuntimeError`` when it would
+    begin a session after the response's head, where the cookie belongs, or when the response has ended.
+    """
+
+    __slots__ = (
+        "_cookie_due",
+        "_dead",
+        "_ended",
+        "_id",
+        "_id_sent",
+        "_in_flight",
+        "_keep",
+        "_key",
+        "_lost",
+        "_object",
+        "_renamed",
+        "_request",
+        "_sessions",
+        "_state",
+        "_stored",
+        "_times",
+        "_touch_due",
+        "_waiters",
+    )
+
+    def __init__(self, sessions: Sessions, request: Any) -> None:
+        super().__init__()
+        self._sessions = sessions
+        self._request = request
+        self._state = UNREAD
+        self._id: str | None = None
+        self._id_sent = False  # whether the client sent one
+        self._key = b""
+        self._times: SessionTimes | None = None
+        self._stored = False  # whether the store has it
+        self._keep = False  # whether it is to be stored even when it is empty
+        self._touch_due = False
+        self._cookie_due = False  # whether the client must be told of its id, or of its end
+        self._dead: list[str] | None = None  # ids abandoned
+        self._renamed: str | None = None  # the id before rotate
+        self._object: Any = None  # what getSession has given
+        self._in_flight = 0  # saves the store has not answered
+        self._waiters: list[Deferred[None]] | None = None
+        self._lost: Failure | None = None  # a save failed, and nobody has been told
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Session of {len(self._texts)} keys>" if self._state is KNOWN else f"<Session, {self._state.value}>"
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the client has a session: it sent the id of one, or something has been written."""
+        self._look()
+        return self._id is not None
+
+    @property
+    def created_at(self) -> float | None:
+        """Seconds since the epoch; ``None`` while nothing of it has been saved."""
+        self._look()
+        return None if self._times is None else self._times.created_at
+
+    @property
+    def last_accessed_at(self) -> float | None:
+        """The access noted last; one within a twentieth of the idle time after it is not noted."""
+        self._look()
+        return None if self._times is None else self._times.last_accessed_at
+
+    # -- what can be done with it -------------------------------------------------------------
+
+    def touch(self) -> None:
+        """Note this access, however soon it is after the last. Makes no session."""
+        self._look()
+        self._touch_due = True
+
+    def keep(self) -> None:
+        """Have a session, though nothing may be in it."""
+        self._look()
+        self._may_write()
+        self._keep = not self._stored
+
+    def rotate(self) -> None:
+        """Go on with the same values under a new id; the old one is dead.
+
+        To be called whenever what the client may do changes, first of all at login: an id that somebody
+        had slipped to the client (session fixation), or overheard, is then worth nothing. What another
+        request of the old id saves later is lost. Raises ``RuntimeError`` after the response's head.
+        """
+        self._look()
+        if self._id is None or (self._cookie_due and not self._stored):
+            return  # there is none, or it is new
+        self._head_is_due("a new id")
+        if self._renamed is None:
+            self._renamed = self._id
+        self._take_id(secrets.token_urlsafe(ID_BYTES))
+        self._cookie_due = True
+
+    def abandon(self) -> None:
+        """End the session: values, id and cookie. What is written after that begins a new one."""
+        self._look()
+        if self._id is not None:
+            self._dead = [*(self._dead or ()), self._renamed or self._id]
+            self._cookie_due = True
+        self._forget()
+
+    def save(self) -> Deferred[None]:
+        """Save what has changed now, and not only when the response is sent.
+
+        Fires when the store has it; fails with ``StoreError`` or ``SessionTooLargeError``.
+        """
+        try:
+            self.hand_over()
+        except Exception:
+            return fail()
+        return self.saved() or succeed(None)
+
+    @property
+    def secret(self) -> bytes:
+        """A secret that lives as long as the session's id, which it makes: for what must end with it."""
+        self.keep()
+        return b"" if self._id is None else self._id.encode("ascii")
+
+    # -- loading ------------------------------------------------------------------------------
+
+    def begin_load(self) -> Deferred[SessionRecord | None] | None:
+        """Ask the store; ``None`` when the client has sent no id and there is nothing to ask."""
+        sessions = self._sessions
+        sent = sessions.id_from(self._request)
+        if sent is None:
+            self._state = KNOWN
+            return None
+        self._id_sent = True
+        self._take_id(sent)
+        return sessions.load(self._key)
+
+    def loaded(self, record: SessionRecord | Failure | None) -> None:
+        """The store's answer."""
+        sessions = self._sessions
+        if isinstance(record, Failure):
+            self._state = AWAY
+            sessions.store_failed(record, "a session could not be loaded")
+            return
+        self._state = KNOWN
+        if record is not None:
+            self._stored, self._texts, self._times = True, record.values, record.times
+            unnoted_seconds = sessions.server.now - record.times.last_accessed_at
+            if unnoted_seconds >= sessions.server.limits.session_idle_seconds / TOUCHES_PER_IDLE:
+                self._touch_due = True
+                self._cookie_due = sessions.max_age is not None
+        elif self._id is not None and not sessions.objects.has(self._id):
+            self._id = None  # an id that is not ours is never taken up
+
+    def _look(self) -> None:
+        if self._state is KNOWN:
+            return
+        if self._state is UNREAD:
+            self._load_now()
+        if self._state is AWAY:
+            raise HTTPError(503, "Sessions cannot be read now.", {"Retry-After": str(RETRY_SECONDS)})
+
+    def _load_now(self) -> None:
+        if self._request is None:
+            raise RuntimeError("the request has ended; its session was never read")
+        answer = self.begin_load()
+        if answer is None:
+            return
+        if not answered(answer):
+            answer.addErrback(lambda _: None)
+            raise RuntimeError("the session's store has not answered: the site loads sessions in Request.process")
+        record: Any = answer.result
+        if isinstance(record, Failure):
+            answer.addErrback(lambda _: None)
+        self.loaded(record)
+
+    def _take_id(self, session_id: str) -> None:
+        self._id = session_id
+        self._key = digest(session_id)
+
+    # -- writing ------------------------------------------------------------------------------
+
+    @property
+    def _max_bytes(self) -> int:
+        return self._sessions.server.limits.max_session_bytes
+
+    def _head_is_due(self, what: str) -> None:
+        if self._ended or (self._request is not None and self._request.startedWriting):
+            raise RuntimeError(f"{what} needs a cookie, and the response's head has been sent")
+
+    def _may_write(self) -> None:
+        """Have an id; one is made when there is none."""
+        if self._object is not None and self._sessions.objects.ended(self._object):
+            self._forget()
+        if self._ended:
+            raise RuntimeError("the response has ended: what is written to its session now would be lost")
+        if self._id is None and self._request is not None:  # else its client has gone, and nobody would know it
+            self._head_is_due("a new session")
+            self._take_id(self._sessions.objects.uid_of(self._object) or secrets.token_urlsafe(ID_BYTES))
+            self._cookie_due = True
+
+    def _forget(self) -> None:
+        """There is none any more."""
+        self._empty()
+        self._sessions.objects.let_go(self._object)
+        self._id = self._times = self._renamed = self._object = None
+        self._stored = self._keep = self._touch_due = False
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def hand_over(self) -> None:
+        """Hand the store what has changed, as ``saved`` tells.
+
+        Raises ``TypeError`` and ``SessionTooLargeError`` for what a value handed out has become.
+        """
+        if self._state is KNOWN:
+            self._note_changes()
+            if self._dead or self._renamed is not None:
+                self._wait_for(Deferred.fromCoroutine(self._save_in_turn()))
+            elif self._changed or self._keep:
+                self._wait_for(self._ask_save())
+            elif self._touch_due and self._stored:
+                self._ask_touch()
+
+    def saved(self) -> Deferred[None] | None:
+        """``None`` when all that was handed over is saved, else a Deferred of that, or of a failure."""
+        if self._in_flight:
+            waiter: Deferred[None] = Deferred()
+            self._waiters = [*(self._waiters or ()), waiter]
+            return waiter
+        lost, self._lost = self._lost, None
+        return None if lost is None else fail(lost)
+
+    def _ask_save(self) -> Deferred[bool]:
+        """Save the changed keys; they count as saved from now on."""
+        sessions, create = self._sessions, not self._stored
+        changes = {key: self._texts.get(key) for key in self._changed}
+        self._changed = set()
+        self._keep = self._touch_due = False
+        if self._id is None or (create and not self._cookie_due and not sessions.objects.has(self._id)):
+            return succeed(False)  # its client has gone before there was one, or it ended meanwhile
+        times = self._times = sessions.times(self._times)
+        self._stored = True
+        return sessions.ask(sessions.store.save, self._key, changes, times, sessions.server.limits, create)
+
+    def _ask_touch(self) -> None:
+        self._touch_due = False
+        self._times = self._sessions.times(self._times)
+        self._sessions.ask(self._sessions.store.touch, self._key, self._times).addErrback(
+            self._sessions.store_failed, "an access to a session could not be noted"
+        )
+
+    async def _save_in_turn(self) -> bool:
+        """What is abandoned, then what is renamed, then what has changed."""
+        sessions, objects = self._sessions, self._sessions.objects
+        dead, renamed, stored = self._dead or (), self._renamed, self._stored
+        self._dead = self._renamed = None
+        for session_id in dead:
+            objects.end(session_id)
+            if sessions.has_store:
+                await sessions.ask(sessions.store.delete, digest(session_id))
+        if renamed is not None and self._id is not None:
+            objects.rename(renamed, self._id)
+            if stored and not await sessions.ask(sessions.store.rename, digest(renamed), self._key):
+                return False
+        return await self._ask_save() if self._changed or self._keep else True
+
+    def _wait_for(self, answer: Deferred[bool]) -> None:
+        self._in_flight += 1
+        answer.addBoth(self._answered)
+
+    def _answered(self, answer: bool | Failure) -> None:
+        self._in_flight -= 1
+        if isinstance(answer, Failure):
+            answer.cleanFailure()
+            self._lost = answer
+            if self._cookie_due:
+                self._stored = False
+        elif not answer:
+            self._forget()  # it was abandoned, or it has expired
+        if self._waiters and not self._in_flight:
+            waiters, self._waiters = self._waiters, None
+            lost, self._lost = self._lost, None
+            for waiter in waiters:
+                waiter.callback(lost)
+
+    def drop_changes(self) -> None:
+        """The request has failed: nothing of what it began is kept."""
+        self._changed = set()
+        self._values = {}
+        if self._renamed is not None:
+            self._take_id(self._renamed)
+            self._cookie_due = False
+        self._dead = self._renamed = self._lost = None
+        self._keep = False
+        if self._id is None or not (self._stored or self._sessions.objects.has(self._id)):
+            self._cookie_due = False
+
+    # -- the request's side -------------------------------------------------------------------
+
+    def put_head(self, request: Any) -> None:
+        """Set what the response's head must say. Whoever looked at a session made an answer of its cookie."""
+        vary_on(request, _VARY)  # RFC 9110, 12.5.5
+        if self._cookie_due:
+            self._cookie_due = False
+            if self._id is not None:
+                cookie = self._sessions.cookie(self._id, request.isSecure())
+            elif self._id_sent:
+                cookie = self._sessions.no_cookie(request.isSecure())
+            else:
+                return
+            request.cookies.append(cookie)
+            default_fields(request, _PRIVATE)
+
+    def object(self) -> Any:
+        """What ``getSession`` gives."""
+        objects = self._sessions.objects
+        if self._object is not None and objects.ended(self._object):
+            self._forget()
+        if self._object is None:
+            if self._state is UNREAD:
+                self._load_now()
+            if self._state is AWAY and (self._id is None or not objects.has(self._id)):
+                self._look()
+            known = self._object = objects.find(self._id)
+            if known is None:
+                known = self._object = objects.make_pending(self, self._id)
+                if not objects.is_pending(known):
+                    self.object_used(known)
+        self._object.touch()
+        return self._object
+
+    def object_used(self, used: Any) -> None:
+        """There is something in it now, so it is one of the site's sessions."""
+        try:
+            self._may_write()
+        except RuntimeError:
+            return  # nobody would ever know its id
+        if self._id is not None and self._object is used:
+            self._sessions.objects.add(self._id, used)
+
+    def end(self, *, whole: bool) -> None:
+        """The response is whole, or nobody waits for it: the request is let go."""
+        self._request = None
+        self._ended = whole
+        self._sessions.objects.let_go(self._object)
