@@ -211,11 +211,8 @@ def _names(what: str, names: Iterable[str]) -> bytes:
 
 def own_origin(request: Any) -> bytes:
     """The origin of the page that would have asked its own server so."""
-    host = request.getHeader(b"host") or b""
     info = getattr(request, "client_info", None)
-    if info is None:
-        return (b"https://" if request.isSecure() else b"http://") + host.lower()
-    port = info.port
-    usual = _USUAL_PORTS.get(info.scheme)
-    name = info.host if port is None or str(port) == usual else f"{info.host}:{port}"
-    return f"{info.scheme}://{name}".lower().encode("ascii", "replace")
+    if info is None or not info.is_told:
+        return (b"https://" if request.isSecure() else b"http://") + (request.getHeader(b"host") or b"").lower()
+    port = "" if str(info.port) == _USUAL_PORTS[info.scheme] else f":{info.port}"
+    return f"{info.scheme}://{info.host}{port}".lower().encode("ascii")

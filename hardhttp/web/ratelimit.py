@@ -115,9 +115,10 @@ class RateLimited(Wrapper):
                 return "key " + blake2b(key, digest_size=16).hexdigest()
             except Exception:
                 self._log.failure("the key of a rate limit failed; the address is used")
-        return self._address_key(client_address(request))
+        return self._address_key(getattr(request.getClientAddress(), "host", None) or "")
 
     def _address_key(self, host: str) -> str | None:
+        """The bucket of an address; those who have none (a Unix socket that tells nothing) share one."""
         if ":" not in host and not self._exempt:
             return host
         try:
@@ -148,16 +149,3 @@ class RateLimited(Wrapper):
         rate = self._buckets.rate
         detail = f"No more than {rate.count} requests in {rate.seconds:g} s are answered. Try again in {wait} s."
         return pages.error_page(request, 429, detail, headers)
-
-
-def client_address(request: Any) -> str:
-    """The client's address as text: the one told by a trusted proxy, if there is one.
-
-    Whoever comes over a Unix socket, and is not told of, has none: the empty text.
-    """
-    site = getattr(request, "site", None)
-    if getattr(site, "trusted_proxies", ()):
-        info = getattr(request, "client_info", None)
-        if info is not None and info.address:
-            return str(info.address)
-    return getattr(request.getClientAddress(), "host", None) or ""

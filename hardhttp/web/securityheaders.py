@@ -81,14 +81,6 @@ class SecurityHeaders(Wrapper):
 
     def _set(self, request: Any) -> None:
         fields = self._fields
-        if self._secure_fields is not fields and is_secure(request):
+        if self._secure_fields is not fields and request.isSecure():
             fields = self._secure_fields
         default_fields(request, fields)
-
-
-def is_secure(request: Any) -> bool:
-    """Whether the client speaks TLS, with us or, as it tells, with a trusted proxy."""
-    info = getattr(request, "client_info", None)
-    if info is not None:
-        return bool(info.scheme == "https")
-    return bool(request.isSecure())
