@@ -398,6 +398,7 @@ class Channel(Connection):
         request_id = getattr(request, "request_id", None) or secrets.token_hex(8)
         said = server.refused(fault.reason, fault.detail, request_id)
         started = request is not None and request.startedWriting
+        more = request.refusal_fields(fault.status) if request is not None and not started else None
         if request is not None:
             request.connectionLost(Failure(fault.with_traceback(None)))
         elif said and self._transport is not None:
@@ -408,7 +409,7 @@ class Channel(Connection):
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         head_only = head is not None and head.method == b"HEAD"
         page = server.page(fault, head, request_id)
-        self.write(refusal(fault, server.date(), head_only=head_only, page=page, request_id=request_id))
+        self.write(refusal(fault, server.date(), head_only=head_only, page=page, request_id=request_id, more=more))
         self._uncork()
         self._linger(fault.reason)
 
