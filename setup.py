@@ -40,6 +40,7 @@ test = [
     "selenium",
     "setuptools>=64",
     "treq",
+    "txredisapi>=1.6",
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
@@ -81,6 +82,7 @@ setup(
         "zope.interface",
     ],
     extras_require={
+        "redis": ["txredisapi>=1.6"],
         "compression": compression,
         "test": test,
         "coverage": [*test, "coverage[toml]"],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 from twisted.web.resource import IResource
-from zope.interface import Interface
+from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -61,36 +61,48 @@ class SessionRecord:
 
 
 class ISessionStore(Interface):
-    """Where sessions are kept. Every method returns a ``Deferred``.
+    """Where sessions are kept. Every method returns a ``Deferred``, and none raises.
 
     ``key`` is the digest of a session's id: no store ever sees an id. Time is the caller's: a store
-    reads no clock. What it cannot do (its server is away, its disk is full) fails the Deferred with
-    ``StoreError``, soon: no call waits without a bound.
+    reads no clock to tell what has expired. A session is there until ``expires_at``, and at that instant
+    it is gone; whether its bytes are still kept shows in ``count`` alone, until the next ``sweep``.
+
+    What a store cannot do (its server is away, its disk is full) fails the Deferred with ``StoreError``,
+    soon: no call waits without a bound, and no more calls wait than a bound allows. What failed so may have
+    been done all the same, when it was the answer that was lost.
+
+    A store with an attribute ``answers_at_once`` that is true has fired each Deferred when it returns it.
     """
 
+    evicted = Attribute("How many sessions this store has given up so far to stay within the limits.")
+
     def load(key: bytes, now: float) -> Deferred[SessionRecord | None]:
-        """The session, or ``None`` when there is none, or ``now`` is past its ``expires_at``."""
+        """The session, or ``None`` when there is none at ``now``. Not an access: it changes nothing."""
 
     def save(
         key: bytes, changes: Mapping[str, str | None], times: SessionTimes, limits: Limits, create: bool
     ) -> Deferred[bool]:
         """Merge ``changes`` into the session at once as a whole: a text sets its key, ``None`` removes it.
 
-        Keys not named stay as they are, whoever set them. With ``create`` a session that is not there
-        is made; without, ``False`` is the answer and nothing is stored: what was abandoned stays gone.
-        ``created_at`` of a session that is there does not change.
+        Keys not named stay as they are, whoever set them. With ``create`` a session that is not there (at
+        ``times.last_accessed_at``) is made, of no changes too; without, ``False`` is the answer and nothing is
+        stored: what was abandoned stays gone. ``created_at`` of a session that is there does not change.
 
-        A session past ``limits.max_session_bytes`` is left as it was and the Deferred fails with
-        ``SessionTooLargeError``. Past ``max_sessions`` or ``max_sessions_bytes`` the sessions whose last access
-        is oldest are given up, and counted in ``evicted``. A session's bytes are its keys' and values'
-        as UTF-8.
+        A session that would grow past ``limits.max_session_bytes``, or alone past ``max_sessions_bytes``, is
+        left as it was and the Deferred fails with ``SessionTooLargeError``. Past ``max_sessions`` or
+        ``max_sessions_bytes`` the sessions whose last access is oldest are given up, this one last, and
+        counted in ``evicted``. A session's bytes are its keys' and values' as UTF-8; any text may be stored,
+        a lone surrogate (three bytes) too.
         """
 
     def touch(key: bytes, times: SessionTimes) -> Deferred[bool]:
-        """Note an access; ``False`` when there is no such session."""
+        """Note an access; ``False`` when there is no such session at ``times.last_accessed_at``."""
 
     def rename(old: bytes, new: bytes) -> Deferred[bool]:
-        """Keep the session under ``new`` and no longer under ``old``; ``False`` when there is none."""
+        """Keep the session under ``new`` and no longer under ``old``; ``False`` when there is none.
+
+        What was under ``new`` before is forgotten.
+        """
 
     def delete(key: bytes) -> Deferred[bool]:
         """Forget the session; whether there was one."""
@@ -99,7 +111,10 @@ class ISessionStore(Interface):
         """Forget what has expired; how many those were."""
 
     def count() -> Deferred[int]:
-        """How many sessions there are."""
+        """How many sessions are kept, those included that have expired since the last ``sweep``."""
 
     def close() -> Deferred[None]:
-        """Write what is not written, and let go of files and connections. A store may be used again."""
+        """Write what is not written, and let go of files, threads and connections.
+
+        The store may be used again after that.
+        """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from hardhttp.errors import StoreError
 
@@ -28,6 +28,7 @@ class Pending:
         self._clock, self._seconds, self._most, self._overdue = clock, seconds, most, overdue
         self._due: dict[Deferred[Any], float] = {}  # the oldest first
         self._alarm: IDelayedCall | None = None
+        self._settled: list[Deferred[None]] = []
 
     def __len__(self) -> int:
         return len(self._due)
@@ -47,29 +48,41 @@ class Pending:
 
     def answer(self, call: Deferred[Any], answer: Any) -> None:
         """Give ``answer`` to a call that still waits; an exception fails it."""
-        if call in self._due:
-            self._take(call)
+        if self._due.pop(call, None) is not None:
             if isinstance(answer, Exception):
                 call.errback(answer)
             else:
                 call.callback(answer)
+            self._rest()
+
+    def settled(self) -> Deferred[None]:
+        """Fires when nothing waits."""
+        if not self._due:
+            return succeed(None)
+        self._settled.append(Deferred())
+        return self._settled[-1]
 
     def fail(self, message: str) -> None:
         """Fail all that wait, with a ``StoreError`` each."""
         calls = list(self._due)
         self._due.clear()
-        self._rest()
         for call in calls:
             call.errback(StoreError(message))
+        self._rest()
 
     def _take(self, call: Deferred[Any]) -> None:
         self._due.pop(call, None)
         self._rest()
 
     def _rest(self) -> None:
-        if not self._due and self._alarm is not None:
+        if self._due:
+            return
+        if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
+        settled, self._settled = self._settled, []
+        for waiter in settled:
+            waiter.callback(None)
 
     def _look(self) -> None:
         self._alarm = None
