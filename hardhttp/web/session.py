@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import SessionRecord, SessionTimes
 from hardhttp.web.beforehead import default_fields, vary_on
+from hardhttp.web.saves import Saves
 from hardhttp.web.sessionvalues import SessionValues
 
 if TYPE_CHECKING:
@@ -74,19 +75,17 @@ class Session(SessionValues):
         "_ended",
         "_id",
         "_id_sent",
-        "_in_flight",
         "_keep",
         "_key",
-        "_lost",
         "_object",
         "_renamed",
         "_request",
+        "_saves",
         "_sessions",
         "_state",
         "_stored",
         "_times",
         "_touch_due",
-        "_waiters",
     )
 
     def __init__(self, sessions: Sessions, request: Any) -> None:
@@ -105,9 +104,7 @@ class Session(SessionValues):
         self._dead: list[str] | None = None  # ids abandoned
         self._renamed: str | None = None  # the id before rotate
         self._object: Any = None  # what getSession has given
-        self._in_flight = 0  # saves the store has not answered
-        self._waiters: list[Deferred[None]] | None = None
-        self._lost: Failure | None = None  # a save failed, and nobody has been told
+        self._saves: Saves | None = None
         self._ended = False
 
     def __repr__(self) -> str:
@@ -289,12 +286,7 @@ class Session(SessionValues):
 
     def saved(self) -> Deferred[None] | None:
         """``None`` when all that was handed over is saved, else a Deferred of that, or of a failure."""
-        if self._in_flight:
-            waiter: Deferred[None] = Deferred()
-            self._waiters = [*(self._waiters or ()), waiter]
-            return waiter
-        lost, self._lost = self._lost, None
-        return None if lost is None else fail(lost)
+        return None if self._saves is None else self._saves.outcome()
 
     def _ask_save(self) -> Deferred[bool]:
         """Save the changed keys; they count as saved from now on."""
@@ -331,23 +323,18 @@ class Session(SessionValues):
         return await self._ask_save() if self._changed or self._keep else True
 
     def _wait_for(self, answer: Deferred[bool]) -> None:
-        self._in_flight += 1
-        answer.addBoth(self._answered)
+        if answered(answer) and answer.result is True:
+            return
+        if self._saves is None:
+            self._saves = Saves()
+        self._saves.wait_for(answer, self._hear)
 
-    def _answered(self, answer: bool | Failure) -> None:
-        self._in_flight -= 1
+    def _hear(self, answer: bool | Failure) -> None:
+        """The store's answer to a save."""
         if isinstance(answer, Failure):
-            answer.cleanFailure()
-            self._lost = answer
-            if self._cookie_due:
-                self._stored = False
+            self._stored = self._stored and not self._cookie_due
         elif not answer:
-            self._forget()  # it was abandoned, or it has expired
-        if self._waiters and not self._in_flight:
-            waiters, self._waiters = self._waiters, None
-            lost, self._lost = self._lost, None
-            for waiter in waiters:
-                waiter.callback(lost)
+            self._forget()  # it was abandoned meanwhile, or it has expired
 
     def drop_changes(self) -> None:
         """The request has failed: nothing of what it began is kept."""
@@ -356,7 +343,7 @@ class Session(SessionValues):
         if self._renamed is not None:
             self._take_id(self._renamed)
             self._cookie_due = False
-        self._dead = self._renamed = self._lost = None
+        self._dead = self._renamed = self._saves = None
         self._keep = False
         if self._id is None or not (self._stored or self._sessions.objects.has(self._id)):
             self._cookie_due = False
