@@ -133,8 +133,8 @@ class Upload:
 
     @property
     def file(self) -> io.RawIOBase:
-        """The content as a readable, seekable file, open until the request ends."""
-        if self._file is None:
+        """The content as a readable, seekable file, open until the request ends; closed, it is opened anew."""
+        if self._file is None or self._file.closed:
             self._file = self.open()
         return self._file
 
