@@ -173,7 +173,7 @@ def test_the_longest_pattern() -> None:
 
 @pytest.mark.parametrize("text", ["/a/", "/{x?}", "/{x:path}", "a", "//"])
 def test_what_is_no_prefix(text: str) -> None:
-    with pytest.raises(RouteError, match="prefix|slash"):
+    with pytest.raises(RouteError, match=r"prefix|slash"):
         parse_pattern(text, prefix=True)
 
 
