@@ -64,8 +64,8 @@ class SendsFiles:
 
         ``None`` when it takes none now, 0 at the file's end. When fewer than ``count`` went, or there
         is ``more`` to come, the registered push producer is resumed as soon as the socket takes more.
-        Raises ``OSError`` for what is wrong with the file; what is wrong with the socket the reactor
-        meets by itself.
+        Raises ``OSError`` for what is wrong with the file; what is wrong with the socket others
+        meet by themselves.
         """
         if not self.connected:
             return None
@@ -74,7 +74,9 @@ class SendsFiles:
             try:
                 sent = self._take_from(descriptor, offset, min(count, TURN_BYTES))
             except OSError as error:
-                if error.errno not in _WOULD_BLOCK and error.errno not in _PEER_GONE:
+                if error.errno in _PEER_GONE:
+                    return None  # reading will tell, or the reaper: writing on would only turn in a circle
+                if error.errno not in _WOULD_BLOCK:
                     raise
         if sent is None or (sent and (more or sent < count)):
             self.resumeWhenWritable()
