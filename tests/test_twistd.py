@@ -236,9 +236,9 @@ def test_an_access_log(start, tmp_path: Path, where: str) -> None:
     lines = (tmp_path / ("access.log" if where == "file" else "server.log")).read_text().splitlines()
     found = [line for line in lines if line.startswith("127.0.0.1 - - [")]
     assert re.fullmatch(
-        r'127\.0\.0\.1 - - \[[^]]+\] "GET /a\?b=c HTTP/1\.1" 200 21 "http://example\.org/" "x\\x22y" [\d.]+ -', found[0]
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET /a\?b=c HTTP/1\.1" 200 21 "http://example\.org/" "x\\x22y" [\d.]+ - -', found[0]
     )
-    (bears,) = re.findall(r'"GET /broken HTTP/1\.1" 500 .* ([0-9a-f]{16})$', found[1])
+    (bears,) = re.findall(r'"GET /broken HTTP/1\.1" 500 .* ([0-9a-f]{16}) -$', found[1])
     assert bears in (tmp_path / "server.log").read_text()
     assert len(found) == 2
 

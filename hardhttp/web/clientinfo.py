@@ -20,10 +20,12 @@ import attrs
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web import server
 
+from hardhttp.net.server import Server
 from hardhttp.web.lazy import lazy
 from hardhttp.wire import forwarded
+from hardhttp.wire.head import Head
 
-__all__ = ["ClientInfo", "Told", "peer_text", "told_request_id"]
+__all__ = ["ClientInfo", "Told", "peer_text", "told_address", "told_request_id"]
 
 # An id as others make them: UUIDs, ULIDs, W3C trace ids, nginx's $request_id.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -78,14 +80,19 @@ def told_request_id(request: Any) -> str | None:
     return given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else None
 
 
-def _told(request: Any) -> forwarded.Told | None:
-    if request.head is None or not trusted(request.channel):
-        return None
+def _told(known: Server, head: Head) -> forwarded.Told | None:
+    """What a trusted peer tells."""
     held: dict[bytes, list[bytes]] = {}
-    for name, value in request.head.fields:
+    for name, value in head.fields:
         if name in _TELLING:
             held.setdefault(name, []).append(value)
-    return forwarded.read(lambda name: held.get(name, ()), request.channel.server.trusts_address)
+    return forwarded.read(lambda name: held.get(name, ()), known.trusts_address)
+
+
+def told_address(known: Server, peer: Any, head: Head | None) -> str:
+    """Whose a message is, by its head alone."""
+    told = _told(known, head) if head is not None and known.trusts(peer) else None
+    return peer_text(peer) if told is None or told.address is None else str(told.address)
 
 
 def _client_info(request: Any) -> ClientInfo:
@@ -93,7 +100,8 @@ def _client_info(request: Any) -> ClientInfo:
     if channel is None:
         peer = vars(request).get("client")  # kept where it was asked for
         return ClientInfo(peer_text(peer), peer_text(peer), "http", "", 80, getattr(peer, "port", 0))
-    peer, found = channel.getPeer(), _told(request)
+    peer, head = channel.getPeer(), request.head
+    found = _told(channel.server, head) if head is not None and trusted(channel) else None
     told = found or forwarded.Told()
     scheme = told.scheme or ("https" if channel.isSecure() else "http")
     host, port = forwarded.split_host(told.host or request.getHeader(b"host") or b"") or (b"", None)

@@ -33,7 +33,7 @@ from hardhttp.net.drain import drain
 from hardhttp.net.refusal import Refusal
 from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.web import pages
-from hardhttp.web.clientinfo import UNIX
+from hardhttp.web.clientinfo import UNIX, told_address
 from hardhttp.web.request import SERVER_NAME, Request, adapt
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.stockpages import STOCK_PAGES, ours
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from hardhttp.net.ledger import Ledger
     from hardhttp.net.statistics import Statistics
     from hardhttp.net.tracker import Network
+    from hardhttp.wire.head import Head
 
 __all__ = ["Site"]
 
@@ -265,7 +266,7 @@ class Site(twisted_server.Site):
     def access_log(self, access_log: Callable[[Request], object] | None) -> None:
         self._access_log = access_log
         self.logs = access_log is not None or self._twisted_log
-        self.server.on_refused = getattr(access_log, "refused", None)
+        self.server.on_refused = self._log_refused if hasattr(access_log, "refused") else None
 
     def log(self, request: Any) -> None:
         try:
@@ -275,6 +276,11 @@ class Site(twisted_server.Site):
                 super().log(request)
         except Exception:
             self.server.failed("the access log failed")
+
+    def _log_refused(self, peer: Any, head: Head | None, status: int, reason: Reason, request_id: str | None) -> None:
+        """What ``peer`` sent was refused before it was a request."""
+        log: Any = self.access_log
+        log.refused(told_address(self.server, peer, head), head, status, reason, request_id)
 
     def log_unfinished(self, request: Any, failure: Failure) -> None:
         """``request``'s response was not whole when its connection ended."""
