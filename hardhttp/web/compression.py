@@ -220,8 +220,8 @@ class Compressed(Wrapper):
             return True
         if kind == EVENT_STREAM:
             return False
-        _, plus, suffix = kind.rpartition("+")
-        return f"{kind.partition('/')[0]}/*" in self._types or (bool(plus) and f"*+{suffix}" in self._types)
+        suffix = kind.rpartition("+")[2]
+        return f"{kind.partition('/')[0]}/*" in self._types or f"*+{suffix}" in self._types
 
     def _accepts(self, accept: bytes) -> tuple[Coding | None, bool]:
         if len(accept) > KEPT_BYTES:

@@ -112,7 +112,7 @@ class RateLimited(Wrapper):
                 if isinstance(key, str):
                     key = key.encode("utf-8", "surrogateescape")
                 # What a peer sent may be long, and may be a secret.
-                return "key " + blake2b(key, digest_size=16).hexdigest()
+                return blake2b(key, digest_size=16).hexdigest()
             except Exception:
                 self._log.failure("the key of a rate limit failed; the address is used")
         return self._address_key(getattr(request.getClientAddress(), "host", None) or "")
@@ -138,11 +138,10 @@ class RateLimited(Wrapper):
         set_field(request, b"RateLimit", b'"default";r=%d;t=%d' % (taken.left, ceil(taken.full_seconds)))
 
     def _refuse(self, taken: Taken, request: Any) -> bytes:
-        """RFC 6585, 4: such an answer is not stored. RFC 9110, 10.2.3: Retry-After in whole seconds."""
+        """RFC 6585, 4. Retry-After is in whole seconds (RFC 9110, 10.2.3)."""
         wait = max(1, ceil(taken.wait_seconds))
         headers = {
             "Retry-After": str(wait),
-            "Cache-Control": "no-store",
             "RateLimit-Policy": self._policy.decode("ascii"),
             "RateLimit": f'"default";r=0;t={wait}',
         }

@@ -187,6 +187,13 @@ def test_the_types_kept_have_a_bound() -> None:
     assert compressed._accepted.cache_info().currsize == 64
 
 
+def test_long_fields_are_not_kept() -> None:
+    compressed = Compressed(Says(text))
+    for length, kept in ((129, 0), (128, 1)):
+        assert coded(ask(compressed, b"gzip, ".ljust(length, b"x"))) == "gzip"
+        assert compressed._accepted.cache_info().currsize == kept
+
+
 def test_short_bodies_are_left_alone() -> None:
     at, below = b"a" * 1024, b"a" * 1023
     assert coded(ask(Compressed(Says(lambda request: at)))) == "gzip"
@@ -562,6 +569,31 @@ def test_twisteds_own_encoder_goes_on_working() -> None:
     response = ask(Compressed(EncodingResourceWrapper(Says(text), [GzipEncoderFactory()])), b"br, gzip")
     assert coded(response) == "gzip"
     assert decoded(response.body, "gzip") == TEXT
+
+
+def test_an_encoder_on_the_very_path_it_is_mounted_at() -> None:
+    root = Resource()
+    root.putChild(b"", Compressed(EncodingResourceWrapper(Says(text), [GzipEncoderFactory()]), codings=["br"]))
+    root.putChild(b"x", Compressed(EncodingResourceWrapper(Says(text), [GzipEncoderFactory()]), codings=["br"]))
+    with Rig(root) as rig:
+        for path in (b"/", b"/x"):
+            (response,) = rig.exchange(say(target=path, Accept_Encoding=b"gzip"))
+            assert decoded(response.body, "gzip") == TEXT
+
+
+def test_an_encoder_that_says_nothing_in_the_head_is_not_coded_over() -> None:
+    class Upper:
+        def encoderForRequest(self, request: Any) -> Any:
+            return self
+
+        def encode(self, data: bytes) -> bytes:
+            return data.upper()
+
+        def finish(self) -> bytes:
+            return b""
+
+    response = ask(Compressed(EncodingResourceWrapper(Says(text), [Upper()])))
+    assert (coded(response), response.body) == (None, TEXT.upper())
 
 
 def test_the_innermost_of_two_encodes() -> None:

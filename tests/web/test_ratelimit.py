@@ -109,14 +109,6 @@ def test_keys_of_ones_own() -> None:
         assert not any("one" in key for key in limited._buckets._full_at)
 
 
-def test_a_key_cannot_be_anothers_address() -> None:
-    limited = RateLimited(Says(plain), "1/m", key=lambda request: b"192.0.2.1")
-    other = RateLimited(limited, "1/m")
-    with Rig(other) as rig:
-        assert statuses(rig, 2) == [200, 429]
-    assert limited._buckets._full_at.keys().isdisjoint(other._buckets._full_at)
-
-
 @pytest.mark.parametrize("key", [lambda request: 1 // 0, lambda request: 5, lambda request: ["x"]])
 def test_where_a_key_fails_the_address_is_used(key: Any) -> None:
     for message in (GET, say(b"POST", body=b"x")):

@@ -275,6 +275,11 @@ def test_under_twisted_web() -> None:
         assert request.responseHeaders.getRawHeaders(b"x-by") == [b"a"]
 
 
+def test_what_does_not_stream_is_not_named_as_if() -> None:
+    with Rig(Says(lambda request: repr(Notes(Says(where)).streaming_resource(request)))) as rig:
+        assert rig.exchange(GET)[0].body == b"None"
+
+
 def test_the_deadline_of_what_is_wrapped() -> None:
     resource = Says(where)
     assert Notes(resource).handling_seconds is None

@@ -74,9 +74,11 @@ def test_full_buckets_are_forgotten_by_the_way() -> None:
     for n in range(500):
         table.take(f"key {n}", START)
     assert len(table) == 500
-    for _ in range(300):
-        table.take("later", START + 60)
-        table.take("later", START + 61)
+    for n in range(249):
+        table.take("later", START + 60 + n)
+    assert len(table) == 3  # two at a time
+    for n in range(3):
+        table.take("later", START + 400 + n)
     assert len(table) == 1
     assert table.forgotten == 0
 
