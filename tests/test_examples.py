@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -154,4 +155,25 @@ def test_handlers(start: Callable[..., Program]) -> None:
         client.sendall(b"GET /patient HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(0.1)
     program.wait_for("cancelled")
+    program.stop()
+
+
+def test_hardened(start: Callable[..., Program]) -> None:
+    program = start("hardened.py")
+    client = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+    client.request("GET", "/api/words?many", headers={"Origin": "https://app.example", "Accept-Encoding": "gzip"})
+    response = client.getresponse()
+    assert json.loads(gzip.decompress(response.read()))[:3] == ["one", "two", "three"]
+    assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["RateLimit"].startswith('"default";r=19;')
+    client.request("OPTIONS", "/api/words", headers={"Origin": "null", "Access-Control-Request-Method": "POST"})
+    response = client.getresponse()
+    assert (response.status, response.read()) == (204, b"")
+    assert "Access-Control-Allow-Origin" not in response.headers
+    client.close()
+    assert program.ask("/api/words", "POST", b"four") == (204, b"")
+    statuses = [program.ask("/api/words")[0] for _ in range(25)]
+    assert statuses.count(429) >= 5
+    assert program.ask("/")[0] == 200
     program.stop()
