@@ -162,6 +162,11 @@ class Server:
         address = parse_ip(getattr(peer, "host", "").partition("%")[0].encode("utf-8"))
         return address is not None and self.trusts_address(address)
 
+    @property
+    def trusts_any(self) -> bool:
+        """Whether there is any trusted proxy."""
+        return self.trusts_unix or bool(self.trusted_proxies)
+
     def trusts_address(self, address: IPAddress) -> bool:
         return any(address in network for network in self.trusted_proxies)
 

@@ -13,6 +13,7 @@ proxy's when it gives one. ``client_info.seen`` is who is at the other end of th
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from hardhttp.web.lazy import lazy
 from hardhttp.wire import forwarded
 from hardhttp.wire.head import Head
 
-__all__ = ["ClientInfo", "Told", "peer_text", "told_address", "told_request_id"]
+__all__ = ["ClientInfo", "Told", "peer_text", "told_address"]
 
 # An id as others make them: UUIDs, ULIDs, W3C trace ids, nginx's $request_id.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
@@ -40,6 +41,7 @@ _TELLING = frozenset(
     }
 )
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_NOTHING = forwarded.Told()
 UNIX = "unix"
 
 
@@ -58,7 +60,8 @@ class ClientInfo:
     host: str
     port: int
     client_port: int = 0
-    is_told: bool = False  # a trusted proxy has said something
+    is_told: bool = False  # a trusted proxy has said something of these
+    request_id: str | None = None  # its X-Request-ID
 
 
 def peer_text(peer: Any) -> str:
@@ -66,43 +69,34 @@ def peer_text(peer: Any) -> str:
     return UNIX if isinstance(peer, UNIXAddress) else str(getattr(peer, "host", None) or "")
 
 
-def trusted(channel: Any) -> bool:
-    """Whether what ``channel``'s peer tells is believed."""
-    known = channel.server
-    return bool(known.trusted_proxies or known.trusts_unix) and bool(known.trusts(channel.getPeer()))
-
-
-def told_request_id(request: Any) -> str | None:
-    """The ``X-Request-ID`` of a trusted proxy, if it is fit for a log."""
-    if request.channel is None or not trusted(request.channel):
-        return None
-    given = request.getHeader(b"x-request-id")
-    return given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else None
-
-
-def _told(known: Server, head: Head) -> forwarded.Told | None:
-    """What a trusted peer tells."""
+def _told(known: Server, head: Head) -> tuple[forwarded.Told | None, str | None]:
+    """What a trusted peer tells, and the request's id, if it is fit for a log."""
     held: dict[bytes, list[bytes]] = {}
+    given = None
     for name, value in head.fields:
         if name in _TELLING:
             held.setdefault(name, []).append(value)
-    return forwarded.read(lambda name: held.get(name, ()), known.trusts_address)
+        elif name == b"x-request-id":
+            given = value
+    request_id = given.decode("ascii") if given and _REQUEST_ID.fullmatch(given) else None
+    return forwarded.read(lambda name: held.get(name, ()), known.trusts_address) if held else None, request_id
 
 
 def told_address(known: Server, peer: Any, head: Head | None) -> str:
     """Whose a message is, by its head alone."""
-    told = _told(known, head) if head is not None and known.trusts(peer) else None
+    told = _told(known, head)[0] if head is not None and known.trusts(peer) else None
     return peer_text(peer) if told is None or told.address is None else str(told.address)
 
 
 def _client_info(request: Any) -> ClientInfo:
-    channel = request.channel
+    channel, head = request.channel, request.head
     if channel is None:
         peer = vars(request).get("client")  # kept where it was asked for
         return ClientInfo(peer_text(peer), peer_text(peer), "http", "", 80, getattr(peer, "port", 0))
-    peer, head = channel.getPeer(), request.head
-    found = _told(channel.server, head) if head is not None and trusted(channel) else None
-    told = found or forwarded.Told()
+    peer, found, request_id = channel.getPeer(), None, None
+    if head is not None and channel.server.trusts(peer):
+        found, request_id = _told(channel.server, head)
+    told = found or _NOTHING
     scheme = told.scheme or ("https" if channel.isSecure() else "http")
     host, port = forwarded.split_host(told.host or request.getHeader(b"host") or b"") or (b"", None)
     if port is None:
@@ -112,7 +106,7 @@ def _client_info(request: Any) -> ClientInfo:
     if told.address is not None:
         address, client_port = str(told.address), told.port or 0
     seen = peer_text(channel.socket_peer())
-    return ClientInfo(seen, address, scheme, host.decode("ascii"), port, client_port, found is not None)
+    return ClientInfo(seen, address, scheme, host.decode("ascii"), port, client_port, found is not None, request_id)
 
 
 class Told(server.Request):
@@ -132,12 +126,17 @@ class Told(server.Request):
         if channel is None:
             return None
         peer = channel.getPeer()
-        if not trusted(channel):
+        if not channel.server.trusts_any or self.client_info.address == peer_text(peer):
             return peer
         info = self.client_info
-        if info.address == peer_text(peer):
-            return peer
         return (IPv6Address if ":" in info.address else IPv4Address)("TCP", info.address, info.client_port)
+
+    @lazy
+    def request_id(self) -> str:
+        """An id for this request, in logs and on error pages: a trusted proxy's ``X-Request-ID``, or a new one."""
+        channel = self.channel
+        told = self.client_info.request_id if channel is not None and channel.server.trusts_any else None
+        return told or secrets.token_hex(8)
 
     def isSecure(self) -> bool:
         """Whether the client speaks TLS: to this server, or to the trusted proxy that says so."""
@@ -146,7 +145,7 @@ class Told(server.Request):
             return True
         if channel is None:
             return False
-        return bool(self.client_info.scheme == "https" if trusted(channel) else channel.isSecure())
+        return bool(self.client_info.scheme == "https" if channel.server.trusts_any else channel.isSecure())
 
     def setHost(self, host: bytes, port: int, ssl: bool = False) -> None:
         super().setHost(host, port, ssl)
@@ -157,8 +156,8 @@ class Told(server.Request):
 
     def getRequestHostname(self) -> bytes:
         """The host that the client asked for, without a port and without brackets."""
-        info = self.client_info if self.channel is not None and trusted(self.channel) else None
-        if info is None or not info.host:
+        info = self.client_info if self.channel is not None and self.channel.server.trusts_any else None
+        if info is None or not (info.is_told and info.host):
             hostname: bytes = super().getRequestHostname()
             return hostname
         return bytes(info.host.strip("[]").encode("ascii"))

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from hardhttp.errors import Reason
-from hardhttp.web.clientinfo import peer_text, told_request_id
+from hardhttp.web.clientinfo import peer_text
 from hardhttp.wire.head import Head
 
 __all__ = ["FORMATS", "SECRET_PARAMETERS", "Entry", "Lines", "entry", "masked", "refused_entry"]
@@ -73,10 +73,10 @@ def entry(now: float, request: Any, status: int, reason: Reason | None = None) -
     channel = request.channel
     server = channel.server
     said = vars(request).get("request_id")
-    if server.trusted_proxies or server.trusts_unix:
+    if server.trusts_any:
         info = request.client_info
         address, seen = info.address, info.seen if info.seen != info.address else None
-        said, secure = said or told_request_id(request), info.scheme == "https"
+        said, secure = said or info.request_id, info.scheme == "https"
     else:
         address, seen, secure = peer_text(request.client), None, channel.isSecure()
     seconds = request.elapsed_seconds

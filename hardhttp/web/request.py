@@ -16,7 +16,6 @@ A request is held by its channel alone, and lets go of everything when it ends.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from functools import partial
 from inspect import iscoroutine
@@ -41,7 +40,7 @@ from hardhttp.web import pages
 from hardhttp.web.asking import Asking
 from hardhttp.web.beforehead import drop_field
 from hardhttp.web.body import BodyStore
-from hardhttp.web.clientinfo import Told, told_request_id
+from hardhttp.web.clientinfo import Told
 from hardhttp.web.forms import Args, parse_query
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME, Responding
@@ -151,11 +150,6 @@ class Request(Told, Asking, Responding):
     @lazy
     def _adapterCache(self) -> dict[Any, Any]:
         return {}
-
-    @lazy
-    def request_id(self) -> str:
-        """An id for this request, in logs and on error pages: a trusted proxy's ``X-Request-ID``, or a new one."""
-        return told_request_id(self) or secrets.token_hex(8)
 
     @property
     def elapsed_seconds(self) -> float:

@@ -40,7 +40,7 @@ LINE = re.compile(
     rb'([^ "]+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] '
     rb'"[^"]*" \d+ \d+ "[^"]*" "[^"]*" \d+\.\d{6} [^ "]+ [^ "]+\n'
 )
-NOBODY = SimpleNamespace(trusted_proxies=(), trusts_unix=False)
+NOBODY = SimpleNamespace(trusts_any=False)
 
 
 @attrs.define(slots=False)
