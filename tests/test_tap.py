@@ -29,8 +29,10 @@ from twisted.web.resource import IResource
 from hardhttp.limits import Limits
 from hardhttp.tap import Figures, Options, makeService, where
 from hardhttp.tap.checks import DEFAULT_LISTEN, SPARE_DESCRIPTORS
-from hardhttp.tap.resources import Webroot, WebrootOver, load_app
+from hardhttp.tap.optiontable import OPTIONS
+from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.units import format_size
+from hardhttp.web.static import StaticFiles
 
 FIELDS = {field.name: field for field in attrs.fields(Limits)}
 INFINITE = resource.RLIM_INFINITY
@@ -154,9 +156,10 @@ def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
     for field in FIELDS.values():
         assert f"\n  {option(field.name)}=" in said
         assert field.metadata["help"] in " ".join(said.split())
-    for name in ("--listen=", "--webroot=", "--app=", "--access-log=", "--development", "--version", "--help"):
-        assert f"\n  {name}" in said
-    assert said.count("twistd -n hardhttp") == 3
+    for name, each in OPTIONS.items():
+        assert f"\n  --{name}" + ("\n" if each.value is None else f"={each.value}\n") in said
+        assert each.help in " ".join(said.split())
+    assert said.count("twistd -n hardhttp") == 4
     assert max(map(len, said.splitlines())) <= 84
 
 
@@ -255,8 +258,8 @@ def test_an_access_log_that_cannot_be_written(tmp_path: Path, given: str) -> Non
 def test_a_webroot(tmp_path: Path) -> None:
     (tmp_path / "public").mkdir()
     options = parse("--webroot=public")
-    assert isinstance(options.resource, Webroot)
-    assert options.resource.path == str(tmp_path / "public")
+    assert isinstance(options.resource, StaticFiles)
+    assert options["webroot"] == str(tmp_path / "public")
 
 
 def test_what_is_not_a_webroot(tmp_path: Path) -> None:
@@ -349,7 +352,7 @@ def test_a_segment_the_webroot_does_not_have(tmp_path: Path, segment: bytes) -> 
     for name in (".git", ".htaccess", "a"):
         (tmp_path / name).mkdir()
     (tmp_path / "a" / "b").write_text("")
-    assert not Webroot(str(tmp_path)).has(segment)
+    assert not StaticFiles(tmp_path).has(segment)
 
 
 def test_a_segment_the_webroot_has(tmp_path: Path) -> None:
@@ -357,7 +360,7 @@ def test_a_segment_the_webroot_has(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     (tmp_path / ".well-known").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    webroot = Webroot(str(tmp_path))
+    webroot = StaticFiles(tmp_path)
     for name in ("file", "ü", "a b", ".well-known"):
         assert webroot.has(name.encode())
     assert not webroot.has(b"pipe")

@@ -236,7 +236,8 @@ def test_an_access_log(start, tmp_path: Path, where: str) -> None:
     lines = (tmp_path / ("access.log" if where == "file" else "server.log")).read_text().splitlines()
     found = [line for line in lines if line.startswith("127.0.0.1 - - [")]
     assert re.fullmatch(
-        r'127\.0\.0\.1 - - \[[^]]+\] "GET /a\?b=c HTTP/1\.1" 200 21 "http://example\.org/" "x\\x22y" [\d.]+ - -', found[0]
+        r'127\.0\.0\.1 - - \[[^]]+\] "GET /a\?b=c HTTP/1\.1" 200 21 "http://example\.org/" "x\\x22y" [\d.]+ - -',
+        found[0],
     )
     (bears,) = re.findall(r'"GET /broken HTTP/1\.1" 500 .* ([0-9a-f]{16}) -$', found[1])
     assert bears in (tmp_path / "server.log").read_text()
@@ -395,3 +396,42 @@ def test_a_response_that_does_not_end_is_cut_at_drain_seconds(start) -> None:
             pass
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
         assert 0.9 < time.monotonic() - began < 10
+
+
+def test_the_log_is_reopened_at_a_hangup(start, tmp_path: Path) -> None:
+    server = start("--access-log=access.log", "--access-log-format=json")
+    log = tmp_path / "access.log"
+    server.get("/before")
+    log.rename(tmp_path / "access.log.1")
+    server.process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    server.get("/after")
+    server.stop()
+    (before,) = (json.loads(line) for line in (tmp_path / "access.log.1").read_text().splitlines())
+    (after,) = (json.loads(line) for line in log.read_text().splitlines())
+    assert (before["target"], after["target"]) == ("/before", "/after")
+
+
+def test_sessions_survive_a_restart(start, tmp_path: Path) -> None:
+    (tmp_path / "counter.py").write_text(
+        textwrap.dedent("""
+            from hardhttp.web.routing import Router
+
+            root = Router()
+
+            @root.get("/")
+            def count(request):
+                request.session["n"] = request.session.get("n", 0) + 1
+                return {"n": request.session["n"]}
+            """)
+    )
+    words = "--app=counter:root", "--session-store=sqlite:sessions.db"
+    cookie = ""
+    for expected in (1, 2, 3):
+        server = start(*words)
+        status, body = server.get("/", Cookie=cookie)
+        assert (status, json.loads(body)) == (200, {"n": expected})
+        cookie = server.headers.get("Set-Cookie", cookie).partition(";")[0]
+        assert ended_as_twistd_does(server.stop())

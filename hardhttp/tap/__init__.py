@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +31,7 @@ from hardhttp.tap.options import Options
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
+from hardhttp.web.sessions import Sessions
 from hardhttp.web.site import Site
 
 __all__ = ["Options", "makeService"]
@@ -40,7 +43,7 @@ Quits = Callable[[str, bool], None]
 
 
 class Serving(Service):
-    """What ``twistd hardhttp`` runs: the access log, the listeners, and the welcome page's figures.
+    """What ``twistd hardhttp`` runs: the access log, the listeners, the session store and the welcome page's figures.
 
     They start in this order and stop in the other, so that the log has the last request. Ports are
     opened before twistd gives up its privileges. One that cannot be had is one line in the log,
@@ -53,6 +56,7 @@ class Serving(Service):
     def __init__(self, http: HTTPService, access_log: AccessLog | None, figures: Figures | None, quits: Quits) -> None:
         self.site = http.site
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
+        self._hangup = None if access_log is None else HangUp(access_log.hang_up, http.site.reactor)
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -67,6 +71,8 @@ class Serving(Service):
         super().startService()
         if not self._http.running:
             self._listen()
+        if self._hangup is not None:
+            self._hangup.start()
         if self._figures is not None:
             self._figures.start()
 
@@ -99,7 +105,17 @@ class Serving(Service):
         super().stopService()
         if self._figures is not None:
             self._figures.stop()
-        return maybeDeferred(self._http.stopService).addBoth(self._stopped)
+        if self._hangup is not None:
+            self._hangup.stop()
+        return maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
+
+    def _close_store(self, result: Any) -> Deferred[Any]:
+        """The last response has gone; what its session holds is to be written."""
+        closing: Deferred[Any] = maybeDeferred(self.site.cookie_sessions.close)
+        return closing.addErrback(self._not_closed).addCallback(lambda _: result)
+
+    def _not_closed(self, failure: Failure) -> None:
+        self._log.failure("the session store could not be closed", failure)
 
     def _stopped(self, result: Any) -> Any:
         if self._access_log is not None:
@@ -117,6 +133,27 @@ def where(port: Any) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     url = f"{scheme}://[{host}]:{address.port}/" if ":" in host else f"{scheme}://{host}:{address.port}/"
     return url if host == address.host else f"{url} (and every other address of this machine)"
+
+
+class HangUp:
+    """Calls ``act`` in the reactor's turn when the process gets SIGHUP, where signals can be had."""
+
+    def __init__(self, act: Callable[[], object], reactor: Any) -> None:
+        self._act, self._reactor = act, reactor
+        self._before: Any = None
+
+    def start(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGHUP, self._received)
+
+    def _received(self, number: int, frame: object) -> None:
+        self._reactor.callFromThread(self._act)
+
+    def stop(self) -> None:
+        """Signals are whoever's they were."""
+        before, self._before = self._before, None
+        if before is not None:
+            signal.signal(signal.SIGHUP, before)
 
 
 class Figures:
@@ -158,13 +195,14 @@ def makeService(options: Options) -> IService:
         stream = EventStream(reactor)
         ticker = Figures(figures, stream, reactor)
         resource = WelcomeResource(figures, stream)
-    site = Site(resource, limits=options.limits, reactor=reactor)
+    sessions = Sessions(options.session_store)
+    site = Site(options.around(resource), limits=options.limits, reactor=reactor, sessions=sessions)
     site.access_log = options.access_log
     site.trusted_proxies = options.trusted_proxies
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    http = HTTPService(site, options["listen"], reactor)
+    http = HTTPService(site, options["listen"], reactor, proxy_protocol=bool(options["proxy-protocol"]))
     return Serving(http, options.access_log, ticker, _quits(options.parent, reactor))
 
 

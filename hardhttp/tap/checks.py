@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from twisted.internet.endpoints import serverFromString
 from twisted.python import usage
 
-__all__ = ["DEFAULT_LISTEN", "SPARE_DESCRIPTORS", "check_descriptors", "check_endpoint", "items", "networks"]
+from hardhttp.units import UnitError, parse_count, parse_size
+
+__all__ = [
+    "DEFAULT_LISTEN",
+    "SPARE_DESCRIPTORS",
+    "cache_rule",
+    "check_descriptors",
+    "check_endpoint",
+    "items",
+    "log_settings",
+    "networks",
+    "resolved",
+]
 
 DEFAULT_LISTEN = "tcp:8080:interface=127.0.0.1"
 # What a process opens besides connections: standard streams, the reactor's own, listening and
 # reserved descriptors, logs, and a file being served or a body being spooled now and then.
 SPARE_DESCRIPTORS = 24
+MIN_ROTATE_BYTES = 64 * 1024
+MAX_KEPT_LOGS = 1000
 
 
 def items(text: str | None) -> list[str]:
@@ -64,3 +80,50 @@ def check_descriptors(max_connections: int) -> None:
     raise usage.UsageError(
         f"--max-connections {max_connections} needs {needed} descriptors, but this process may open {soft}: {advice}"
     )
+
+
+def resolved(option: str, text: str) -> str:
+    """A value that may be a secret: itself, or what ``env:NAME`` or the file of ``file:PATH`` holds."""
+    kind, colon, where = text.partition(":")
+    if not colon or kind not in ("env", "file"):
+        return text
+    if kind == "env":
+        if where not in os.environ:
+            raise usage.UsageError(f"--{option} {text}: there is no {where} in the environment")
+        return os.environ[where].strip()
+    try:
+        with open(where, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise usage.UsageError(
+            f"--{option} {text} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from None
+
+
+def cache_rule(text: str) -> tuple[str, str]:
+    """The two halves of ``PATTERN=VALUE``."""
+    pattern, equals, value = text.partition("=")
+    if not (pattern and equals and value.strip()):
+        raise usage.UsageError(f"--cache-control {text!r} must be PATTERN=VALUE, such as 'img/*=max-age=3600'")
+    return pattern, value.strip()
+
+
+def log_settings(options: Mapping[str, str]) -> tuple[str, int | None, int]:
+    """What ``--access-log-format``, ``-rotate`` and ``-keep`` say."""
+    form = options["access-log-format"]
+    if form not in ("combined", "json"):
+        raise usage.UsageError(f"--access-log-format is {form}; it must be combined or json")
+    try:
+        size = options["access-log-rotate"]
+        rotate_bytes = None if size == "none" else parse_size(size)
+        if rotate_bytes is not None and rotate_bytes < MIN_ROTATE_BYTES:
+            raise UnitError("that is too small")
+    except UnitError as error:
+        raise usage.UsageError(f"--access-log-rotate: {error}; it must be at least 64KiB, or none") from None
+    try:
+        keep = parse_count(options["access-log-keep"])
+        if not 1 <= keep <= MAX_KEPT_LOGS:
+            raise UnitError(f"{keep} files")
+    except UnitError as error:
+        raise usage.UsageError(f"--access-log-keep: {error}; it must be from 1 to {MAX_KEPT_LOGS}") from None
+    return form, rotate_bytes, keep

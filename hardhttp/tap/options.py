@@ -1,80 +1,56 @@
 """The options of ``twistd hardhttp``.
 
 Everything that can be known to be wrong before a port is opened is a ``usage.UsageError`` that
-names the option, what was given and what would do: twistd prints it and exits. One option stands
-for each field of ``Limits``, made from the field itself, so none can be forgotten.
+names the option, what was given and what would do: twistd prints it and exits.
 """
 
 from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Callable
-from typing import Any
 
-import attrs
 from twisted import copyright as twisted_copyright
 from twisted.python import usage
-from twisted.web.resource import IResource
+from twisted.web.resource import IResource, Resource
 
 from hardhttp import __version__
-from hardhttp.errors import LimitError
+from hardhttp.errors import StoreError
+from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
-from hardhttp.tap.checks import DEFAULT_LISTEN, check_descriptors, check_endpoint, networks
-from hardhttp.tap.resources import Webroot, WebrootOver, load_app
-from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
+from hardhttp.stores import open_store
+from hardhttp.tap.around import around
+from hardhttp.tap.checks import (
+    DEFAULT_LISTEN,
+    cache_rule,
+    check_descriptors,
+    check_endpoint,
+    log_settings,
+    networks,
+    resolved,
+)
+from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
+from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
+from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.web.accesslog import AccessLog
+from hardhttp.web.static import StaticFiles
 
 __all__ = ["Options"]
 
 
-def _units(name: str) -> tuple[Callable[[str], Any], Callable[[Any], str]]:
-    """How a limit's value is read and written; its name ends in its unit."""
-    if name.endswith("_seconds"):
-        return parse_seconds, format_seconds
-    if name.endswith(("_bytes", "_bytes_per_second")):
-        return parse_size, format_size
-    return parse_count, str
+def _is_flag(option: Option) -> bool:
+    return option.value is None and option.name not in ("version", "help")
 
 
-def _option(field: attrs.Attribute[Any]) -> str:
-    return field.name.replace("_", "-")
-
-
-def _bounds(field: attrs.Attribute[Any]) -> str:
-    low, high = field.metadata["low"], field.metadata["high"]
-    written = _units(field.name)[1]
-    if written is format_seconds:
-        text = f"from {format_seconds(low)} to {format_seconds(high)}"
-    else:
-        text = f"from {low:,} to {high:,}" + (f" ({format_size(high)})" if written is format_size else "")
-    return text + (", or none" if field.metadata["optional"] else "")
-
-
-def _read_limit(field: attrs.Attribute[Any]) -> Callable[[str], Any]:
-    """What turns an option's text into the field's value; ``Limits`` itself is the judge of it."""
-    parse = _units(field.name)[0]
-
-    def read(text: str) -> Any:
-        if field.metadata["optional"] and text.strip().lower() == "none":
-            return None
-        try:
-            value = parse(text)
-            Limits(**{field.name: value})
-        except UnitError as error:
-            raise usage.UsageError(f"--{_option(field)}: {error}; it must be {_bounds(field)}") from None
-        except LimitError:
-            raise usage.UsageError(f"--{_option(field)} is {text}; it must be {_bounds(field)}") from None
-        return value
-
-    return read
+def _is_parameter(option: Option) -> bool:
+    return option.value is not None and not option.several
 
 
 class Options(usage.Options):
     """What ``twistd hardhttp`` takes.
 
-    Once parsed, ``limits`` is the ``Limits`` asked for, ``access_log`` the log if there is one, and
-    ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for the welcome page.
+    Once parsed, ``limits`` is the ``Limits`` asked for, ``access_log`` the log if there is one,
+    ``session_store`` the store, and ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for
+    the welcome page; ``around`` puts the wrappers around either.
     """
 
     synopsis = "[options]"
@@ -90,45 +66,43 @@ Examples:
   twistd -n hardhttp --app shop.web:root --max-body-bytes 64MiB --idle-seconds 30s
       the resource named root in shop/web.py, with two limits of its own
 
+  twistd -n hardhttp --app shop.web:root --session-store sqlite:sessions.db \\
+          --compress --security-headers --rate-limit 99/m --trusted-proxies 10.0.0.7
+      the same behind a proxy, with sessions that survive a restart
+
 Sizes: 1048576, 64k, 10MiB (1024s), 10MB (1000s). Times: 1.5, 500ms, 90s, 2m, 1h.
 SIGTERM stops listening and lets responses in flight end, for --drain-seconds."""
 
-    optFlags = [["development", None, "show tracebacks in error pages: never where strangers can see them"]]
+    optFlags = [[option.name, None, option.help] for option in OPTIONS.values() if _is_flag(option)]
     optParameters = [
-        ["webroot", None, None, "serve the files below this directory; no listings, no dotfiles"],
-        ["app", None, None, "serve MODULE:NAME: an IResource, or a callable that returns one"],
-        [
-            "trusted-proxies",
-            None,
-            None,
-            (
-                "addresses or networks, separated by commas, that stand for many clients: "
-                "--max-connections-per-address is not for them (nor for loopback)"
-            ),
-        ],
-        [
-            "access-log",
-            None,
-            "none",
-            "a line for each request goes to this file, or to - (standard output); default: none",
-        ],
-        *([_option(f), None, f.default, f.metadata["help"], _read_limit(f)] for f in attrs.fields(Limits)),
+        *([option.name, None, option.default, option.help] for option in OPTIONS.values() if _is_parameter(option)),
+        *([option_name(field), None, field.default, field.metadata["help"], reader(field)] for field in FIELDS),
     ]
     compData = usage.Completions(
-        optActions={"webroot": usage.CompleteDirs(), "access-log": usage.CompleteFiles()}, multiUse=["listen"]
+        optActions={"webroot": usage.CompleteDirs(), "access-log": usage.CompleteFiles()},
+        multiUse=[option.name for option in OPTIONS.values() if option.several],
     )
 
     limits: Limits
     access_log: AccessLog | None = None
     resource: IResource | None = None
+    session_store: ISessionStore
 
     def __init__(self) -> None:
         super().__init__()
-        self["listen"] = []
+        for option in OPTIONS.values():
+            if option.several:
+                self[option.name] = []
 
     def opt_listen(self, description: str) -> None:
-        """listen on this endpoint (strports: tcp:80, ssl:443:privateKey=key.pem, unix:/run/http); may be repeated"""
         self["listen"].append(description)
+
+    def opt_cache_control(self, rule: str) -> None:
+        self["cache-control"].append(cache_rule(rule))
+
+    # What usage.Options shows and completes.
+    opt_listen.__doc__ = OPTIONS["listen"].help
+    opt_cache_control.__doc__ = OPTIONS["cache-control"].help
 
     def opt_version(self) -> None:
         """Display the versions of hardhttp and Twisted and exit."""
@@ -136,29 +110,38 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        self.limits = Limits(**{f.name: self[_option(f)] for f in attrs.fields(Limits)})
+        self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
         for description in self["listen"]:
             check_endpoint(description)
         check_descriptors(self.limits.max_connections)
         self.trusted_proxies = networks(self["trusted-proxies"])
+        if self["proxy-protocol"] and not self.trusted_proxies:
+            raise usage.UsageError("--proxy-protocol believes only --trusted-proxies, and none are given")
         self.access_log = self._access_log()
+        self.session_store = self._session_store()
         webroot = self._webroot()
         app = load_app(self["app"]) if self["app"] is not None else None
         if webroot is None or app is None:
             self.resource = webroot if app is None else app
         else:
             self.resource = WebrootOver(webroot, app)
+        self.around(Resource())  # whatever is wrong with the wrappers is known now
+
+    def around(self, resource: IResource) -> IResource:
+        """``resource`` with what these options put around it."""
+        return around(resource, self)
 
     def _access_log(self) -> AccessLog | None:
         from twisted.internet import reactor
 
         path = self["access-log"]
+        form, rotate_bytes, rotate_count = log_settings(self)
         if path == "none":
             return None
         if path != "-":
             self["access-log"] = path = os.path.abspath(path)
-        log = AccessLog(path, reactor)
+        log = AccessLog(path, reactor, format=form, rotate_bytes=rotate_bytes, rotate_count=rotate_count)
         try:
             log.open()
         except OSError as error:
@@ -166,45 +149,54 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         log.close()
         return log
 
-    def _webroot(self) -> Webroot | None:
+    def _session_store(self) -> ISessionStore:
+        from twisted.internet import reactor
+
+        try:
+            return open_store(resolved("session-store", self["session-store"]), reactor)
+        except (ImportError, ValueError, StoreError) as error:
+            raise usage.UsageError(f"--session-store: {error}") from None
+
+    def _webroot(self) -> StaticFiles | None:
         path = self["webroot"]
         if path is None:
+            for name in ("listing", "follow-symlinks", "fallback", "cache-control"):
+                if self[name]:
+                    raise usage.UsageError(f"--{name} is for the files of --webroot, and there is none")
             return None
         self["webroot"] = path = os.path.abspath(path)
         if not os.path.isdir(path):
             raise usage.UsageError(f"--webroot {path} is not a directory")
         if not os.access(path, os.R_OK | os.X_OK):
             raise usage.UsageError(f"--webroot {path} cannot be read")
-        return Webroot(path)
+        if self["fallback"] is not None and self["app"] is not None:
+            raise usage.UsageError("--fallback answers every path that is no file, and nothing would be left for --app")
+        try:
+            return StaticFiles(
+                path,
+                listing=bool(self["listing"]),
+                follow_symlinks=bool(self["follow-symlinks"]),
+                fallback=self["fallback"],
+                cache_control=self["cache-control"],
+            )
+        except ValueError as error:
+            raise usage.UsageError(f"--webroot {path}: {error}") from None
 
     def getUsage(self, width: int | None = None) -> str:
         """Every option, in groups, with its default where its value goes; then the examples."""
         width = width or int(os.environ.get("COLUMNS", "80"))
-        limits = [_option(field) for field in attrs.fields(Limits)]
-        groups = {
-            "What is served, and where:": [
-                "listen",
-                "webroot",
-                "app",
-                "access-log",
-                "trusted-proxies",
-                "development",
-                "version",
-                "help",
-            ],
-            "How many:": [name for name in limits if not name.endswith(("-bytes", "-second", "-seconds"))],
-            "How large:": [name for name in limits if name.endswith("-bytes")],
-            "How long, and how fast:": [name for name in limits if name.endswith(("-second", "-seconds"))],
-        }
-        values = {"listen": DEFAULT_LISTEN, "webroot": "DIRECTORY", "app": "MODULE:NAME", "access-log": "FILE|-|none"}
-        values["trusted-proxies"] = "ADDRESS[/PREFIX],..."
-        for field in attrs.fields(Limits):
-            values[_option(field)] = "none" if field.default is None else _units(field.name)[1](field.default)
         lines = ["Each limit is shown with its default."]
-        for title, names in groups.items():
+        groups: dict[str, list[tuple[str, str | None, str]]] = {
+            title: [(option.name, option.value, option.help) for option in options] for title, options in GROUPS.items()
+        }
+        limits = [(option_name(field), written(field), field.metadata["help"]) for field in FIELDS]
+        sizes, times = ("-bytes",), ("-second", "-seconds")
+        groups["How many:"] = [limit for limit in limits if not limit[0].endswith(sizes + times)]
+        groups["How large:"] = [limit for limit in limits if limit[0].endswith(sizes)]
+        groups["How long, and how fast:"] = [limit for limit in limits if limit[0].endswith(times)]
+        for title, options in groups.items():
             lines += ["", title]
-            for name in names:
-                text = " ".join((self.docs[name] or "").split())
-                lines.append(f"  --{name}={values[name]}" if name in values else f"  --{name}")
+            for name, value, text in options:
+                lines.append(f"  --{name}" if value is None else f"  --{name}={value}")
                 lines += textwrap.wrap(text, width, initial_indent=" " * 8, subsequent_indent=" " * 8)
         return "\n".join([*lines, "", self.longdesc, ""])

@@ -1,8 +1,6 @@
 """What ``twistd hardhttp`` serves when it is told to: a directory, an application, or both.
 
-``Webroot`` is ``twisted.web.static.File`` with what should not be served left out; ``WebrootOver``
-lays one over an application's tree; ``load_app`` finds that tree by its name. Nothing is kept
-between requests: a file added, changed or removed is seen by the next one.
+``WebrootOver`` lays a directory's files over an application's tree; ``load_app`` finds that tree by its name.
 """
 
 from __future__ import annotations
@@ -15,48 +13,13 @@ from importlib import import_module
 from typing import Any
 
 from twisted.python import usage
-from twisted.web.iweb import IRequest
 from twisted.web.resource import IResource, Resource
-from twisted.web.static import File
 from zope.interface import implementer
 
 from hardhttp.interfaces import IStreamingResource
+from hardhttp.web.static import StaticFiles
 
-__all__ = ["Webroot", "WebrootOver", "load_app"]
-
-
-class Webroot(File):
-    """A directory's files, and nothing that was not put there to be served.
-
-    No listings, no names that begin with a dot (but ``.well-known``: RFC 8615), no pipes and
-    devices. A file of unknown type is not taken for HTML. Of several ranges none is honoured
-    (RFC 9110, 14.2 allows it): a thousand overlapping ones would ask for a thousand copies.
-    """
-
-    def __init__(self, path: str, defaultType: str = "application/octet-stream", *args: Any) -> None:
-        super().__init__(path, defaultType, *args)
-        self.indexNames = ["index.html"]
-
-    def has(self, segment: bytes) -> bool:
-        """Whether ``segment`` names something here that may be served."""
-        if not segment or b"\0" in segment or (segment.startswith(b".") and segment != b".well-known"):
-            return False
-        path = os.path.join(os.fsencode(self.path), segment)
-        return b"/" not in segment and (os.path.isfile(path) or os.path.isdir(path))
-
-    def getChild(self, path: bytes, request: IRequest) -> IResource:
-        if path and not self.has(path):
-            return self.childNotFound
-        child: IResource = super().getChild(path, request)
-        return child
-
-    def directoryListing(self) -> Resource:
-        return self.childNotFound
-
-    def makeProducer(self, request: Any, fileForReading: Any) -> Any:
-        if b"," in (request.getHeader(b"range") or b""):
-            request.requestHeaders.removeHeader(b"range")
-        return super().makeProducer(request, fileForReading)
+__all__ = ["WebrootOver", "load_app"]
 
 
 @implementer(IStreamingResource)
@@ -66,16 +29,14 @@ class WebrootOver(Resource):
     It provides ``IStreamingResource`` only so that a resource of the application may.
     """
 
-    def __init__(self, webroot: Webroot, app: IResource) -> None:
+    def __init__(self, webroot: StaticFiles, app: IResource) -> None:
         super().__init__()
         self._webroot, self._app = webroot, app
 
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
-        if self._webroot.has(path):
-            return self._webroot.getChildWithDefault(path, request)
-        # The segment is given back: the application sees the way from its own beginning.
+        # The segment is given back: each sees the way from its own beginning.
         request.postpath.insert(0, request.prepath.pop())
-        return self._app
+        return self._webroot if self._webroot.has(path) else self._app
 
 
 def load_app(named: str) -> IResource:

@@ -31,6 +31,10 @@ __all__ = ["Sessions"]
 
 T = TypeVar("T")
 
+# In the lines of a head: the first well-formed id in a cookie of that name. What another cookie's value
+# holds is none (RFC 6265, 4.2.1); a 43rd letter that no 32 bytes end with is looked up in vain.
+_COOKIE = rb"\r\n(?i:cookie):(?:[^\r\n]*?;)?[ \t]*%b=([A-Za-z0-9_-]{43})[ \t]*[;\r]"
+
 STORE_SECONDS = 5.0
 # A store that is away fails with every request; the log hears of it this often.
 LINE_SECONDS = 10.0
@@ -64,6 +68,7 @@ class Sessions:
         store_seconds: float = STORE_SECONDS,
     ) -> None:
         self._store: Any = store
+        self._at_once = store is None or isinstance(store, MemoryStore)  # which fails by its Deferreds alone
         self.max_age = max_age
         self.store_seconds = store_seconds
         self.failures = 0
@@ -72,10 +77,8 @@ class Sessions:
         self._same_site: SameSite = same_site
         # By whether the connection is secure.
         self._names = (cookie_name, f"__Host-{cookie_name}" if host_only else cookie_name)
-        self._patterns = tuple(
-            re.compile(rb"(?:^|;)[ \t]*" + re.escape(name.encode()) + rb"=([A-Za-z0-9_-]{43})[ \t]*(?:;|\Z)")
-            for name in self._names
-        )
+        self._mark = f"{cookie_name}=".encode()
+        self._patterns = tuple(re.compile(_COOKIE % re.escape(name.encode())) for name in self._names)
         for secure in (False, True):
             self.cookie("", secure)
         self._sweep_at = 0.0
@@ -122,6 +125,8 @@ class Sessions:
 
     def ask(self, call: Callable[..., Deferred[T]], *arguments: Any) -> Deferred[T]:
         """Call the store; its answer, or ``StoreError`` when there is none in time."""
+        if self._at_once:
+            return call(*arguments)
         try:
             answer = call(*arguments)
         except Exception:
@@ -146,6 +151,10 @@ class Sessions:
             self.ask(self._store.delete, digest(uid.decode("ascii"))).addErrback(
                 self.store_failed, "a session could not be deleted"
             )
+
+    def close(self) -> Deferred[None]:
+        """Let the store write what it has not, and let go of its files and connections; it may be used again."""
+        return succeed(None) if self._store is None else self.ask(self._store.close)
 
     def store_failed(self, failure: Failure, what: str) -> None:
         """Count and log what the store failed to do, ten seconds' worth in a line."""
@@ -197,14 +206,10 @@ class Sessions:
     def id_from(self, request: Any) -> str | None:
         """The first well-formed id that the client sent."""
         head = request.head
-        if head is None:
+        if head is None or self._mark not in head.lines:
             return None
-        for name, value in head.fields:
-            if name == b"cookie":
-                found = self._patterns[1 if request.isSecure() else 0].search(value)
-                if found is not None:
-                    return str(found[1], "ascii")
-        return None
+        found = self._patterns[1 if request.isSecure() else 0].search(head.lines)
+        return None if found is None else str(found[1], "ascii")
 
     def cookie(self, session_id: str, secure: bool) -> bytes:
         """A Set-Cookie's value."""

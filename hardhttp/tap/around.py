@@ -1,0 +1,43 @@
+"""What the options put around whatever is served.
+
+From the inside out: compression, so that nothing else is compressed; the rate limit, which refuses
+before the application is asked; CORS and security headers, which are on refusals too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.python import usage
+from twisted.web.resource import IResource
+
+from hardhttp.tap.checks import items
+from hardhttp.web.compression import Compressed
+from hardhttp.web.cors import CORS
+from hardhttp.web.ratelimit import RateLimited
+from hardhttp.web.securityheaders import SecurityHeaders
+
+__all__ = ["around"]
+
+
+def around(resource: Any, options: Mapping[str, Any]) -> IResource:
+    """``resource`` in the wrappers that ``options`` ask for. Raises ``usage.UsageError``."""
+    if options["compress"]:
+        resource = Compressed(resource)
+    if options["rate-limit"] is not None:
+        try:
+            resource = RateLimited(resource, options["rate-limit"])
+        except ValueError as error:
+            raise usage.UsageError(f"--rate-limit: {error}") from None
+    if options["cors-origins"] is not None:
+        try:
+            resource = CORS(resource, items(options["cors-origins"]), credentials=bool(options["cors-credentials"]))
+        except ValueError as error:
+            raise usage.UsageError(f"--cors-origins: {error}") from None
+    elif options["cors-credentials"]:
+        raise usage.UsageError("--cors-credentials is for --cors-origins, and none are given")
+    if options["security-headers"]:
+        resource = SecurityHeaders(resource)
+    served: IResource = resource
+    return served

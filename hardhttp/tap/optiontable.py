@@ -1,0 +1,102 @@
+"""The options of ``twistd hardhttp`` that are not limits: their names, defaults and help, in groups.
+
+What is parsed, what ``--help`` prints and in which order is all made from this table.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["GROUPS", "OPTIONS", "Option"]
+
+
+@attrs.frozen
+class Option:
+    """``value`` is what stands for the value in the help; without one it is a flag. ``several``: may be repeated."""
+
+    name: str
+    help: str
+    value: str | None = None
+    default: str | None = None
+    several: bool = False
+
+
+GROUPS: dict[str, tuple[Option, ...]] = {
+    "What is served, and where:": (
+        Option(
+            "listen",
+            "listen on this endpoint (strports: tcp:80, ssl:443:privateKey=key.pem, unix:/run/http); may be repeated",
+            "tcp:8080:interface=127.0.0.1",
+            several=True,
+        ),
+        Option("webroot", "serve the files below this directory; no listings, no dotfiles", "DIRECTORY"),
+        Option("app", "serve MODULE:NAME: an IResource, or a callable that returns one", "MODULE:NAME"),
+        Option("development", "show tracebacks in error pages: never where strangers can see them"),
+        Option("version", "Display the versions of hardhttp and Twisted and exit."),
+        Option("help", "Display this help and exit."),
+    ),
+    "Files:": (
+        Option("listing", "show what is in a directory of the webroot that has no index.html"),
+        Option("follow-symlinks", "follow links that lead out of the webroot"),
+        Option(
+            "fallback",
+            "a page of the webroot for every path that is none of its files: for applications of a single page",
+            "FILE",
+        ),
+        Option(
+            "cache-control",
+            "Cache-Control for files whose path in the webroot matches, such as 'img/*=max-age=3600'; may be repeated",
+            "PATTERN=VALUE",
+            several=True,
+        ),
+    ),
+    "Sessions:": (
+        Option(
+            "session-store",
+            (
+                "where cookie sessions are kept: memory:, sqlite:PATH, or redis://[:PASSWORD@]HOST[:PORT][/DB]; "
+                "env:NAME and file:PATH stand for what is there"
+            ),
+            "memory:",
+            "memory:",
+        ),
+    ),
+    "Around what is served:": (
+        Option("compress", "compress text, by gzip and what else is installed, where no secret can leak by it"),
+        Option("security-headers", "tell browsers to do less: no sniffing, no framing, no plug-ins, no referrers"),
+        Option(
+            "cors-origins",
+            (
+                "origins whose scripts may read what is served, with commas between: "
+                "https://app.example, https://*.example.org, or *"
+            ),
+            "ORIGIN,...",
+        ),
+        Option("cors-credentials", "those scripts may read it with the user's cookies; not with *"),
+        Option("rate-limit", "requests an address may make: 100/m, 5/s, 1000/h; more are answered 429", "COUNT/TIME"),
+    ),
+    "Proxies in front:": (
+        Option(
+            "trusted-proxies",
+            (
+                "addresses or networks, separated by commas, that stand for many clients: "
+                "--max-connections-per-address is not for them (nor for loopback), and what they say of a client in "
+                "Forwarded or X-Forwarded-For, -Proto, -Host is believed; nobody else is"
+            ),
+            "ADDRESS[/PREFIX],...",
+        ),
+        Option("proxy-protocol", "connections from trusted proxies begin with a PROXY header (versions 1 and 2)"),
+    ),
+    "The access log:": (
+        Option(
+            "access-log",
+            "a line for each request goes to this file, or to - (standard output); default: none",
+            "FILE|-|none",
+            "none",
+        ),
+        Option("access-log-format", "combined (as Apache and nginx write it), or json", "combined", "combined"),
+        Option("access-log-rotate", "begin a new file when this one is so large; none: never", "none", "none"),
+        Option("access-log-keep", "how many such files are kept", "7", "7"),
+    ),
+}
+OPTIONS = {option.name: option for options in GROUPS.values() for option in options}
