@@ -325,6 +325,7 @@ class StaticFiles(Resource):
         request.setResponseCode(301)
         request.setHeader(b"Location", b"./" + path.rpartition(b"/")[2] + b"/" + question + query)
         request.setHeader(b"Cache-Control", b"no-cache")  # what is a directory may be a file tomorrow
+        request.setHeader(b"Content-Length", b"0")
         return b""
 
     def _failed(self, request: Any, error: OSError) -> bytes:
