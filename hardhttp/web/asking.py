@@ -135,6 +135,7 @@ class Asking:
     # The form that has been read; what holds the body open.
     _form_body: FormBody | None = None
     _form: Form | None = None
+    _body_is_taken = False
 
     @lazy
     def query(self) -> MultiDict[str]:
@@ -234,6 +235,9 @@ class Asking:
         """
         if self._streamed is None:
             return KeptPieces(self, self.content, BLOCK_BYTES, self.site.server.clock)
+        if self._body_is_taken:
+            raise RuntimeError("the body is taken already")
+        self._body_is_taken = True
         pieces = BodyPieces()
         self.deliverBody(pieces)  # type: ignore[attr-defined]
         return pieces

@@ -131,8 +131,8 @@ class FormDataParser:
         try:
             self._parser.close()
             whole = True
-        except MultipartError:
-            self._parser.error = None
+        except MultipartError as error:
+            error.__traceback__ = self._parser.error = None  # each leads back to the other
             whole = False
         if not whole:
             raise PeerFault(400, Reason.BAD_FORM, "the multipart form ends before its last boundary")
