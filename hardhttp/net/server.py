@@ -116,6 +116,7 @@ class Server:
         self.tracker.remove(transport)
         self.ledger.release(transport)
         self.statistics.accepted -= 1
+        self._stop_when_empty()
 
     def reap(self, now: float) -> None:
         """The server's own part of a sweep."""
