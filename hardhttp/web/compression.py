@@ -185,10 +185,6 @@ class Compressed(Wrapper):
         kind = field(request, b"Content-Type") or request.defaultContentType
         if kind is None or not self._is_compressible(kind):
             return None
-        if b"no-transform" in _members(request, b"Cache-Control"):
-            return None
-        if any(field(request, name) is not None for name in _OF_THE_BODY):
-            return None
         vary_on(request, _VARY)
         accept = request.getHeader(b"accept-encoding")
         if accept is None:
@@ -196,9 +192,11 @@ class Compressed(Wrapper):
         chosen, identity_will_do = self._accepts(accept)
         if chosen is None or (size is not None and size < self._min_bytes and identity_will_do):
             return None
-        if not self._secrets and mixes_secrets(request):
+        if size == 0 or b"no-transform" in _members(request, b"Cache-Control"):
             return None
-        return chosen if size != 0 else None
+        if any(field(request, name) is not None for name in _OF_THE_BODY):
+            return None
+        return chosen if self._secrets or not mixes_secrets(request) else None
 
     def _not_modified(self, request: Any) -> None:
         """A 304 has what the 200 would have had (RFC 9110, 15.4.5): our weak tag, if that is what was asked with."""
