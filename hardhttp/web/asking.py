@@ -267,13 +267,12 @@ class Asking:
         with _answering(self):
             reader = _form_reader(self, self.site.limits, charset)
         if reader is None:
-            return Form()
+            self._form = Form()
+            return self._form
+        pieces = self.body_stream()
         store = None
         if self._streamed is not None:
-            store = BodyStore(self.site.limits.spool_bytes)
-        pieces = self.body_stream()
-        if store is not None:
-            self._store = store  # counted and released as any body
+            store = self._store = BodyStore(self.site.limits.spool_bytes)  # counted and released as any body
         async for piece in pieces:
             if store is not None:
                 store.write(piece)

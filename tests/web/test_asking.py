@@ -17,6 +17,7 @@ from hardhttp import Limits, Request, Site
 from hardhttp.errors import HTTPError
 from hardhttp.testing import Response, Rig, every_split
 from hardhttp.web.asking import form_of, json_of, query_of, text_of
+from hardhttp.web.forms import read_form
 from hardhttp.web.multidict import MultiDict
 from tests.twistd_process import ENVIRONMENT, ROOT
 from tests.web.saying import GET, Says, form, say
@@ -223,7 +224,7 @@ def test_a_form_that_is_refused_is_counted_and_the_connection_goes_on(
 def test_no_body_is_an_empty_form_whatever_the_method() -> None:
     put = say(b"PUT", body=b"a=1", Content_Type=URLENCODED)
     with Rig(Says(shown)) as rig:
-        rig.site.resource.render_PUT = shown  # type: ignore[attr-defined]
+        rig.site.resource.render_PUT = shown
         assert [json.loads(response.body) for response in rig.exchange(GET, put)] == [[[], []], [[["a", "1"]], []]]
 
 
@@ -237,9 +238,12 @@ def test_a_charset_of_the_applications() -> None:
 def test_args_and_a_form_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever is asked for first; each keeps its own bounds."""
     reads: list[Any] = []
-    read = "hardhttp.web.asking.read_form"
-    real = sys.modules["hardhttp.web.asking"].read_form  # type: ignore[attr-defined]
-    monkeypatch.setattr(read, lambda *args: reads.append(args) or real(*args))
+
+    def counted(reader: Any, content: Any) -> Any:
+        reads.append(reader)
+        return read_form(reader, content)
+
+    monkeypatch.setattr("hardhttp.web.asking.read_form", counted)
 
     def answer(request: Any) -> bytes:
         args_first = request.uri == b"/?q=1"
