@@ -180,7 +180,7 @@ class Compressed(Wrapper):
         if code == 304:
             self._not_modified(request)
             return None
-        if has_no_body(code) or code == 206:
+        if has_no_body(code):
             return None
         kind = field(request, b"Content-Type") or request.defaultContentType
         if kind is None or not self._is_compressible(kind):
@@ -192,7 +192,7 @@ class Compressed(Wrapper):
         chosen, identity_will_do = self._accepts(accept)
         if chosen is None or (size is not None and size < self._min_bytes and identity_will_do):
             return None
-        if size == 0 or b"no-transform" in _members(request, b"Cache-Control"):
+        if size == 0 or code == 206 or b"no-transform" in _members(request, b"Cache-Control"):
             return None
         if any(field(request, name) is not None for name in _OF_THE_BODY):
             return None

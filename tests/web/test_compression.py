@@ -237,6 +237,7 @@ def test_what_is_never_encoded(code: int, headers: dict[str, str]) -> None:
     response = ask(Compressed(Says(answer), secrets=True))
     assert response.body == TEXT
     assert coded(response) == headers.get("Content-Encoding")
+    assert header(response, "vary") == "Accept-Encoding"  # as the answer without it would have (RFC 9110, 15.3.7)
 
 
 @pytest.mark.parametrize("code", [204, 304])
