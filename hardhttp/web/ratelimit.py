@@ -28,7 +28,7 @@ from hardhttp.wire.tokenbucket import Rate, Taken, TokenBuckets
 
 __all__ = ["RateLimited"]
 
-# Some 300 bytes each.
+# Some 230 bytes each.
 MAX_KEYS = 50_000
 
 
