@@ -177,3 +177,29 @@ def test_hardened(start: Callable[..., Program]) -> None:
     assert statuses.count(429) >= 5
     assert program.ask("/")[0] == 200
     program.stop()
+
+
+def test_requests_and_forms(start: Callable[..., Program]) -> None:
+    program = start("requests_and_forms.py")
+    assert b"multipart/form-data" in program.ask("/")[1]
+    status, found = program.ask("/search?q=t%C3%A9&page=2&tag=a&tag=b")
+    assert (status, json.loads(found)) == (200, {"words": "t\u00e9", "page": 2, "tags": ["a", "b"]})
+    status, page = program.ask("/search?page=none")
+    assert status == 400
+    assert b"whole number" in page
+    kind = {"Content-Type": "application/json"}
+    assert json.loads(program.ask("/orders", "POST", b'{"a": [1]}', **kind)[1]) == {"received": {"a": [1]}}
+    assert program.ask("/orders", "POST", b"{", **kind)[0] == 400
+    assert program.ask("/orders", "POST", b"{}")[0] == 415
+    content = os.urandom(3 << 20)
+    kind = {"Content-Type": "multipart/form-data; boundary=limit"}
+    title = b'--limit\r\nContent-Disposition: form-data; name="title"\r\n\r\nTea\r\n'
+    file = b'--limit\r\nContent-Disposition: form-data; name="picture"; filename="a/b.iso"\r\n\r\n%s\r\n' % content
+    status, kept = program.ask("/notes", "POST", title + file + b"--limit--\r\n", **kind)
+    picture = {"name": "b.iso", "type": "application/octet-stream", "bytes": 3 << 20}
+    assert (status, json.loads(kept)) == (200, {"title": "Tea", "pictures": [picture]})
+    assert program.ask("/notes", "POST", file + b"--limit--\r\n", **kind)[0] == 400
+    status, sums = program.ask("/checksums", "POST", title + file + b"--limit--\r\n", **kind)
+    assert json.loads(sums) == {"b.iso": hashlib.sha256(content).hexdigest()}
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
