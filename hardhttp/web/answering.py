@@ -173,12 +173,19 @@ def _answer_error(request: Any, hooks: Hooks, error: Exception, after: tuple[Hoo
     if isinstance(error, Fault) or request.startedWriting or _is_gone(request):
         return _UNTAKEN
     handler, expected = hooks.taker(error)
-    if handler is None:
-        if not after and (isinstance(request, Request) or not isinstance(error, HTTPError)):
-            return _UNTAKEN
-        return _page_of(request, error)
-    if not expected:
+    if handler is None and not after and (isinstance(request, Request) or not isinstance(error, HTTPError)):
+        return _UNTAKEN
+    if not expected and handler is not None:
         _log_failure(request)
+    try:
+        return _page_of(request, error) if handler is None else (yield from _call_taker(request, handler, error))
+    finally:
+        # It goes no further. One that came by a Deferred is in a frame of its own traceback: it would hold itself.
+        error.__traceback__ = None
+
+
+def _call_taker(request: Any, handler: Hook, error: Exception) -> Generator[Any, Any, Any]:
+    """What the error handler says, or the page for what it raises."""
     try:
         for name in (b"Content-Type", b"Content-Length", b"ETag", b"Last-Modified"):
             drop_field(request, name)
@@ -192,7 +199,9 @@ def _answer_error(request: Any, hooks: Hooks, error: Exception, after: tuple[Hoo
     except Exception as failed:
         if request.startedWriting or _is_gone(request):
             raise
-        return _page_of(request, failed)
+        page = _page_of(request, failed)
+        failed.__traceback__ = None
+        return page
 
 
 def _page_of(request: Any, error: Exception) -> Response:
