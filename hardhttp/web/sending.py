@@ -148,9 +148,8 @@ def _set(request: Any, fields: Iterable[tuple[bytes, list[bytes]]]) -> None:
     for name, values in fields:
         if name == b"Vary":
             vary_on(request, [item.strip() for value in values for item in value.split(b",")])
-        elif name == b"Set-Cookie":
-            for value in values:
-                request.responseHeaders.addRawHeader(name, value)
+        elif name == b"Set-Cookie" and hasattr(request, "cookies"):
+            request.cookies.extend(values)  # twisted.web puts these in place of any others
         elif len(values) == 1:
             request.setHeader(name, values[0])
         else:
