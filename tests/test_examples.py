@@ -203,3 +203,21 @@ def test_requests_and_forms(start: Callable[..., Program]) -> None:
     assert json.loads(sums) == {"b.iso": hashlib.sha256(content).hexdigest()}
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_routing(start: Callable[..., Program]) -> None:
+    program = start("routing.py")
+    assert b"<a href='/api/notes/1'>" in program.ask("/")[1]
+    assert json.loads(program.ask("/api/notes")[1]) == [{"id": 1, "text": "water the plants"}]
+    assert program.ask("/api/notes", "POST", b"x")[0] == 403
+    key = {"X-Key": "secret"}
+    assert program.ask("/api/notes", "POST", b"tea", **key) == (201, b'{"id":2}')
+    assert json.loads(program.ask("/api/notes/2")[1]) == {"id": 2, "text": "tea"}
+    assert program.ask("/api/notes/2", "DELETE", **key) == (204, b"")
+    assert program.ask("/api/notes/2") == (404, b'{"missing":"2"}')
+    assert program.ask("/api/notes/two")[0] == 404
+    assert program.ask("/count/5") == (200, b"1\n2\n3\n4\n5\n")
+    assert program.ask("/count") == (200, b"1\n2\n3\n")
+    assert b"class Notes" in program.ask("/source/routing.py")[1]
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
