@@ -99,16 +99,21 @@ def open_database(path: Path, busy_seconds: float, *, writes: bool) -> sqlite3.C
 
 def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
     _check_ours(connection, path)
+    if _one(connection, "PRAGMA user_version") == 0:
+        _make(connection, path, busy_seconds)
+    connection.execute("PRAGMA synchronous = NORMAL")  # with a log: safe from kill -9 without a sync for each commit
+    connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
+
+
+def _make(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
+    """Mode and tables, which stay with the file: asking for them again would wait for whoever writes."""
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded while the file is empty
     (mode,) = _patiently(connection, "PRAGMA journal_mode = WAL", busy_seconds)
     if mode != "wal":
         raise StoreError(f"session store {str(path)!r}: its file system bears no write-ahead log")
-    connection.execute("PRAGMA synchronous = NORMAL")  # with a log: safe from kill -9 without a sync for each commit
-    connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
-    if _one(connection, "PRAGMA user_version") == 0:
-        with _transaction(connection):
-            if _one(connection, "PRAGMA user_version") == 0:  # and nobody else has made it meanwhile
-                _make_tables(connection)
+    with _transaction(connection):
+        if _one(connection, "PRAGMA user_version") == 0:  # and nobody else has made them meanwhile
+            _make_tables(connection)
 
 
 def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
@@ -277,7 +282,9 @@ def sweep(connection: sqlite3.Connection, now: float) -> tuple[int, bool]:
     connection.executemany("DELETE FROM sessions WHERE id = ?", rows)
     if len(rows) == STEP_ROWS:
         return STEP_ROWS, True
-    connection.execute(f"PRAGMA incremental_vacuum({STEP_PAGES})").fetchall()
+    # One page a statement: Python's sqlite3 takes one step of a statement that has no rows.
+    for _ in range(min(STEP_PAGES, _one(connection, "PRAGMA freelist_count"))):
+        connection.execute("PRAGMA incremental_vacuum(1)")
     return len(rows), False
 
 
