@@ -133,7 +133,6 @@ def _addresses(data: bytes, family: int) -> ProxyHeader:
 
 def _check(header: bytes, at: int) -> None:
     """2.2.1 to 2.2.3: the TLVs fill what is left; of them only the checksum is of use here."""
-    checked = False
     while at < len(header):
         size = int.from_bytes(header[at + 1 : at + 3], "big")
         value = at + 3
@@ -141,9 +140,8 @@ def _check(header: bytes, at: int) -> None:
             raise _fault("the PROXY header's last TLV is cut off")
         if header[at] == _TLV_CRC32C:
             zeroed = header[:value] + bytes(size) + header[value + size :]
-            if checked or size != 4 or crc32c(zeroed) != int.from_bytes(header[value : value + size], "big"):
+            if size != 4 or crc32c(zeroed) != int.from_bytes(header[value : value + size], "big"):
                 raise _fault("the PROXY header's checksum is wrong")
-            checked = True
         at = value + size
 
 

@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp import Limits, Site
+from hardhttp.errors import Reason
 from hardhttp.net.proxyprotocol import HeaderFirst, ProxyProtocolFactory
 from hardhttp.net.told import ToldTransport, half_closes, is_bare
 from hardhttp.testing import Peer, Rig, every_split
@@ -105,6 +106,15 @@ def test_a_trusted_proxy_that_begins_otherwise_is_closed(data: bytes) -> None:
         assert (peer.received, peer.closed) == (b"", True)
         assert rig.site.statistics.refused["bad-proxy-header"] == 1
         assert rig.site.statistics.closed["bad-proxy-header"] == 1
+
+
+def test_a_header_that_comes_after_the_end_is_too_late() -> None:
+    with Kit() as rig:
+        peer = Proxied(rig)
+        peer.protocol.abort(Reason.DRAIN_SECONDS)
+        peer.protocol.dataReceived(V1 + GET)
+        assert (peer.received, peer.closed) == (b"", True)
+        assert rig.site.statistics.accepted == rig.site.statistics.closed["drain-seconds"] == 1
 
 
 @pytest.mark.parametrize("sent", [b"", V1[:20], V2[:20]])

@@ -247,6 +247,7 @@ def test_large_heads_are_not_kept_for_long(tmp_path: Path, clock: Clock) -> None
     for _ in range(5):
         log(FinishedRequest(uri=b"/" + b"x" * 16_000))
     assert len(log._entries) < 5
+    assert not log._lines._told
     log.close()
     assert len(lines_of(path)) == 5
 
@@ -610,6 +611,19 @@ class TestWhatIsRefused:
             whole, cut = self.said(rig, log)
             assert (whole["status"], whole["reason"]) == (200, None)
             assert (cut["status"], cut["reason"], cut["method"]) == (444, "send-rate", None)
+
+    def test_a_client_that_takes_a_stream_too_slowly(self, log: Path) -> None:
+        def answer(request: Any) -> Any:
+            request.write(b"x" * 1_000_000)
+            return NOT_DONE_YET
+
+        with self.rig(log, Answer(answer), send_seconds=10) as rig:
+            peer = rig.connect()
+            peer.take(0)
+            peer.send(say())
+            rig.advance(12)
+            (line,) = self.said(rig, log)
+            assert (line["status"], line["reason"], line["method"]) == (200, "send-rate", "GET")
 
     def test_connections_that_are_not_admitted(self, log: Path) -> None:
         with self.rig(log, Answer(lambda request: b""), max_connections_per_address=1) as rig:
