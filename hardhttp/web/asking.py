@@ -109,12 +109,14 @@ def _answering(request: Any) -> Iterator[None]:
     """A fault of the client's becomes an answer, and is counted where there is somebody to count it."""
     try:
         yield
-        return
     except Fault as fault:
-        status, reason, detail = fault.status, fault.reason, fault.detail
+        raise _refusal(request, fault.with_traceback(None)) from None  # kept in no name: that would be a circle
+
+
+def _refusal(request: Any, fault: Fault) -> HTTPError:
     if isinstance(request, Asking):
-        request.site.server.refused(reason, detail)
-    raise HTTPError(status, detail)
+        request.site.server.refused(fault.reason, fault.detail)
+    return HTTPError(fault.status, fault.detail)
 
 
 # -- of ours ------------------------------------------------------------------------------------
@@ -247,8 +249,7 @@ class Asking:
 
         Raises ``HTTPError``: 415 for another type or an unknown charset, 400 for a boundary that is none.
         """
-        answering = partial(_answering, self)
-        with answering():
+        with _answering(self):
             content_type = _content_type(self)
             kind, options = parse_options_header(content_type)
             if kind != "multipart/form-data":
@@ -257,7 +258,7 @@ class Asking:
             if codec is None:
                 raise PeerFault(415, Reason.BAD_FORM, "the form's charset is not known")
             boundary = boundary_of(content_type)
-        return FormStream(self.body_stream(), boundary, self.site.limits, answering, codec)
+        return FormStream(self.body_stream(), boundary, self.site.limits, partial(_refusal, self), codec)
 
     async def load_form(self, charset: str | None = None) -> Form:
         """The same as ``form``, read in turns with everything else: as the body arrives, where the handler

@@ -9,10 +9,9 @@ read into memory (``part.read``, ``part.text``) is bounded by ``max_form_bytes``
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager
 from typing import Self
 
-from hardhttp.errors import HTTPError, LimitFault, Reason
+from hardhttp.errors import Fault, HTTPError, LimitFault, Reason
 from hardhttp.limits import Limits
 from hardhttp.web.uploads import safe_filename
 from hardhttp.wire.charsets import UTF_8
@@ -20,7 +19,8 @@ from hardhttp.wire.formdata import FormDataParser, PartHead
 
 __all__ = ["FormPart", "FormStream"]
 
-Answering = Callable[[], AbstractContextManager[None]]
+# What a fault is answered with.
+Refusal = Callable[[Fault], HTTPError]
 
 
 class FormPart:
@@ -63,8 +63,8 @@ class FormPart:
         async for piece in self:
             whole += piece
             if len(whole) > bound:
-                with self._stream.answering():
-                    raise LimitFault(413, Reason.FORM_BYTES, f"a part of the form is longer than {bound} bytes")
+                fault = LimitFault(413, Reason.FORM_BYTES, f"a part of the form is longer than {bound} bytes")
+                raise self._stream.refusal(fault)
         return bytes(whole)
 
     async def text(self, max_bytes: int | None = None) -> str:
@@ -86,7 +86,7 @@ class FormStream:
     """
 
     def __init__(
-        self, source: AsyncIterator[bytes], boundary: str, limits: Limits, answering: Answering, codec: str = UTF_8
+        self, source: AsyncIterator[bytes], boundary: str, limits: Limits, refusal: Refusal, codec: str = UTF_8
     ) -> None:
         self._source = source
         self._parser = FormDataParser(boundary, limits, codec)
@@ -94,7 +94,7 @@ class FormStream:
         self._number = 0
         self._within = False  # a part
         self._ended = False
-        self.answering = answering
+        self.refusal = refusal
         self.codec = codec
         self.max_form_bytes = limits.max_form_bytes
 
@@ -121,16 +121,20 @@ class FormStream:
     async def _next(self) -> PartHead | bytes | None:
         """What comes next; ``None`` when a part has ended, or everything."""
         while True:
-            with self.answering():
+            fault: Fault | None = None
+            try:
                 for event in self._events:
                     if event is None:
                         self._within = False
                     return event
+                if self._ended:
+                    self._parser.end()
+                    return None
+            except Fault as raised:
+                self._ended, fault = True, raised.with_traceback(None)
+            if fault is not None:
+                raise self.refusal(fault)
             try:
-                piece = await self._source.__anext__()
+                self._events = self._parser.feed(await self._source.__anext__())
             except StopAsyncIteration:
                 self._ended = True
-                with self.answering():
-                    self._parser.end()
-                return None
-            self._events = self._parser.feed(piece)
