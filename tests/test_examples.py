@@ -221,3 +221,28 @@ def test_routing(start: Callable[..., Program]) -> None:
     assert b"class Notes" in program.ask("/source/routing.py")[1]
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_behind_proxy(start: Callable[..., Program]) -> None:
+    program = start("behind_proxy.py")
+    told = {"X-Forwarded-For": "6.6.6.6, 192.0.2.43", "X-Forwarded-Proto": "https", "X-Request-ID": "abc"}
+    _, said = program.ask("/?token=secret", Host="shop.example", **told)
+    assert said.decode().splitlines() == [
+        "192.0.2.43 asks for https://shop.example:443, by way of 127.0.0.1",
+        "secure: True, id: abc",
+    ]
+    line = json.loads(program.wait_for(r'\{"time".*\}')[0])
+    assert (line["address"], line["seen"], line["id"], line["tls"]) == ("192.0.2.43", "127.0.0.1", "abc", True)
+    assert line["target"] == "/?token=***"
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_behind_a_proxy_that_passes_on_bytes(start: Callable[..., Program]) -> None:
+    program = start("behind_proxy.py", PROXY_PROTOCOL="1")
+    with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"PROXY TCP4 192.0.2.43 198.51.100.7 4711 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b"192.0.2.43 asks for http://a:443, by way of 127.0.0.1" in client.recv(65536)
+    with pytest.raises(http.client.RemoteDisconnected):
+        program.ask("/")
+    program.stop()
