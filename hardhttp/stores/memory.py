@@ -67,32 +67,45 @@ class MemoryStore:
         return f"<MemoryStore of {len(self._entries)} sessions, {self.held_bytes} bytes>"
 
     def load(self, key: bytes, now: float) -> Deferred[SessionRecord | None]:
+        found = self.load_now(key, now)
+        return succeed(None if found is None else SessionRecord(found[0], found[1]))
+
+    def load_now(self, key: bytes, now: float) -> tuple[dict[str, str], SessionTimes, int] | None:
+        """What ``load`` answers, with its size and without a Deferred: it is asked with every request."""
         entry = self._alive(key, now)
-        return succeed(None if entry is None else SessionRecord(entry.values.copy(), entry.times))
+        return None if entry is None else (entry.values.copy(), entry.times, entry.held_bytes)
 
     def save(
         self, key: bytes, changes: Mapping[str, str | None], times: SessionTimes, limits: Limits, create: bool
     ) -> Deferred[bool]:
+        try:
+            return succeed(self.save_now(key, changes, times, limits, create))
+        except SessionTooLargeError as error:
+            return fail(error.with_traceback(None))
+
+    def save_now(
+        self, key: bytes, changes: Mapping[str, str | None], times: SessionTimes, limits: Limits, create: bool
+    ) -> bool:
+        """What ``save`` answers, or raises."""
         entry = self._alive(key, times.last_accessed_at)
         if entry is None and not create:
-            return succeed(False)
+            return False
         held = {} if entry is None else entry.values
         growth = 0
         for name, text in changes.items():
             old = held.get(name)
-            if old is not None:
-                growth -= _text_bytes(name) + _text_bytes(old)
-            if text is not None:
-                growth += _text_bytes(name) + _text_bytes(text)
+            if old is None:
+                growth += 0 if text is None else _text_bytes(name) + _text_bytes(text)
+            else:
+                growth += (-_text_bytes(name) if text is None else _text_bytes(text)) - _text_bytes(old)
         size = growth if entry is None else entry.held_bytes + growth
-        # One that would not fit alone must not cost all the others.
-        most = min(limits.max_session_bytes, limits.max_sessions_bytes)
-        if size > most and growth > 0:
-            return fail(SessionTooLargeError(f"the session would hold {size} bytes; at most {most} are allowed"))
+        if growth > 0 and size > (most := min(limits.max_session_bytes, limits.max_sessions_bytes)):
+            # One that would not fit alone must not cost all the others.
+            raise SessionTooLargeError(f"the session would hold {size} bytes; at most {most} are allowed")
         if entry is None:
             entry = self._entries[key] = _Entry(times)
             self._bin_of(times.expires_at).add(key)
-        else:
+        elif entry.times is not times:
             self._accessed(key, entry, times)
         for name, text in changes.items():
             if text is None:
@@ -102,7 +115,7 @@ class MemoryStore:
         entry.held_bytes = size
         self.held_bytes += growth
         self._keep_within(limits)
-        return succeed(True)
+        return True
 
     def touch(self, key: bytes, times: SessionTimes) -> Deferred[bool]:
         entry = self._alive(key, times.last_accessed_at)
@@ -153,7 +166,9 @@ class MemoryStore:
 
     def _accessed(self, key: bytes, entry: _Entry, times: SessionTimes) -> None:
         before = entry.times
-        entry.times = SessionTimes(before.created_at, times.last_accessed_at, times.expires_at)
+        if times.created_at != before.created_at:
+            times = SessionTimes(before.created_at, times.last_accessed_at, times.expires_at)
+        entry.times = times
         self._entries.move_to_end(key)
         if before.expires_at // BIN_SECONDS != times.expires_at // BIN_SECONDS:
             self._leave_bin(key, before.expires_at)

@@ -37,6 +37,8 @@ class Remembering:
     _end: Any
     _pending: Any
     _raised: Callable[[], None]
+    _respond: Callable[[bytes], None]
+    _finish: Callable[[], None]
     processingFailed: Callable[[Failure], Any]
 
     _session: Session | None = None  # once something has asked for it
@@ -84,10 +86,10 @@ class Remembering:
 
     # -- before the response goes out ---------------------------------------------------------
 
-    def _session_holds(self, send: Callable[[], None]) -> bool:
+    def _session_holds(self, body: bytes | None) -> bool:
         """Save the session; whether the response has to wait for that, or is another one now.
 
-        ``send`` is called when it has been saved.
+        It is a whole one, or with ``None`` the end of one. It goes on when all is saved.
         """
         session = self._session
         assert session is not None  # the caller has looked
@@ -102,15 +104,19 @@ class Remembering:
                 self._raised()
                 return True
         if saving is not None:
-            saving.addCallbacks(self._session_saved, self._session_lost, callbackArgs=(send,))
+            saving.addCallbacks(self._session_saved, self._session_lost, callbackArgs=(body,))
             return True
         if not self.startedWriting:
             session.put_head(self)
         return False
 
-    def _session_saved(self, _: None, send: Callable[[], None]) -> None:
-        if self._end is None and not self.finished:
-            send()
+    def _session_saved(self, _: None, body: bytes | None) -> None:
+        if self._end is not None or self.finished:
+            return
+        if body is None:
+            self._finish()
+        else:
+            self._respond(body)
 
     def _session_lost(self, failure: Failure) -> None:
         """The session could not be saved, so the response must not say that all is well."""

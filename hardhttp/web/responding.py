@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from twisted.logger import Logger
@@ -81,7 +80,7 @@ class Responding(BeforeHead, Remembering, server.Request):
 
     def _respond(self, body: bytes) -> None:
         """Send a whole response."""
-        if self._session is not None and not self.startedWriting and self._session_holds(partial(self._respond, body)):
+        if self._session is not None and not self.startedWriting and self._session_holds(body):
             return
         if self._head_calls is not None:
             coded = self._before_whole(body)
@@ -362,8 +361,10 @@ class Responding(BeforeHead, Remembering, server.Request):
             if self.site is not None:
                 self.site.server.statistics.ignored_writes += 1
             return
-        if self._session is not None and self._session_holds(partial(Responding.finish, self)):
-            return
+        if self._session is None or not self._session_holds(None):
+            self._finish()
+
+    def _finish(self) -> None:
         if not self.startedWriting:
             if self.method != b"HEAD" and self._encoder is None:
                 self._respond_empty()

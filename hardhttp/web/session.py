@@ -27,6 +27,7 @@ from hardhttp.web.saves import Saves
 from hardhttp.web.sessionvalues import SessionValues
 
 if TYPE_CHECKING:
+    from hardhttp.limits import Limits
     from hardhttp.web.sessions import Sessions
 
 __all__ = ["ID_BYTES", "RETRY_SECONDS", "Session", "answered"]
@@ -69,43 +70,25 @@ class Session(SessionValues):
     begin a session after the response's head, where the cookie belongs, or when the response has ended.
     """
 
-    __slots__ = (
-        "_cookie_due",
-        "_dead",
-        "_ended",
-        "_id",
-        "_id_sent",
-        "_keep",
-        "_key",
-        "_object",
-        "_renamed",
-        "_request",
-        "_saves",
-        "_sessions",
-        "_state",
-        "_stored",
-        "_times",
-        "_touch_due",
-    )
+    _state = UNREAD
+    _id: str | None = None
+    _id_sent = False  # whether the client sent one
+    _key = b""
+    _times: SessionTimes | None = None
+    _stored = False  # whether the store has it
+    _keep = False  # whether it is to be stored even when it is empty
+    _touch_due = False
+    _cookie_due = False  # whether the client must be told of its id, or of its end
+    _dead: tuple[str, ...] = ()  # ids abandoned
+    _renamed: str | None = None  # the id before rotate
+    _object: Any = None  # what getSession has given
+    _saves: Saves | None = None
+    _ended = False
 
     def __init__(self, sessions: Sessions, request: Any) -> None:
         super().__init__()
         self._sessions = sessions
         self._request = request
-        self._state = UNREAD
-        self._id: str | None = None
-        self._id_sent = False  # whether the client sent one
-        self._key = b""
-        self._times: SessionTimes | None = None
-        self._stored = False  # whether the store has it
-        self._keep = False  # whether it is to be stored even when it is empty
-        self._touch_due = False
-        self._cookie_due = False  # whether the client must be told of its id, or of its end
-        self._dead: list[str] | None = None  # ids abandoned
-        self._renamed: str | None = None  # the id before rotate
-        self._object: Any = None  # what getSession has given
-        self._saves: Saves | None = None
-        self._ended = False
 
     def __repr__(self) -> str:
         return f"<Session of {len(self._texts)} keys>" if self._state is KNOWN else f"<Session, {self._state.value}>"
@@ -163,7 +146,7 @@ class Session(SessionValues):
         """End the session: values, id and cookie. What is written after that begins a new one."""
         self._look()
         if self._id is not None:
-            self._dead = [*(self._dead or ()), self._renamed or self._id]
+            self._dead = (*self._dead, self._renamed or self._id)
             self._cookie_due = True
         self._forget()
 
@@ -187,14 +170,17 @@ class Session(SessionValues):
     # -- loading ------------------------------------------------------------------------------
 
     def begin_load(self) -> Deferred[SessionRecord | None] | None:
-        """Ask the store; ``None`` when the client has sent no id and there is nothing to ask."""
+        """Ask the store; ``None`` when all is known: the client has sent no id, or the store is in memory."""
         sessions = self._sessions
         sent = sessions.id_from(self._request)
         if sent is None:
             self._state = KNOWN
             return None
         self._id_sent = True
-        self._take_id(sent)
+        self._id, self._key = sent
+        if sessions.memory is not None:
+            self._found(sessions.memory.load_now(self._key, sessions.server.now))
+            return None
         return sessions.load(self._key)
 
     def loaded(self, record: SessionRecord | Failure | None) -> None:
@@ -203,11 +189,19 @@ class Session(SessionValues):
         if isinstance(record, Failure):
             self._state = AWAY
             sessions.store_failed(record, "a session could not be loaded")
-            return
+        elif record is None:
+            self._found(None)
+        else:
+            self._found((record.values, record.times, -1))
+
+    def _found(self, record: tuple[dict[str, str], SessionTimes, int] | None) -> None:
+        sessions = self._sessions
         self._state = KNOWN
         if record is not None:
-            self._stored, self._texts, self._times = True, record.values, record.times
-            unnoted_seconds = sessions.server.now - record.times.last_accessed_at
+            self._stored = True
+            self._texts, times, self._size = record
+            self._times = times
+            unnoted_seconds = sessions.server.now - times.last_accessed_at
             if unnoted_seconds >= sessions.server.limits.session_idle_seconds / TOUCHES_PER_IDLE:
                 self._touch_due = True
                 self._cookie_due = sessions.max_age is not None
@@ -276,11 +270,15 @@ class Session(SessionValues):
         Raises ``TypeError`` and ``SessionTooLargeError`` for what a value handed out has become.
         """
         if self._state is KNOWN:
-            self._note_changes()
+            if self._values:
+                self._note_changes()
             if self._dead or self._renamed is not None:
                 self._wait_for(Deferred.fromCoroutine(self._save_in_turn()))
             elif self._changed or self._keep:
-                self._wait_for(self._ask_save())
+                if self._sessions.memory is None:
+                    self._wait_for(self._ask_save())
+                else:
+                    self._save_now()
             elif self._touch_due and self._stored:
                 self._ask_touch()
 
@@ -289,16 +287,35 @@ class Session(SessionValues):
         return None if self._saves is None else self._saves.outcome()
 
     def _ask_save(self) -> Deferred[bool]:
-        """Save the changed keys; they count as saved from now on."""
+        save = self._take_changes()
+        return succeed(False) if save is None else self._sessions.ask(self._sessions.store.save, *save)
+
+    def _save_now(self) -> None:
+        """The same with a store that is asked without Deferreds."""
+        stored, save, memory = self._stored, self._take_changes(), self._sessions.memory
+        try:
+            if save is None or memory is None or not memory.save_now(*save):
+                self._forget()
+        except Exception:
+            self._stored = stored
+            raise
+
+    def _take_changes(self) -> tuple[bytes, dict[str, str | None], SessionTimes, Limits, bool] | None:
+        """What a store is to be told; ``None`` when there is no session to save it in.
+
+        The changes count as saved from now on.
+        """
         sessions, create = self._sessions, not self._stored
         changes = {key: self._texts.get(key) for key in self._changed}
-        self._changed = set()
+        self._changed.clear()
+        times, renewed = self._times, self._touch_due
         self._keep = self._touch_due = False
         if self._id is None or (create and not self._cookie_due and not sessions.objects.has(self._id)):
-            return succeed(False)  # its client has gone before there was one, or it ended meanwhile
-        times = self._times = sessions.times(self._times)
+            return None  # its client has gone before there was one, or it ended meanwhile
+        if times is None or renewed:
+            times = self._times = sessions.times(times)
         self._stored = True
-        return sessions.ask(sessions.store.save, self._key, changes, times, sessions.server.limits, create)
+        return self._key, changes, times, sessions.server.limits, create
 
     def _ask_touch(self) -> None:
         self._touch_due = False
@@ -310,8 +327,8 @@ class Session(SessionValues):
     async def _save_in_turn(self) -> bool:
         """What is abandoned, then what is renamed, then what has changed."""
         sessions, objects = self._sessions, self._sessions.objects
-        dead, renamed, stored = self._dead or (), self._renamed, self._stored
-        self._dead = self._renamed = None
+        dead, renamed, stored = self._dead, self._renamed, self._stored
+        self._dead, self._renamed = (), None
         for session_id in dead:
             objects.end(session_id)
             if sessions.has_store:
@@ -343,7 +360,8 @@ class Session(SessionValues):
         if self._renamed is not None:
             self._take_id(self._renamed)
             self._cookie_due = False
-        self._dead = self._renamed = self._saves = None
+        self._dead = ()
+        self._renamed = self._saves = None
         self._keep = False
         if self._id is None or not (self._stored or self._sessions.objects.has(self._id)):
             self._cookie_due = False
@@ -352,7 +370,11 @@ class Session(SessionValues):
 
     def put_head(self, request: Any) -> None:
         """Set what the response's head must say. Whoever looked at a session made an answer of its cookie."""
-        vary_on(request, _VARY)  # RFC 9110, 12.5.5
+        plain = request.plain_headers
+        if plain is None or b"Vary" in plain:
+            vary_on(request, _VARY)
+        else:
+            plain[b"Vary"] = b"Cookie"  # RFC 9110, 12.5.5
         if self._cookie_due:
             self._cookie_due = False
             if self._id is not None:
@@ -395,4 +417,5 @@ class Session(SessionValues):
         """The response is whole, or nobody waits for it: the request is let go."""
         self._request = None
         self._ended = whole
-        self._sessions.objects.let_go(self._object)
+        if self._object is not None:
+            self._sessions.objects.let_go(self._object)

@@ -31,13 +31,25 @@ __all__ = ["Sessions"]
 
 T = TypeVar("T")
 
-# In the lines of a head: the first well-formed id in a cookie of that name. What another cookie's value
-# holds is none (RFC 6265, 4.2.1); a 43rd letter that no 32 bytes end with is looked up in vain.
-_COOKIE = rb"\r\n(?i:cookie):(?:[^\r\n]*?;)?[ \t]*%b=([A-Za-z0-9_-]{43})[ \t]*[;\r]"
+_ID = re.compile(rb"([A-Za-z0-9_-]{43})[ \t]*[;\r]")
+# How often a head may say the cookie's name before it is heard no more, and the blanks between two cookies.
+MAX_MENTIONS = 16
+MAX_BLANKS = 8
 
 STORE_SECONDS = 5.0
 # A store that is away fails with every request; the log hears of it this often.
 LINE_SECONDS = 10.0
+
+
+class Sent:
+    """The id in a head's lines."""
+
+    __slots__ = ("known", "secure", "sessions")
+
+    def __init__(self, sessions: Sessions, secure: bool, known: tuple[str, bytes]) -> None:
+        self.sessions = sessions
+        self.secure = secure
+        self.known = known
 
 
 class Sessions:
@@ -68,7 +80,8 @@ class Sessions:
         store_seconds: float = STORE_SECONDS,
     ) -> None:
         self._store: Any = store
-        self._at_once = store is None or isinstance(store, MemoryStore)  # which fails by its Deferreds alone
+        # The store, when it is that one: asked without Deferreds.
+        self.memory: MemoryStore | None = store if type(store) is MemoryStore else None
         self.max_age = max_age
         self.store_seconds = store_seconds
         self.failures = 0
@@ -77,8 +90,7 @@ class Sessions:
         self._same_site: SameSite = same_site
         # By whether the connection is secure.
         self._names = (cookie_name, f"__Host-{cookie_name}" if host_only else cookie_name)
-        self._mark = f"{cookie_name}=".encode()
-        self._patterns = tuple(re.compile(_COOKIE % re.escape(name.encode())) for name in self._names)
+        self._marks = tuple(f"{name}=".encode() for name in self._names)
         for secure in (False, True):
             self.cookie("", secure)
         self._sweep_at = 0.0
@@ -106,7 +118,7 @@ class Sessions:
     def store(self) -> Any:
         """The ``ISessionStore``."""
         if self._store is None:
-            self._store = MemoryStore()
+            self._store = self.memory = MemoryStore()
         return self._store
 
     @property
@@ -125,8 +137,6 @@ class Sessions:
 
     def ask(self, call: Callable[..., Deferred[T]], *arguments: Any) -> Deferred[T]:
         """Call the store; its answer, or ``StoreError`` when there is none in time."""
-        if self._at_once:
-            return call(*arguments)
         try:
             answer = call(*arguments)
         except Exception:
@@ -203,13 +213,22 @@ class Sessions:
 
     # -- the cookie ---------------------------------------------------------------------------
 
-    def id_from(self, request: Any) -> str | None:
-        """The first well-formed id that the client sent."""
+    def id_from(self, request: Any) -> tuple[str, bytes] | None:
+        """The first well-formed id that the client sent, and what a store knows it by."""
         head = request.head
-        if head is None or self._mark not in head.lines:
+        if head is None or self._marks[0] not in head.lines:
             return None
-        found = self._patterns[1 if request.isSecure() else 0].search(head.lines)
-        return None if found is None else str(found[1], "ascii")
+        memo = head.memo  # most clients send the same fields again and again
+        if type(memo) is Sent and memo.sessions is self and memo.secure == request.isSecure():
+            return memo.known
+        secure = bool(request.isSecure())
+        found = _id_in(head.lines, self._marks[secure])
+        if found is None:
+            return None
+        session_id = found.decode("ascii")
+        known = session_id, digest(session_id)
+        head.memo = Sent(self, secure, known)
+        return known
 
     def cookie(self, session_id: str, secure: bool) -> bytes:
         """A Set-Cookie's value."""
@@ -225,3 +244,24 @@ class Sessions:
     def no_cookie(self, secure: bool) -> bytes:
         """A Set-Cookie's value that makes the client forget its cookie."""
         return delete_cookie(self._names[secure], secure=secure, **self._attributes)
+
+
+def _id_in(lines: bytes, mark: bytes) -> bytes | None:
+    """The first well-formed id after ``mark`` in the Cookie fields of a head's lines.
+
+    What stands in another field is none, for a page of another site may set some; and neither is what
+    stands in another cookie's value, for that may be made of anything (RFC 6265, 4.2.1).
+    """
+    at = -1
+    for _ in range(MAX_MENTIONS):
+        at = lines.find(mark, at + 1)
+        if at < 0:
+            break
+        begin = lines.rfind(b"\n", 0, at) + 8
+        if lines[begin - 7 : begin].lower() == b"cookie:":
+            before = lines[max(begin, at - MAX_BLANKS) : at].rstrip(b" \t")
+            if before.endswith(b";") or (not before and at - begin <= MAX_BLANKS):
+                found = _ID.match(lines, at + len(mark))
+                if found is not None:
+                    return found[1]
+    return None

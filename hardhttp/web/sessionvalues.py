@@ -27,13 +27,12 @@ _FIXED = frozenset({int, float, str, bool, type(None)})
 class SessionValues(MutableMapping[str, Any]):
     """The mapping, and its changes."""
 
-    __slots__ = ("_changed", "_size", "_texts", "_values")
+    _size = -1  # not counted yet
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # each value as JSON, as it is to be
         self._values: dict[str, Any] = {}  # those that were asked for or written
         self._changed: set[str] = set()  # keys to be saved
-        self._size = -1  # not counted yet
 
     # -- what a session knows better ----------------------------------------------------------
 
@@ -57,6 +56,10 @@ class SessionValues(MutableMapping[str, Any]):
             return self._values[key]
         value = self._values[key] = _decode(self._texts[key])[0]
         return value
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._look()
+        return self[key] if key in self._texts else default
 
     def __setitem__(self, key: str, value: Any) -> None:
         text = _text_of(key, value)
@@ -93,9 +96,12 @@ class SessionValues(MutableMapping[str, Any]):
         old = texts.get(key)
         size = self._size
         if size < 0:
-            size = sum(_bytes(name) + _bytes(held) for name, held in texts.items())
+            size = 0
+            for name, held in texts.items():
+                size += _bytes(name) + _bytes(held)
+        # Ours is ASCII; what another wrote may not be.
         grown = size + len(text) + (_bytes(key) if old is None else -_bytes(old))
-        if grown > self._max_bytes and grown > size:
+        if grown > size and grown > self._max_bytes:
             raise SessionTooLargeError(
                 f"with session[{key!r}] the session is {grown} bytes; at most {self._max_bytes} are allowed"
             )

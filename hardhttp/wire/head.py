@@ -48,7 +48,8 @@ class Head:
     ``target`` is in origin-form, or ``*``; of an absolute-form target the authority has become
     ``authority`` (RFC 9112, 3.2.2). ``content_length`` is ``None`` without a Content-Length;
     ``chunked`` and it exclude each other. A ``repeatable`` head frames nothing, so that one with the
-    same field lines may be made from it.
+    same field lines may be made from it. ``memo`` is for what somebody has made of the field lines: it
+    goes on to the heads made so.
     """
 
     __slots__ = (
@@ -59,6 +60,7 @@ class Head:
         "expect_continue",
         "keep_alive",
         "lines",
+        "memo",
         "method",
         "repeatable",
         "target",
@@ -79,6 +81,7 @@ class Head:
         self.expect_continue = False
         self.upgrade = False
         self.repeatable = False
+        self.memo: object = None
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:
@@ -103,6 +106,7 @@ class Head:
         head.authority = self.authority
         head.keep_alive = self.keep_alive
         head.repeatable = True
+        head.memo = self.memo
         return head
 
     def __repr__(self) -> str:
