@@ -243,6 +243,6 @@ def test_behind_a_proxy_that_passes_on_bytes(start: Callable[..., Program]) -> N
     with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
         client.sendall(b"PROXY TCP4 192.0.2.43 198.51.100.7 4711 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert b"192.0.2.43 asks for http://a:443, by way of 127.0.0.1" in client.recv(65536)
-    with pytest.raises(http.client.RemoteDisconnected):
+    with pytest.raises(ConnectionResetError):
         program.ask("/")
     program.stop()
