@@ -482,7 +482,7 @@ ASKED = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.lists(ASKED, min_size=1, max_size=6), st.sampled_from(["/large.bin", "/a.txt"]))
 def test_the_bytes_of_ranges_are_those_of_the_file(
     tmp_path: Path, asked: list[tuple[int | None, int | None]], target: str
@@ -710,9 +710,11 @@ def test_links_and_what_is_no_file(root: Path, tmp_path: Path, tells: bool, monk
 
 
 @pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("tells", [False, True])
 def test_a_link_put_in_a_files_place_between_look_and_opening(
-    root: Path, tmp_path: Path, rest: bool, monkeypatch: pytest.MonkeyPatch
+    root: Path, tmp_path: Path, rest: bool, tells: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(fileroot, "_TELLS", tells)
     path = root / "a.txt"
     real = os.open
 
