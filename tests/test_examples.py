@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import http.client
@@ -246,3 +247,25 @@ def test_behind_a_proxy_that_passes_on_bytes(start: Callable[..., Program]) -> N
     with pytest.raises(ConnectionResetError):
         program.ask("/")
     program.stop()
+
+
+def test_responses(start: Callable[..., Program]) -> None:
+    program = start("responses.py")
+    assert program.ask("/greet") == (200, "Gr\u00fc\u00dfe\n".encode())
+    assert json.loads(program.ask("/figures")[1])["room"] == "K\u00fcche"
+    text = (EXAMPLES / "responses.py").read_bytes()
+    assert program.ask("/source") == program.ask("/shown") == (200, text)
+    assert program.ask("/report") == (200, b"".join(b"row %d\n" % i for i in range(5)))
+    assert program.ask("/sign_in?next=/report")[0] == 303
+    assert program.ask("/sign_in?next=//evil.example")[0] == 400
+    first = '"' + base64.urlsafe_b64encode(hashlib.sha256(b"first").digest()[:15]).decode() + '"'
+    assert program.ask("/edit", **{"If-None-Match": first})[0] == 304
+    assert program.ask("/edit", "PUT", b"second", **{"If-Match": first})[0] == 204
+    assert program.ask("/edit", "PUT", b"third", **{"If-Match": first})[0] == 412
+    assert program.ask("/edit") == (200, b"second")
+    status, page = program.ask("/missing", Accept="application/json")
+    assert (status, json.loads(page)["detail"]) == (404, "There is no such thing.")
+    status, page = program.ask("/nowhere")
+    assert (status, page.startswith(b"<h1>Nothing here</h1>")) == (404, True)
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
