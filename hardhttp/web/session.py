@@ -310,8 +310,9 @@ class Session(SessionValues):
         self._changed.clear()
         times, renewed = self._times, self._touch_due
         self._keep = self._touch_due = False
-        if self._id is None or (create and not self._cookie_due and not sessions.objects.has(self._id)):
-            return None  # its client has gone before there was one, or it ended meanwhile
+        to_be_told = self._cookie_due and self._request is not None
+        if self._id is None or (create and not to_be_told and not sessions.objects.has(self._id)):
+            return None  # its client has gone and would never know it, or it has ended meanwhile
         if times is None or renewed:
             times = self._times = sessions.times(times)
         self._stored = True
@@ -355,7 +356,7 @@ class Session(SessionValues):
 
     def drop_changes(self) -> None:
         """The request has failed: nothing of what it began is kept."""
-        self._changed = set()
+        self._changed.clear()
         self._values = {}
         if self._renamed is not None:
             self._take_id(self._renamed)

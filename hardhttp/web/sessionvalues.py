@@ -32,7 +32,7 @@ class SessionValues(MutableMapping[str, Any]):
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # each value as JSON, as it is to be
         self._values: dict[str, Any] = {}  # those that were asked for or written
-        self._changed: set[str] = set()  # keys to be saved
+        self._changed: dict[str, None] = {}  # keys to be saved, in order
 
     # -- what a session knows better ----------------------------------------------------------
 
@@ -75,7 +75,7 @@ class SessionValues(MutableMapping[str, Any]):
             self._size -= _bytes(key) + _bytes(text)
         del self._texts[key]
         self._values.pop(key, None)
-        self._changed.add(key)
+        self._changed[key] = None
 
     def __iter__(self) -> Iterator[str]:
         self._look()
@@ -109,7 +109,7 @@ class SessionValues(MutableMapping[str, Any]):
         texts = self._texts  # another one, when what was there had ended
         self._size = grown if texts or old is None else len(text) + _bytes(key)
         texts[key] = text
-        self._changed.add(key)
+        self._changed[key] = None
 
     def _note_changes(self) -> None:
         """Note the values that have changed since they were handed out. Raises as a write does."""
@@ -121,7 +121,7 @@ class SessionValues(MutableMapping[str, Any]):
 
     def _empty(self) -> None:
         self._texts, self._values, self._size = {}, {}, -1
-        self._changed = set()
+        self._changed.clear()
 
 
 def _text_of(key: str, value: Any) -> str:
