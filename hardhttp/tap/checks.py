@@ -36,15 +36,18 @@ def items(text: str | None) -> list[str]:
     return [item for item in map(str.strip, (text or "").split(",")) if item]
 
 
-def networks(text: str | None) -> tuple[IPv4Network | IPv6Network, ...]:
-    """The networks of ``--trusted-proxies``."""
-    found = []
+def networks(text: str | None) -> tuple[IPv4Network | IPv6Network | str, ...]:
+    """The networks of ``--trusted-proxies``, and ``unix`` for whoever comes by a Unix socket."""
+    found: list[IPv4Network | IPv6Network | str] = []
     for item in items(text):
+        if item == "unix":
+            found.append(item)
+            continue
         try:
             found.append(ip_network(item))
         except ValueError as error:
             raise usage.UsageError(
-                f"--trusted-proxies {item!r}: {error}; it must be an address or a network, as 10.0.0.7 or 10.0.0.0/8"
+                f"--trusted-proxies {item!r}: {error}; it must be an address, a network or unix, as 10.0.0.7 or 10.0.0.0/8"
             ) from None
     return tuple(found)
 

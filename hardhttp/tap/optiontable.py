@@ -79,7 +79,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "trusted-proxies",
             (
-                "addresses or networks, separated by commas, that stand for many clients: "
+                "addresses or networks, separated by commas, that stand for many clients (unix: all who come by a socket): "
                 "--max-connections-per-address is not for them (nor for loopback), and what they say of a client in "
                 "Forwarded or X-Forwarded-For, -Proto, -Host is believed; nobody else is"
             ),

@@ -167,6 +167,13 @@ def test_files_as_asked_for(tmp_path: Path) -> None:
     assert (page.status, page.body) == (200, b"<h1>Here</h1>")
 
 
+def test_proxies_that_come_by_a_unix_socket_are_a_word() -> None:
+    options = parse("--trusted-proxies=unix, 10.0.0.0/8")
+    with Rig(Page()) as rig:
+        rig.site.trusted_proxies = options.trusted_proxies
+        assert rig.site.server.trusts_any
+
+
 def test_lists_and_rules() -> None:
     assert items(" a, b ,,c ") == ["a", "b", "c"]
     assert items(None) == []
