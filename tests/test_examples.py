@@ -269,3 +269,19 @@ def test_responses(start: Callable[..., Program]) -> None:
     assert (status, page.startswith(b"<h1>Nothing here</h1>")) == (404, True)
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_static_files(start: Callable[..., Program]) -> None:
+    program = start("static_files.py")
+    status, listing = program.ask("/files/")
+    assert (status, b"hello.py" in listing) == (200, True)
+    text = (EXAMPLES / "hello.py").read_bytes()
+    assert program.ask("/files/hello.py") == (200, text)
+    assert program.ask("/files/hello.py", Range="bytes=3-9") == (206, text[3:10])
+    assert program.ask("/files/%2e%2e/setup.py")[0] == 404
+    assert program.ask("/files/none", Accept="text/html")[0] == 404
+    assert program.ask("/app/orders/42", Accept="text/html") == program.ask("/app/")
+    assert program.ask("/app/orders/42", Accept="application/json")[0] == 404
+    assert b"location.pathname" in program.ask("/app/app.3f2a9c1b.js")[1]
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
