@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -382,7 +383,7 @@ def test_an_after_hook_may_change_the_response_or_make_another() -> None:
 
 
 def test_an_after_hook_that_takes_another_response_closes_the_first() -> None:
-    closed = []
+    closed, kept = [], []
 
     def pieces(request: Any) -> Any:
         try:
@@ -391,7 +392,7 @@ def test_an_after_hook_that_takes_another_response_closes_the_first() -> None:
             closed.append(True)
 
     def handler(request: Any) -> Any:
-        begun = pieces(request)
+        kept.append(begun := pieces(request))
         next(begun)
         return begun
 
@@ -420,6 +421,18 @@ def test_an_after_hook_that_fails_costs_the_answer_and_the_others_run() -> None:
             assert rig.site.statistics.errors == 1
         assert noted.calls == [*IN_ORDER, "handler", *BACK]
         assert seen == [500]
+
+
+def test_before_hooks_are_for_handlers() -> None:
+    """Where there is no handler there is nothing to go before."""
+    router = Router()
+    router.get("/a")(echo)
+    router.before(lambda request: "closed")
+    for path, method, status in ((b"/a", b"OPTIONS", 204), (b"/a", b"POST", 405), (b"/b", b"GET", 404)):
+        for after in (False, True):
+            if after:
+                router.after(lambda request, response: None)
+            assert either(router, path, method).status == status
 
 
 def test_hooks_are_a_groups_own() -> None:
@@ -798,6 +811,12 @@ def test_a_nested_routers_hooks_and_errors_are_inside_the_outer_ones() -> None:
     assert calls == ["after inner", "after middle", "after outer"]
     assert ask(outer, b"/g/none").body == b"outer's"
     assert ask(inner, b"/none").status == 404
+    # One that is mounted at the root has no prefix, and what is found nowhere is the outer one's.
+    outer, inner = Router(), Router()
+    inner.error(404)(lambda request, error: "inner's")
+    outer.error(404)(lambda request, error: "outer's")
+    outer.mount("/", inner)
+    assert ask(outer, b"/none").body == b"outer's"
 
 
 def test_one_router_at_two_places() -> None:
@@ -872,6 +891,8 @@ def test_url_for_with_a_request_says_where_the_router_is_mounted() -> None:
         return outer.url_for("top", request=request)
 
     assert ask(root, b"/a%20b/api/none").body == b"/a%20b/api/top"
+    with pytest.raises(ValueError, match="two slashes"):
+        outer.url_for("top", request=SimpleNamespace(prepath=[b""]))
     stranger = Router()
     stranger.get("/s", name="s")(echo)
     outer.before(lambda request: stranger.url_for("s", request=request))
@@ -1004,6 +1025,43 @@ def test_what_is_waited_for_is_cancelled_when_the_client_goes(place: str) -> Non
     protocol.connectionLost(Failure(ConnectionDone()))
     assert cancelled == [place]
     assert "after" not in called
+
+
+def test_an_answer_nobody_waits_for_is_let_go() -> None:
+    """Also by a handler that does not mind being cancelled."""
+    closed, called = [], []
+
+    class Pieces:
+        def __iter__(self) -> Any:
+            return self
+
+        def __next__(self) -> bytes:
+            raise AssertionError("nobody wants it")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    async def handler(request: Any) -> Any:
+        await Deferred(lambda waiting: waiting.callback(None))
+        return Pieces()
+
+    for hooked in (False, True):
+        router = Router()
+        router.get("/")(handler)
+        if hooked:
+            router.after(lambda request, response: called.append(True))
+        with Rig(router) as rig:
+            peer = rig.connect()
+            peer.send(GET)
+            peer.reset()
+            rig.clock.turn()
+        assert closed.pop()
+        protocol: Any = twisted_server.Site(router, timeout=None, reactor=Clock()).buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        protocol.dataReceived(GET)
+        protocol.connectionLost(Failure(ConnectionDone()))
+        assert closed.pop()
+        assert called == closed == []
 
 
 def test_many_requests_on_one_connection() -> None:
