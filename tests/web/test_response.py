@@ -14,11 +14,13 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IBodyProducer
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from hardhttp.errors import HTTPError
 from hardhttp.testing import Response as Received
 from hardhttp.testing import Rig
+from hardhttp.web.pieces import PieceProducer
 from hardhttp.web.response import Response, abort
 from hardhttp.web.sending import WHOLE_BYTES, check_preconditions, etag_of, send
 from hardhttp.wire.cookies import cookie_text
@@ -382,15 +384,21 @@ def test_a_file_is_closed_on_every_path(tmp_path: Path, opened: list[Any]) -> No
     with Rig(Says(bad)) as rig:
         assert rig.exchange(GET)[0].status == 500
         rig.flush()
-    waiting: Deferred[Response] = Deferred()
-    with Rig(Says(lambda request: waiting)) as rig:  # it comes when nobody waits any more
-        waiting._canceller = lambda waiting: None
+
+    async def late(request: Any) -> Response:
+        try:
+            await Deferred()
+        except CancelledError:
+            return Response.file(path)  # when nobody waits any more
+        raise AssertionError
+
+    before = len(opened)
+    with Rig(Says(late)) as rig:
         peer = rig.connect()
         peer.send(GET)
         peer.reset()
         rig.advance(1)
-        if not waiting.called:
-            waiting.callback(Response.file(path))
+    assert len(opened) == before + 1
     with pytest.raises(ValueError):
         Response.file(path, headers={"X": "\r\n"})
     Response.file(path).close()
@@ -409,6 +417,19 @@ def test_a_file_that_becomes_shorter_ends_the_connection(tmp_path: Path) -> None
         rig.advance(2)
         assert peer.aborted
         assert not peer.responses()[0].complete
+
+
+def test_a_short_file_that_becomes_shorter_is_not_sent(tmp_path: Path) -> None:
+    def answer(request: Any) -> Response:
+        (tmp_path / "a").write_bytes(b"12345")
+        response = Response.file(tmp_path / "a")
+        (tmp_path / "a").write_bytes(b"123")
+        return response
+
+    with Rig(Says(answer)) as rig:
+        (response,) = rig.exchange(GET)
+        assert (response.status, response.get(b"etag")) == (500, None)
+        assert len(rig.flush()) == 1
 
 
 # -- streams -----------------------------------------------------------------------------------------
@@ -642,6 +663,36 @@ def test_a_body_that_is_none(body: Any) -> None:
         assert rig.exchange(GET)[0].status == 500
         (failure,) = rig.flush()
         assert failure.check(TypeError)
+
+
+def test_a_transport_that_is_full_from_the_start() -> None:
+    class Full:
+        site = None
+        written: list[bytes] = []
+
+        def registerProducer(self, producer: Any, streaming: bool) -> None:
+            producer.pauseProducing()
+
+        def write(self, data: bytes) -> None:
+            self.written.append(data)
+
+    pieces = Pieces([b"one"])
+    producer = PieceProducer(Full(), pieces.plain())
+    producer.start()
+    assert pieces.taken == 0
+    producer.stopProducing()
+
+
+def test_a_stream_for_a_client_that_has_gone_is_closed() -> None:
+    kept: list[Any] = []
+    iterator = Pieces([b"one"]).plain()
+    with Rig(Says(lambda request: kept.append(request) or NOT_DONE_YET)) as rig:
+        peer = rig.connect()
+        peer.send(GET)
+        peer.reset()
+        rig.advance(1)
+        assert send(kept.pop(), Response.stream(iterator)) is NOT_DONE_YET
+        assert next(iterator, None) is None
 
 
 def test_pipelined_behind_a_stream() -> None:
