@@ -1,12 +1,42 @@
 """A Twisted HTTP and Server-Sent-Events server that can be left running for months."""
 
+from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
 from hardhttp.sse.stream import EventStream
+from hardhttp.web.accesslog import AccessLog
+from hardhttp.web.compression import Compressed
+from hardhttp.web.cors import CORS
+from hardhttp.web.ratelimit import RateLimited
 from hardhttp.web.request import Request
+from hardhttp.web.response import Response, abort
+from hardhttp.web.routing import Router
+from hardhttp.web.securityheaders import SecurityHeaders
 from hardhttp.web.service import HTTPService, listen, service
+from hardhttp.web.sessions import Sessions
 from hardhttp.web.site import Site
+from hardhttp.web.static import StaticFiles
 
 __version__ = "0.1.0"
 
-__all__ = ["EventStream", "HTTPService", "IStreamingResource", "Limits", "Request", "Site", "listen", "service"]
+__all__ = [
+    "CORS",
+    "AccessLog",
+    "Compressed",
+    "EventStream",
+    "HTTPError",
+    "HTTPService",
+    "IStreamingResource",
+    "Limits",
+    "RateLimited",
+    "Request",
+    "Response",
+    "Router",
+    "SecurityHeaders",
+    "Sessions",
+    "Site",
+    "StaticFiles",
+    "abort",
+    "listen",
+    "service",
+]

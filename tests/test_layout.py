@@ -30,8 +30,7 @@ CORE = {
         *("refusal", "server", "statistics", "tls", "tracker", "upgrade"),
     },
     "web": {
-        *("__init__", "accesslog", "body", "forms", "headers", "lazy", "pages", "request", "responding", "service"),
-        *("site", "streaming"),
+        *("__init__", "body", "headers", "lazy", "request", "responding", "service", "site", "streaming"),
     },
 }
 CORE_LINES = 3_500

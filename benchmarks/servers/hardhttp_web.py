@@ -15,13 +15,11 @@ from benchmarks.messages import HELLO, HELLO_PATH, USER
 from benchmarks.servers.hardhttp_tree import description, fail
 from benchmarks.servers.options import parse
 from benchmarks.servers.twisted_run import run
-from hardhttp.web.routing import Router
-from hardhttp.web.static import StaticFiles
 
 
-def make_router(routes: int, session: bool) -> Router:
+def make_router(routes: int, session: bool) -> hardhttp.Router:
     """A router with at least ``routes`` routes, and among them the one that is measured."""
-    router = Router()
+    router = hardhttp.Router()
 
     @router.get(HELLO_PATH)
     def hello(request):
@@ -46,7 +44,7 @@ def make_router(routes: int, session: bool) -> Router:
         def user(request, number):
             return {**USER, "id": number}
 
-    router.mount("/files", StaticFiles(os.environ.get("FILES", ".")))
+    router.mount("/files", hardhttp.StaticFiles(os.environ.get("FILES", ".")))
     return router
 
 

@@ -20,13 +20,8 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.web.server import NOT_DONE_YET
 
-from hardhttp import EventStream, Site, listen
-from hardhttp.web.compression import Compressed
+from hardhttp import Compressed, EventStream, Response, Router, SecurityHeaders, Site, StaticFiles, abort, listen
 from hardhttp.web.csrf import csrf_protect, csrf_token
-from hardhttp.web.response import Response, abort
-from hardhttp.web.routing import Router
-from hardhttp.web.securityheaders import SecurityHeaders
-from hardhttp.web.static import StaticFiles
 
 MAX_MESSAGES = 200
 MAX_PEOPLE = 10_000
