@@ -110,7 +110,7 @@ def _answering(request: Any) -> Iterator[None]:
     try:
         yield
     except Fault as fault:
-        raise _refusal(request, fault.with_traceback(None)) from None  # kept in no name: that would be a circle
+        raise _refusal(request, fault) from None  # kept in no name: that would be a circle
 
 
 def _refusal(request: Any, fault: Fault) -> HTTPError:

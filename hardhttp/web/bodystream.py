@@ -50,7 +50,7 @@ class BodyPieces(Protocol):
                 await self._waiting
             finally:
                 self._waiting = None
-        if self._pieces and not (self._ended and not self._whole):
+        if self._pieces:
             return self._pieces.popleft()
         if self._whole:
             raise StopAsyncIteration
