@@ -20,12 +20,14 @@ from twisted.web.resource import Resource
 from hardhttp.errors import Reason
 from hardhttp.testing import Response, Rig, parse_responses
 from hardhttp.web import fileroot
+from hardhttp.web.compression import Compressed
 from hardhttp.web.contenttypes import content_type
 from hardhttp.web.filecache import SETTLED_SECONDS
 from hardhttp.web.static import SMALL_BYTES, StaticFiles
 from hardhttp.web.variants import is_fingerprinted
 from hardhttp.wire.conditional import http_date
 from tests.net.loopback import Client, Loopback, blocking, result_of, until
+from tests.net.test_sendfile import FromFile
 from tests.web.saying import say
 
 Ask = Callable[..., Response]
@@ -893,3 +895,28 @@ def test_on_a_real_socket_with_pipelined_requests(root: Path) -> None:
         bodies = [response.body for response in client.responses(4)]
         assert bodies == [b"0123456789", LARGE, b"b", LARGE]
         assert parse_responses(client.received)[1] == b""
+
+
+@pytest.mark.parametrize("name", ["a.txt", "large.txt"])
+def test_compressed_on_the_way(root: Path, name: str) -> None:
+    """A wrapper that encodes the body gets to see it: it does not go around it by ``sendfile``."""
+    (root / name).write_bytes(LARGE if name == "large.txt" else LARGE[:5000])
+    with Rig(Compressed(StaticFiles(root)), FromFile) as rig:
+        for _ in range(2):
+            (response,) = rig.exchange(say(target=b"/" + name.encode(), Accept_Encoding=b"gzip"))
+            assert response.get(b"content-encoding") == b"gzip"
+            assert gzip.decompress(response.body) == (root / name).read_bytes()
+            (part,) = rig.exchange(say(target=b"/" + name.encode(), Accept_Encoding=b"gzip", Range=b"bytes=1-100"))
+            assert (part.status, part.get(b"content-encoding"), part.body) == (206, None, LARGE[1:101])
+            (same,) = rig.exchange(
+                say(target=b"/" + name.encode(), Accept_Encoding=b"gzip", If_None_Match=response.get(b"etag") or b"")
+            )
+            assert same.status == 304
+        peer = rig.connect()
+        peer.take(1000)
+        peer.send(say(target=b"/large.bin"))
+        assert peer.transport.sends_files
+        assert FromFile.calls
+        os.truncate(root / "large.bin", 10)
+        peer.take(None)
+        assert peer.aborted
