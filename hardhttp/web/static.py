@@ -1,9 +1,10 @@
 """``StaticFiles``: the files of a directory, as they are now.
 
 A resource to be mounted anywhere, under ``hardhttp.Site``, inside a ``Router`` or under
-``twisted.web``. It decides what a request is answered with: the file, part of it, a compressed sibling
-of it, or that it has not changed. What may be reached is judged by ``fileroot``; what is known of a file,
-and for how long, is ``filecache``'s; large files go out by ``hardhttp.net.sendfile``.
+``twisted.web``. It finds what a path stands for: a file, the index of a directory, its listing, a
+redirect, a fallback, or nothing. What may be reached is judged by ``fileroot``; what is known of a file,
+and for how long, is ``filecache``'s; what a file can be sent as is ``variants``', and what HTTP makes of
+that is ``fileanswer``'s.
 
 Nothing is read at the start and nothing is believed unseen: a file added, changed or removed is seen by
 the next request. Whatever may not be served is not there: the answer is 404 and tells nothing more.
@@ -16,32 +17,25 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import Reason
-from hardhttp.net.sendfile import FileProducer, OpenFile, read_span
-from hardhttp.net.server import Server
-from hardhttp.web.beforehead import set_field, vary_on
+from hardhttp.web.beforehead import vary_on
 from hardhttp.web.contenttypes import type_table
-from hardhttp.web.filecache import FileCache, Found, Variant
+from hardhttp.web.fileanswer import answer_file, now_of, server_of, set_fields
+from hardhttp.web.filecache import FileCache, Found
 from hardhttp.web.fileroot import ABSENT, FileRoot, Place, Visit
 from hardhttp.web.listing import MAX_LISTED, listing_page
 from hardhttp.web.pages import error_page
 from hardhttp.web.variants import Variants
-from hardhttp.wire.conditional import evaluate, if_range_holds, kept_in_304
-from hardhttp.wire.negotiation import preferred, preferred_coding
-from hardhttp.wire.ranges import Span, content_range, multipart_pieces, parse_ranges, unsatisfied_range
+from hardhttp.wire.negotiation import preferred
 
 __all__ = ["StaticFiles"]
 
-# Up to this a file is one read, and one write with its head.
-SMALL_BYTES = 64 * 1024
 # A file that changes each time it is looked at is given up on after so many looks.
 MAX_LOOKS = 4
 
@@ -134,7 +128,7 @@ class StaticFiles(Resource):
         if found is not None:
             variant = found.variants["identity"]
             if variant.content is not None and method == b"GET" and _is_simple(request, found.varies):
-                _set(request, variant.fields)
+                set_fields(request, variant.fields)
                 return variant.content
         try:
             return self._serve(request, relative, found)
@@ -156,7 +150,7 @@ class StaticFiles(Resource):
                     found = self._find(request, visit, relative)
                 if not isinstance(found, Found):
                     return found
-                answer = self._answer(request, visit, found)
+                answer = answer_file(request, visit, found, self.cache)
                 if answer is not None:
                     return answer
                 found = None  # it changed between a look and an opening
@@ -220,95 +214,11 @@ class StaticFiles(Resource):
         return accept is not None and b"text/html" in accept.lower() and preferred(accept, ["text/html"]) is not None
 
     def _found(self, request: Any, visit: Visit, key: bytes, path: bytes, place: Place) -> Found:
-        now = _now(request)
+        now = now_of(request)
         found = self._variants.of(visit, key, path, place, now)
         if found.settled(now):
             self.cache.put(found)
         return found
-
-    # -- answering ----------------------------------------------------------------------------
-
-    def _answer(self, request: Any, visit: Visit, found: Found) -> Any:
-        """Send ``found``; ``None`` when it is no longer what it was."""
-        coding = "identity"
-        if found.codings:
-            coding = preferred_coding(_combined(request, b"accept-encoding"), found.codings) or "identity"
-        variant = found.variants[coding]
-        status = evaluate(request.method, partial(_combined, request), variant.etag, variant.last_modified)
-        if status == 412:
-            return error_page(request, 412)
-        if status == 304:
-            _set(request, {n: v for n, v in variant.fields.items() if kept_in_304(n, has_etag=True)})
-            request.setResponseCode(304)
-            return b""
-        spans = self._spans(request, variant)
-        if spans == ():
-            headers = {"Content-Range": unsatisfied_range(variant.size).decode("ascii")}
-            return error_page(request, 416, headers=headers)
-        if variant.size <= SMALL_BYTES:
-            content = self._content(visit, found, variant)
-            return None if content is None else self._send_small(request, variant, content, spans)
-        return self._send_large(request, visit, variant, spans)
-
-    def _spans(self, request: Any, variant: Variant) -> tuple[Span, ...] | None:
-        """The ranges asked for; only GET has any (RFC 9110, 14.2)."""
-        asked = _combined(request, b"range") if request.method == b"GET" else None
-        if asked is None:
-            return None
-        date = _now(request)
-        condition = _combined(request, b"if-range")
-        if not if_range_holds(condition, variant.etag, variant.last_modified, 0 if date is None else int(date)):
-            return None
-        return parse_ranges(asked, variant.size)
-
-    def _content(self, visit: Visit, found: Found, variant: Variant) -> bytes | None:
-        if variant.content is not None:
-            return variant.content
-        descriptor, place = visit.open(variant.relative)
-        try:
-            content = read_span(descriptor, Span(0, variant.size + 1))
-            after = os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-        if not variant.is_of(place.status) or not variant.is_of(after) or len(content) != variant.size:
-            return None
-        self.cache.keep(found, variant, content)
-        return content
-
-    def _send_small(self, request: Any, variant: Variant, content: bytes, spans: tuple[Span, ...] | None) -> bytes:
-        _set(request, variant.fields)
-        if spans is not None:
-            pieces, _ = _part(request, variant, spans)
-            content = b"".join(
-                content[piece.start : piece.stop] if isinstance(piece, Span) else piece for piece in pieces
-            )
-        if request.method == b"HEAD":
-            request.setHeader(b"Content-Length", b"%d" % len(content))
-            return b""
-        return content
-
-    def _send_large(self, request: Any, visit: Visit, variant: Variant, spans: tuple[Span, ...] | None) -> Any:
-        descriptor, place = visit.open(variant.relative)
-        if not variant.is_of(place.status):
-            os.close(descriptor)
-            return None
-        server = _server(request)
-        file = OpenFile(descriptor, None if server is None else server.ledger)
-        try:
-            _set(request, variant.fields)
-            pieces: list[bytes | Span] = [Span(0, variant.size)]
-            length = variant.size
-            if spans is not None:
-                pieces, length = _part(request, variant, spans)
-            request.setHeader(b"Content-Length", b"%d" % length)
-        except BaseException:
-            file.close()
-            raise
-        if request.method == b"HEAD":
-            file.close()
-            return b""
-        FileProducer(request, file, pieces).start()
-        return NOT_DONE_YET
 
     # -- what is not served -------------------------------------------------------------------
 
@@ -335,7 +245,7 @@ class StaticFiles(Resource):
         if error.errno in _FORBIDDEN:
             return error_page(request, 403)
         if error.errno in _EXHAUSTED:
-            server = _server(request)
+            server = server_of(request)
             if server is not None:
                 server.refused(Reason.DESCRIPTORS, "no descriptor is left for a file; it was answered 503")
             return error_page(request, 503, headers={"Retry-After": "2"})
@@ -354,37 +264,6 @@ def _is_simple(request: Any, varies: bool) -> bool:
     return True
 
 
-def _combined(request: Any, name: bytes) -> bytes | None:
-    """A field's value, its lines joined (RFC 9110, 5.2)."""
-    values = request.requestHeaders.getRawHeaders(name)
-    return None if values is None else b", ".join(values)
-
-
-def _set(request: Any, fields: Mapping[bytes, bytes]) -> None:
-    """Set response headers that are known to be sound; of Vary nothing is lost."""
-    plain = getattr(request, "plain_headers", None)
-    if plain is not None and b"Vary" not in plain:
-        plain.update(fields)
-        return
-    for name, value in fields.items():
-        if name == b"Vary":
-            vary_on(request, [value])
-        else:
-            set_field(request, name, value)
-
-
-def _part(request: Any, variant: Variant, spans: tuple[Span, ...]) -> tuple[list[bytes | Span], int]:
-    """A 206's body, in pieces, and its length (RFC 9110, 15.3.7); sets its headers."""
-    request.setResponseCode(206)
-    if len(spans) == 1:
-        request.setHeader(b"Content-Range", content_range(spans[0], variant.size))
-        return list(spans), spans[0].length
-    boundary = secrets.token_hex(12).encode("ascii")
-    pieces, length = multipart_pieces(spans, variant.size, variant.fields[b"Content-Type"], boundary)
-    request.setHeader(b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
-    return pieces, length
-
-
 def _shows(visit: Visit, directory: bytes, name: bytes) -> bool:
     """Whether a link in ``directory`` leads to what would be served."""
     try:
@@ -392,14 +271,3 @@ def _shows(visit: Visit, directory: bytes, name: bytes) -> bool:
     except OSError:
         return False
     return place.is_file or place.is_directory
-
-
-def _server(request: Any) -> Server | None:
-    server = getattr(getattr(request, "site", None), "server", None)
-    return server if isinstance(server, Server) else None
-
-
-def _now(request: Any) -> float | None:
-    """Seconds since the epoch by the site's clock; ``None`` where there is none to ask."""
-    server = _server(request)
-    return None if server is None else server.now

@@ -22,8 +22,9 @@ from hardhttp.testing import Response, Rig, parse_responses
 from hardhttp.web import fileroot
 from hardhttp.web.compression import Compressed
 from hardhttp.web.contenttypes import content_type
+from hardhttp.web.fileanswer import SMALL_BYTES
 from hardhttp.web.filecache import SETTLED_SECONDS
-from hardhttp.web.static import SMALL_BYTES, StaticFiles
+from hardhttp.web.static import StaticFiles
 from hardhttp.web.variants import is_fingerprinted
 from hardhttp.wire.conditional import http_date
 from tests.net.loopback import Client, Loopback, blocking, result_of, until
