@@ -285,3 +285,25 @@ def test_static_files(start: Callable[..., Program]) -> None:
     assert b"location.pathname" in program.ask("/app/app.3f2a9c1b.js")[1]
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_persistent_sessions(start: Callable[..., Program], tmp_path: Path) -> None:
+    """Killed and started anew it knows who was signed in: more of that in tests/stores/test_restart.py."""
+
+    def client(program: Program, path: str, body: str | None = None, cookie: str = "") -> http.client.HTTPResponse:
+        line = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+        kind = {"Content-Type": "application/x-www-form-urlencoded"} if body else {}
+        line.request("POST" if body else "GET", path, body, {"Cookie": cookie, **kind})
+        return line.getresponse()
+
+    store = f"sqlite:{tmp_path}/sessions.db"
+    program = start("persistent_sessions.py", SESSION_STORE=store)
+    assert b"Sign in" in program.ask("/")[1]
+    cookie = (client(program, "/sign_in", "name=Ada").getheader("Set-Cookie") or "").partition(";")[0]
+    assert client(program, "/", cookie=cookie).read() == b"Ada, visit 1\n"
+    program.process.kill()
+    program.process.wait()
+    program = start("persistent_sessions.py", SESSION_STORE=store)
+    assert client(program, "/", cookie=cookie).read() == b"Ada, visit 2\n"
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
