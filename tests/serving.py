@@ -6,7 +6,6 @@ The client is the standard library's, each exchange in a thread; what it cannot 
 from __future__ import annotations
 
 import http.client
-import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -116,7 +115,7 @@ class Serving:
             if channel.request is None:
                 channel.drain()  # only kept alive
         await self.wait_for(lambda: not site.connection_count, "the last connection's end")
-        site.cookie_sessions.sweep(math.inf)  # all of them
+        site.cookie_sessions.forget()
         await self.wait_for(lambda: site.ledger.snapshot() == self._before, f"the ledger of {self._before}")
 
 

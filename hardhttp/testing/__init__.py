@@ -20,7 +20,6 @@ Nothing else in the package imports this part of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
@@ -173,7 +172,7 @@ class Rig:
             if not peer.closed:
                 peer.reset()
                 peer.transport.abortConnection()  # where nothing is read, a reset is not seen
-        self.site.cookie_sessions.sweep(math.inf)  # sessions outlive connections: here they all expire
+        self.site.cookie_sessions.forget()  # sessions outlive connections
         self.clock.turn()
         left = {
             "connections": [peer.protocol for peer in self.peers if not peer.closed],

@@ -12,6 +12,7 @@ nothing runs while the site does not.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -107,6 +108,7 @@ class Sessions:
             raise ValueError("a Sessions is for one site; two sites may share a store")
         self.server = site.server
         self.objects = SessionObjects(site)
+        self._sweep_at = site.server.now + site.limits.cleanup_seconds
         site.server.chores.append(self)
         site.ledger.gauge("sessions", lambda: len(self._store) if self._in_memory else 0)
         site.ledger.gauge("session_bytes", lambda: self._store.held_bytes if self._in_memory else 0)
@@ -210,6 +212,12 @@ class Sessions:
         if self._store is None:
             return succeed(ended)
         return self.ask(self._store.sweep, now).addCallback(lambda swept: swept + ended)
+
+    def forget(self) -> None:
+        """End every session that is in this process alone: the objects of ``getSession``, and a store in memory."""
+        self.objects.sweep(math.inf)
+        if isinstance(self._store, MemoryStore):
+            self._store.sweep(math.inf)
 
     # -- the cookie ---------------------------------------------------------------------------
 

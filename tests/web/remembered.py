@@ -51,6 +51,8 @@ class Client:
 class SlowStore:
     """A store in memory whose answers come with ``answer``; with ``away`` they are ``StoreError``."""
 
+    answers_at_once = False
+
     def __init__(self) -> None:
         self.memory = MemoryStore()
         self.asked: list[str] = []
