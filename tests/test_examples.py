@@ -307,3 +307,36 @@ def test_persistent_sessions(start: Callable[..., Program], tmp_path: Path) -> N
     assert client(program, "/", cookie=cookie).read() == b"Ada, visit 2\n"
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_sessions(start: Callable[..., Program]) -> None:
+    program = start("sessions.py")
+    cookie = ""
+
+    def ask(path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
+        nonlocal cookie
+        client = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+        kind = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}
+        client.request("GET" if body is None else "POST", path, body, {"Cookie": cookie, **kind, **headers})
+        response = client.getresponse()
+        cookie = (response.getheader("Set-Cookie") or cookie).partition(";")[0]
+        return response.status, response.read().decode()
+
+    def token(page: str) -> str:
+        return page.partition("value=")[2].partition(">")[0]
+
+    assert "whoever you are" in ask("/")[1]
+    assert cookie == ""
+    page = ask("/sign_in")[1]
+    before = cookie
+    assert ask("/sign_in", "name=Ada")[0] == 403
+    assert ask("/sign_in", f"name=Ada&csrf_token={token(page)}", Origin="http://evil.example")[0] == 403
+    assert ask("/sign_in", f"name=Ada&csrf_token={token(page)}")[0] == 303
+    assert cookie not in ("", before)
+    assert "Hello Ada, visit 1." in ask("/")[1]
+    page = ask("/")[1]
+    assert "visit 2." in page
+    assert ask("/sign_out", f"csrf_token={token(page)}")[0] == 303
+    assert "whoever you are" in ask("/")[1]
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")

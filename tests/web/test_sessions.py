@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -854,3 +855,37 @@ def test_nothing_is_left_to_the_collector() -> None:
             gc.enable()
         assert ours == []
         rig.flush()
+
+
+def resident_bytes() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_v16_1080000_requests_that_look_leave_memory_flat() -> None:
+    """As many as made 1,080,000 empty sessions there, with and without a cookie, the collector being off."""
+    unknown = say(Cookie=b"session=" + b"A" * 43)
+    batch = say() * 40 + unknown * 10 + say(target=b"/object") * 49 + say(Cookie=b"session=no")
+
+    def handle(request: Any) -> bytes:
+        if request.path == b"/object":
+            assert getattr(request.getSession(), "visits", None) is None
+        return look(request)
+
+    with Rig(Says(handle)) as rig:
+        peer = rig.connect()
+        resident: list[int] = []
+        gc.collect()
+        gc.disable()
+        try:
+            for i in range(10_800):
+                peer.send(batch)
+                peer._socket.sent.clear()  # or the kit would keep it
+                if i in (1_000, 10_799):
+                    resident.append(resident_bytes())
+        finally:
+            gc.enable()
+        assert rig.site.statistics.requests == 1_080_000
+        assert (len(rig.site.sessions), rig.site.cookie_sessions.has_store) == (0, False)
+        assert resident[1] - resident[0] < 1 << 20
