@@ -130,6 +130,16 @@ async def test_it_is_gone_at_the_instant_it_expires(store: Any) -> None:
 
 
 @ensureDeferred
+async def test_times_are_compared_as_numbers(store: Any) -> None:
+    await store.save(KEY, {"a": "1"}, SessionTimes(900.0, 900.0, 1000.0), LIMITS, True)
+    await store.save(OTHER, {"b": "2"}, SessionTimes(2.0, 2.0, 90.0), LIMITS, True)
+    assert await texts(store, KEY, 950.0) == {"a": "1"}
+    assert await texts(store, OTHER, 100.0) is None
+    assert await store.touch(KEY, times(999.0)) is True
+    assert await store.sweep(1000.0) == 1
+
+
+@ensureDeferred
 async def test_what_has_expired_is_not_saved_to(store: Any) -> None:
     await store.save(KEY, {"old": "1"}, times(1000.0), LIMITS, True)
     assert await store.save(KEY, {"new": "2"}, times(1100.0), LIMITS, False) is False

@@ -62,7 +62,7 @@ def logged() -> Iterator[list[str]]:
 async def until(true: Callable[[], bool]) -> None:
     from twisted.internet import reactor
 
-    for _ in range(2000):
+    for _ in range(1000):
         if true():
             return
         await deferLater(reactor, 0.01)
@@ -172,6 +172,8 @@ async def test_silent(own_redis: RedisProcess, connect: Callable[..., RedisStore
         await store.load(b"kept", 1000.0)
     await until(lambda: store._connection._attempt is not None)
     assert store.load(b"kept", 1000.0).addErrback(lambda _: None).called  # an attempt keeps nobody waiting
+    attempts = store._connection._pause_seconds
+    await until(lambda: store._connection._pause_seconds > attempts)  # one that was accepted and given up
     own_redis.resume()
     await works(store)
     assert (await store.load(b"kept", 1000.0)).values == {"a": "1"}
