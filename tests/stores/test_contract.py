@@ -136,7 +136,8 @@ async def test_times_are_compared_as_numbers(store: Any) -> None:
     assert await texts(store, KEY, 950.0) == {"a": "1"}
     assert await texts(store, OTHER, 100.0) is None
     assert await store.touch(KEY, times(999.0)) is True
-    assert await store.sweep(1000.0) == 1
+    await store.sweep(1000.0)
+    assert await store.count() == 1
 
 
 @ensureDeferred
