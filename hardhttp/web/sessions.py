@@ -219,10 +219,6 @@ class Sessions:
         if isinstance(self._store, MemoryStore):
             self._store.sweep(math.inf)
 
-    def close(self) -> Deferred[None]:
-        """Have the store write what is not written, and let go of its files and connections; it may be used again."""
-        return succeed(None) if self._store is None else self._store.close()
-
     # -- the cookie ---------------------------------------------------------------------------
 
     def id_from(self, request: Any) -> tuple[str, bytes] | None:
