@@ -419,6 +419,20 @@ def test_on_one_connection_each_request_has_its_own() -> None:
         assert [response.body for response in peer.responses()] == [b"2", b"3", b"2", b"4", b"1"]
 
 
+def test_what_is_remembered_of_a_head_is_of_its_scheme() -> None:
+    def tls(request: Any) -> bytes:
+        request.setHost(b"a", 443, ssl=True)
+        return look(request)
+
+    with Rig(by_path(count=count, look=look, tls=tls)) as rig:
+        client = Client(rig)
+        client.ask(b"/count")
+        peer = rig.connect()
+        for target in (b"/look", b"/tls", b"/look"):
+            peer.send(say(target=target, Cookie=client.cookie))
+        assert [response.body[:5] for response in peer.responses()] == [b"(True", b"(Fals", b"(True"]
+
+
 # -- rotate, abandon ----------------------------------------------------------------------------
 
 

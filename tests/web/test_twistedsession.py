@@ -137,7 +137,10 @@ def test_expire_ends_both() -> None:
         request.session["n"] = 1
         return count(request)
 
-    with Rig(by_path(both=both, logout=logout)) as rig:
+    def mapped(request: Any) -> bytes:
+        return repr(dict(request.session)).encode()
+
+    with Rig(by_path(both=both, logout=logout, mapped=mapped)) as rig:
         client = Client(rig)
         client.ask(b"/both")
         before = client.cookie
@@ -146,6 +149,7 @@ def test_expire_ends_both() -> None:
         client.ask(b"/logout")
         assert ended == [True]
         assert client.cookie not in (before, b"")
+        assert Client(rig, before).ask(b"/mapped").body == b"{}"
         assert Client(rig, before).ask(b"/both").body == b"1"
 
 
