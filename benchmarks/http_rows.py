@@ -6,14 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report, wrk
 from benchmarks.attack import Force, measure_attack
 from benchmarks.certificate import make_certificate
 from benchmarks.crowd import measure_growth
 from benchmarks.options import available, chosen, count, counts
 from benchmarks.peers import PEERS, find_program
-from benchmarks.processes import Failed, cores, pin
-from benchmarks.rounds import Plan
+from benchmarks.processes import Failed
+from benchmarks.rows import make_plan, run_rows
 from benchmarks.throughput import RATE_ROWS, measure_rate
 
 __all__ = ["add_options", "run"]
@@ -57,42 +56,16 @@ def run(options: argparse.Namespace, directory: Path) -> int:
         for name in options.peers:
             print(f"{name:20} {PEERS[name].title}: {absent.get(name, 'present')}")
         return 0
-    if find_program("wrk") is None:
-        raise Failed(wrk.INSTALL)
-    if not present:
+    if find_program("wrk") is not None and not present:
         raise Failed("; ".join(f"{name}: {reason}" for name, reason in absent.items()))
-    server_core, load_core = (None, None) if options.no_pin else cores()
-    pin(load_core)
-    plan = Plan(
-        options.pairs,
-        options.seconds,
-        options.connections,
-        directory,
-        server_core,
-        load_core,
-        make_certificate(directory) if "tls" in options.rows else None,
-        options.base,
-    )
-    result: dict[str, Any] = {
-        "machine": machine.describe(),
-        "versions": machine.versions(present),
-        "absent": absent,
-        "rows": [],
-    }
-    quiet = options.json == "-"
-    if not quiet:
-        report.write_machine(result["machine"], result["versions"], absent)
-    for name in options.rows:
+    certificate = make_certificate(directory) if "tls" in options.rows else None
+    plan = make_plan(options, directory, tls=certificate, base=options.base)
+
+    def measure(name: str) -> dict[str, Any]:
         if name == "connections":
-            row = measure_growth(present, plan, options.sizes)
-        elif name == "attack":
-            row = measure_attack(present, plan, Force(options.drips, options.stopped, options.flood))
-        else:
-            row = measure_rate(RATE_ROWS[name], present, plan)
-        result["rows"].append(row)
-        if not quiet:
-            report.write_row(row)
-    result["machine"]["load_average_at_end"] = machine.load_average()
-    if options.json:
-        report.write_json(result, options.json)
-    return 0 if all(entry["valid"] for row in result["rows"] for entry in row["peers"].values()) else 1
+            return measure_growth(present, plan, options.sizes)
+        if name == "attack":
+            return measure_attack(present, plan, Force(options.drips, options.stopped, options.flood))
+        return measure_rate(RATE_ROWS[name], present, plan)
+
+    return run_rows(options, present, absent, options.rows, measure)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, report, wrk
 from benchmarks.messages import (
     BROWSER_HEADERS,
     LARGE_FILE,
@@ -24,9 +23,8 @@ from benchmarks.messages import (
     file_bytes,
 )
 from benchmarks.options import chosen, count
-from benchmarks.peers import PEERS, Peer, Setting, find_program, missing
-from benchmarks.processes import Failed, cores, pin
-from benchmarks.rounds import Plan
+from benchmarks.peers import PEERS, Peer, Setting, missing
+from benchmarks.rows import make_plan, run_rows
 from benchmarks.throughput import RateRow, measure_rate
 
 __all__ = ["ROWS", "add_options", "run"]
@@ -116,34 +114,17 @@ def run(options: argparse.Namespace, directory: Path) -> int:
             row, peers = ROWS[name]
             print(f"{name:12} {row.title}: {', '.join(peer.name for peer in peers)}")
         return 0
-    if find_program("wrk") is None:
-        raise Failed(wrk.INSTALL)
+    plan = make_plan(options, directory)
     make_files(directory / "root" / "files")
-    server_core, load_core = (None, None) if options.no_pin else cores()
-    pin(load_core)
-    plan = Plan(options.pairs, options.seconds, options.connections, directory, server_core, load_core)
     wanted = {name: [peer for peer in ROWS[name][1] if peer.name in options.peers] for name in options.rows}
     reasons = {peer.name: missing(peer) for peers in wanted.values() for peer in peers}
     absent = {name: reason for name, reason in reasons.items() if reason is not None}
     present = [PEERS[name] for name in reasons if name in PEERS and name not in absent]
-    result: dict[str, Any] = {
-        "machine": machine.describe(),
-        "versions": machine.versions(present),
-        "absent": absent,
-        "rows": [],
-    }
-    quiet = options.json == "-"
-    if not quiet:
-        report.write_machine(result["machine"], result["versions"], absent)
-    for name, peers in wanted.items():
-        measured = measure_rate(ROWS[name][0], [peer for peer in peers if peer.name not in absent], plan)
-        result["rows"].append(measured)
-        if not quiet:
-            report.write_row(measured)
-    result["machine"]["load_average_at_end"] = machine.load_average()
-    if options.json:
-        report.write_json(result, options.json)
-    return 0 if all(entry["valid"] for row in result["rows"] for entry in row["peers"].values()) else 1
+
+    def measure(name: str) -> dict[str, Any]:
+        return measure_rate(ROWS[name][0], [peer for peer in wanted[name] if peer.name not in absent], plan)
+
+    return run_rows(options, present, absent, wanted, measure)
 
 
 def make_files(directory: Path) -> None:

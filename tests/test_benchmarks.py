@@ -261,7 +261,7 @@ def test_what_is_not_installed_is_said_with_its_remedy(monkeypatch, capsys):
     program = peers.Peer("ghost", "nobody", "apt install ghost", lambda setting: [], program="no-such-program")
     assert peers.missing(program) == "not installed: apt install ghost"
     monkeypatch.setitem(peers.PEERS, "node", absent)
-    monkeypatch.setattr("benchmarks.wrk.find_program", lambda name: "wrk")
+    monkeypatch.setattr("benchmarks.rows.find_program", lambda name: "wrk")
     monkeypatch.setattr("benchmarks.http_rows.find_program", lambda name: "wrk")
     assert main(["http", "--peers", "node"]) == 2
     assert "not installed: pip install ghost" in capsys.readouterr().err
