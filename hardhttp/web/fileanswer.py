@@ -21,6 +21,7 @@ from hardhttp.web.beforehead import set_field, vary_on
 from hardhttp.web.filecache import FileCache, Found, Variant
 from hardhttp.web.fileroot import Visit
 from hardhttp.web.pages import error_page
+from hardhttp.web.sending import field
 from hardhttp.wire.conditional import evaluate, if_range_holds, kept_in_304
 from hardhttp.wire.negotiation import preferred_coding
 from hardhttp.wire.ranges import Span, content_range, multipart_pieces, parse_ranges, unsatisfied_range
@@ -35,9 +36,9 @@ def answer_file(request: Any, visit: Visit, found: Found, cache: FileCache) -> A
     """Send ``found``; ``None`` when it is no longer what it was."""
     coding = "identity"
     if found.codings:
-        coding = preferred_coding(_combined(request, b"accept-encoding"), found.codings) or "identity"
+        coding = preferred_coding(field(request, b"accept-encoding"), found.codings) or "identity"
     variant = found.variants[coding]
-    status = evaluate(request.method, partial(_combined, request), variant.etag, variant.last_modified)
+    status = evaluate(request.method, partial(field, request), variant.etag, variant.last_modified)
     if status == 412:
         return error_page(request, 412)
     if status == 304:
@@ -56,11 +57,11 @@ def answer_file(request: Any, visit: Visit, found: Found, cache: FileCache) -> A
 
 def _spans(request: Any, variant: Variant) -> tuple[Span, ...] | None:
     """The ranges asked for; only GET has any (RFC 9110, 14.2)."""
-    asked = _combined(request, b"range") if request.method == b"GET" else None
+    asked = field(request, b"range") if request.method == b"GET" else None
     if asked is None:
         return None
     date = now_of(request)
-    condition = _combined(request, b"if-range")
+    condition = field(request, b"if-range")
     if not if_range_holds(condition, variant.etag, variant.last_modified, 0 if date is None else int(date)):
         return None
     return parse_ranges(asked, variant.size)
@@ -126,12 +127,6 @@ def _part(request: Any, variant: Variant, spans: tuple[Span, ...]) -> tuple[list
     pieces, length = multipart_pieces(spans, variant.size, variant.fields[b"Content-Type"], boundary)
     request.setHeader(b"Content-Type", b"multipart/byteranges; boundary=" + boundary)
     return pieces, length
-
-
-def _combined(request: Any, name: bytes) -> bytes | None:
-    """A field's value, its lines joined (RFC 9110, 5.2)."""
-    values = request.requestHeaders.getRawHeaders(name)
-    return None if values is None else b", ".join(values)
 
 
 def set_fields(request: Any, fields: Mapping[bytes, bytes]) -> None:

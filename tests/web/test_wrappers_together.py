@@ -107,3 +107,11 @@ async def test_around_a_directory(kind: str, tmp_path: Path) -> None:
         # What was weakened is no condition for a part (RFC 9110, 13.1.5).
         whole = await serving.ask("/page.txt", Range="bytes=5-9", If_Range=answer.headers["etag"])
         assert (whole.status, whole.body) == (200, page)
+
+
+def test_a_file_is_compressed_whatever_cookies_come_with_the_request(tmp_path: Path) -> None:
+    (tmp_path / "page.txt").write_bytes(b"hello, world " * 200)
+    with Rig(around(StaticFiles(tmp_path))) as rig:
+        for _ in range(2):  # nobody has looked at them, be the file known or not
+            (response,) = rig.exchange(say(b"GET", b"/page.txt", Cookie=b"session=1", **ASK))
+            assert (response.status, response.get(b"content-encoding")) == (200, b"gzip")
