@@ -161,6 +161,8 @@ class Request(Told, Asking, Responding):
         if "requestHeaders" in self.__dict__ or type(key) is not bytes:
             return super().getHeader(key)
         wanted, found = key.lower(), None
+        if wanted == b"cookie":
+            return super().getHeader(key)  # it leaves a trace: compression must know who looked
         if self.head is not None:
             for name, value in self.head.fields:
                 if name == wanted:

@@ -346,6 +346,9 @@ def test_what_may_mix_secrets_is_left_alone() -> None:
         (True, nothing, cookie),  # nobody looked at it
         (False, lambda request: request.getCookie(b"id"), cookie),
         (True, lambda request: request.getCookie(b"id"), {}),
+        (False, lambda request: request.getHeader(b"Cookie"), cookie),
+        (False, lambda request: request.getHeader("cookie"), cookie),
+        (True, lambda request: request.getHeader(b"cookie"), {}),
         (False, lambda request: request.requestHeaders, cookie),
         (True, lambda request: request.requestHeaders, {}),
         (False, nothing, told),
