@@ -41,6 +41,7 @@ th,td{{text-align:left;padding:.3rem .5rem;border-bottom:1px solid var(--rule)}}
 th+th,td+td{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums;color:var(--quiet)}}
 td:first-child{{overflow-wrap:anywhere}}a{{color:var(--link);text-decoration:none}}a:hover{{text-decoration:underline}}
 p{{color:var(--quiet)}}
+@media(max-width:30rem){{tr>:nth-child(3){{display:none}}}}
 </style>
 <main><h1>{title}</h1>
 <table><thead><tr>{heads}<tbody>
