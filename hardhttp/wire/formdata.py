@@ -38,7 +38,8 @@ MAX_LINES = 8
 # RFC 2046, 5.1.1
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_QUOTED = re.compile(r'"(?:\\.|[^\\"])*"')
+# One without an end goes on to the end of its line: looking for it anew at each quote would be quadratic.
+_QUOTED = re.compile(r'"(?:\\.|[^\\"])*"?')
 # RFC 8187, 3.2.1
 _EXTENDED = re.compile(r";[ \t]*filename\*[ \t]*=[ \t]*([^;\s]*)", re.IGNORECASE)
 _EXTENDED_VALUE = re.compile(

@@ -185,6 +185,7 @@ def test_a_million_fields_are_refused_at_the_first_that_is_too_many() -> None:
         (b"name=a; filename*=iso-8859-1'en'%E9", "a", "\u00e9"),
         (b"name=a; filename=plain; filename*=UTF-8''other", "a", "plain"),
         (b"name=\"x; filename*=UTF-8''y\"", "x; filename*=UTF-8''y", None),
+        (b"name=a; x=\"; filename*=UTF-8''y", "a", None),
     ],
 )
 def test_names_as_clients_write_them(disposition: bytes, name: str, filename: str | None) -> None:
