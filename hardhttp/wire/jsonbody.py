@@ -56,7 +56,8 @@ def parse_json(data: bytes, max_depth: int, *, unique_keys: bool = False) -> Any
         raise JSONError(f"the body is not UTF-8 at byte {error.start + 1}") from None
     if deeper_than(data, max_depth):
         raise JSONError(f"the body has more than {max_depth} arrays and objects within each other")
-    if b"\\u" in data and _HALF_PAIR.search(data.replace(b"\\\\", b"")) is not None:
+    # What stands for an escaped backslash keeps two halves apart that have one between them.
+    if b"\\u" in data and _HALF_PAIR.search(data.replace(b"\\\\", b" ")) is not None:
         raise JSONError("the body has half a surrogate pair")
     hook = _unique if unique_keys else None
     try:

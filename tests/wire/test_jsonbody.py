@@ -129,6 +129,7 @@ def test_strings_longer_than_a_piece() -> None:
         (b'"\\udc00"', "the body has half a surrogate pair"),
         (b'"\\\\\\uD800x"', "the body has half a surrogate pair"),
         (b'"\\uD83D\\uD83D\\uDE00"', "the body has half a surrogate pair"),
+        (b'"\\uD83D\\\\\\uDE00"', "the body has half a surrogate pair"),  # a backslash between the halves
     ],
 )
 def test_refused(data: bytes, said: str) -> None:
