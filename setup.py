@@ -77,7 +77,7 @@ setup(
     install_requires=[
         "attrs",
         "httptools",
-        "multipart>=2",
+        "multipart>=2,<3",
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
