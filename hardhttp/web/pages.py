@@ -8,8 +8,9 @@ what went wrong. Details are escaped. A page loads nothing and runs nothing.
 A site may make its own: ``site.error_page = f(request, problem)`` returns bytes, text, a ``Response``,
 or ``None`` for ours. One that fails is logged, and ours goes out.
 
-``refusal_page`` is for the connection's own refusals, often of attacks: it costs microseconds, and no code
-of the application runs for it.
+``refusal_page`` is for the connection's own refusals, often of attacks: it costs microseconds. A site may
+make these too: ``site.refusal_page = f(problem, head)`` returns a type and a body; there is no request then,
+and ``head`` is ``None`` where none could be read.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from hardhttp.wire.response import reason_phrase
 if TYPE_CHECKING:
     from hardhttp.web.request import Request
 
-__all__ = ["Problem", "error_page", "failed", "refusal_page", "render", "wants_json"]
+__all__ = ["Problem", "error_page", "failed", "refusal_page", "refused", "render", "wants_json"]
 
 _log = Logger(namespace="hardhttp")
 
@@ -219,13 +220,17 @@ def failed(request: Request, failure: Failure | None) -> bytes:
 # -- for the connection's own refusals -------------------------------------------------------
 
 
-def refusal_page(fault: Fault, head: Head | None, request_id: str) -> tuple[bytes, bytes]:
-    """The type and the body of the page that answers ``fault``; ``head`` is the request's, where it was read."""
+def refused(fault: Fault, request_id: str) -> Problem:
+    """What there is to tell of ``fault``."""
+    return Problem(fault.status, _phrase(fault.status), fault.detail, request_id)
+
+
+def refusal_page(problem: Problem, head: Head | None) -> tuple[bytes, bytes]:
+    """The type and the body of the page for a refusal; ``head`` is the request's, where it was read."""
     accept = None
     for name, value in () if head is None else head.fields:
         if name == b"accept":
             accept = value[:MAX_ACCEPT_BYTES]
-    problem = Problem(fault.status, _phrase(fault.status), fault.detail, request_id)
     return (JSON, problem.json()) if wants_json(accept) else (HTML, problem.html())
 
 

@@ -65,8 +65,9 @@ class Site(twisted_server.Site):
     """
 
     requestFactory: Any = Request
-    # Makes error pages: see ``hardhttp.web.pages``. Refusals of the connection itself keep their own.
+    # Make error pages, of requests and of the connection's own refusals: see ``hardhttp.web.pages``.
     error_page: Callable[[Any, pages.Problem], Any] | None = None
+    refusal_page: Callable[[pages.Problem, Head | None], tuple[bytes, bytes]] = staticmethod(pages.refusal_page)
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Site(twisted_server.Site):
             parsePOSTFormSubmission=parsePOSTFormSubmission,
         )
         self.server = Server(self.reactor, limits)
-        self.server.error_page = pages.refusal_page
+        self.server.error_page = self._page_of
         self._twisted_log = logPath is not None or logFormatter is not None
         self.access_log = None
         self._factory_given: Any = None
@@ -105,6 +106,9 @@ class Site(twisted_server.Site):
         self.cookie_sessions = Sessions() if sessions is None else sessions
         self.cookie_sessions.serve(self)
         self.loads_sessions = self.cookie_sessions.loads_ahead
+
+    def _page_of(self, fault: Fault, head: Head | None, request_id: str) -> tuple[bytes, bytes]:
+        return self.refusal_page(pages.refused(fault, request_id), head)
 
     # -- what one sets and sees ---------------------------------------------------------------
 

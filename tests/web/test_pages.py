@@ -13,8 +13,9 @@ from twisted.web import server
 from twisted.web.resource import ErrorPage, ForbiddenResource, NoResource, Resource
 
 from hardhttp.errors import Fault, HTTPError, Reason
+from hardhttp.limits import Limits
 from hardhttp.testing import Rig
-from hardhttp.web.pages import Problem, error_page, refusal_page, wants_json
+from hardhttp.web.pages import Problem, error_page, refusal_page, refused, wants_json
 from hardhttp.web.response import Response
 from hardhttp.wire.response import reason_phrase
 from tests.web.ontwisted import OnTwisted
@@ -287,6 +288,25 @@ def test_it_is_asked_for_failures_too() -> None:
         rig.flush()
 
 
+def test_a_site_may_make_the_pages_of_refusals() -> None:
+    seen: list[Any] = []
+
+    def own(problem: Problem, head: Any) -> tuple[bytes, bytes]:
+        seen.append((problem.status, head and head.target))
+        return b"text/plain", b"no: %d" % problem.status
+
+    with Rig(errs(404), limits=Limits(max_body_bytes=10)) as rig:
+        rig.site.refusal_page = own
+        (bad,) = rig.exchange(b"GET / HTTP/1.1\r\n\r\n")
+        (large,) = rig.exchange(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n")
+        assert (bad.status, bad.get(b"content-type"), bad.body) == (400, b"text/plain", b"no: 400")
+        assert (large.status, large.body) == (413, b"no: 413")
+        assert seen == [(400, None), (413, b"/up")]
+        rig.site.refusal_page = lambda problem, head: 1 // 0  # type: ignore[return-value]
+        assert rig.exchange(b"GET / HTTP/1.1\r\n\r\n")[0].status == 400
+        assert len(rig.flush()) == 1
+
+
 # -- twisted.web's stock pages -----------------------------------------------------------------------
 
 
@@ -372,6 +392,6 @@ def test_only_so_much_of_accept_is_read_for_a_refusal() -> None:
     fields = [(b"accept", b"a/b," * 256 + b"application/json")]
     head = SimpleNamespace(fields=fields)
     fault = Fault(400, Reason.BAD_HEADER, "why")
-    assert refusal_page(fault, head, "id")[0] == b"text/html; charset=utf-8"  # type: ignore[arg-type]
+    assert refusal_page(refused(fault, "id"), head)[0] == b"text/html; charset=utf-8"  # type: ignore[arg-type]
     fields[0] = (b"accept", b"a/b," * 10 + b"application/json")
-    assert refusal_page(fault, head, "id")[0] == b"application/problem+json"  # type: ignore[arg-type]
+    assert refusal_page(refused(fault, "id"), head)[0] == b"application/problem+json"  # type: ignore[arg-type]
