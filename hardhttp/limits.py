@@ -90,6 +90,8 @@ class Limits:
     max_body_bytes: int = _count(10 * MiB, 1 << 40, "a request body; more is answered 413", 0)
     # Tomcat's maxPostSize; Django's DATA_UPLOAD_MAX_MEMORY_SIZE is 2.5 MB.
     max_form_bytes: int = _count(2 * MiB, 1 << 30, "text of a form, its files apart; more is answered 413", 0)
+    # Fastify's bodyLimit. Nobody else is served while the parser works; of brackets it makes thirty times their size.
+    max_json_bytes: int = _count(1 * MiB, 1 << 30, "a body taken as JSON; more is answered 413", 0)
     # Past this a body goes to a temporary file: most forms and JSON never do, and max_buffered_bytes holds for all.
     spool_bytes: int = _count(2 * MiB, 1 << 30, "of a request body kept in memory; more is spooled to a file", 0)
     # One read of the socket.

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import SEEK_END
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from multipart import parse_options_header
 
-from hardhttp.errors import Fault, HTTPError, PeerFault, Reason
+from hardhttp.errors import Fault, HTTPError, LimitFault, PeerFault, Reason
 from hardhttp.limits import Limits
 from hardhttp.web.body import BodyStore
 from hardhttp.web.bodystream import BodyPieces, KeptPieces
@@ -56,6 +57,9 @@ def json_of(request: Any, limits: Limits, *, any_type: bool = False, unique_keys
             raise HTTPError(415, "the body must be JSON, with Content-Type: application/json")
         if text_codec(options.get("charset", UTF_8)) not in (UTF_8, "ascii"):
             raise HTTPError(415, "JSON is UTF-8 (RFC 8259, 8.1)")
+    if _size(request) > limits.max_json_bytes:
+        with _answering(request):
+            raise LimitFault(413, Reason.BODY_BYTES, f"the JSON is longer than {limits.max_json_bytes} bytes")
     try:
         return parse_json(_whole(request.content), limits.max_json_depth, unique_keys=unique_keys)
     except JSONError as error:
@@ -95,6 +99,14 @@ def _form_reader(request: Any, limits: Limits, charset: str | None) -> FormReade
 def _content_type(request: Any) -> str:
     value: bytes | str | None = request.getHeader(b"content-type")
     return value.decode("latin-1") if isinstance(value, bytes) else value or ""
+
+
+def _size(request: Any) -> int:
+    """How long the body is, without reading it."""
+    received: int | None = getattr(request, "receivedBytes", None)
+    if received is None:
+        received = request.content.seek(0, SEEK_END)
+    return received
 
 
 def _whole(content: IO[bytes]) -> bytes:
@@ -164,9 +176,10 @@ class Asking:
         """The body as JSON, parsed anew at each call.
 
         Raises ``HTTPError``: 415 unless Content-Type is ``application/json`` or ``application/*+json``
-        (``any_type`` takes any) in UTF-8; 400 for an empty body, for what is no JSON, with the line and
-        the column, and for more than ``max_json_depth`` arrays and objects within each other. Of two
-        equal names in an object the last one counts; with ``unique_keys`` they are a 400.
+        (``any_type`` takes any) in UTF-8; 413 past ``max_json_bytes``; 400 for an empty body, for what is
+        no JSON, with the line and the column, and for more than ``max_json_depth`` arrays and objects
+        within each other. Of two equal names in an object the last one counts; with ``unique_keys`` they
+        are a 400.
         """
         self._must_be_whole()
         return json_of(self, self.site.limits, any_type=any_type, unique_keys=unique_keys)

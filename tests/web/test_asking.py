@@ -118,6 +118,17 @@ def test_json_with_other_wishes() -> None:
     assert (taken.body, refused.status) == (b'{"a": 1}', 400)
 
 
+@pytest.mark.parametrize("spool_bytes", [0, 100])
+def test_json_is_refused_by_its_size_before_it_is_read(spool_bytes: int) -> None:
+    limits = Limits(max_json_bytes=10, spool_bytes=spool_bytes)
+    requests = post(b"[" + b" " * 8 + b"]"), post(b"[" + b" " * 9 + b"]"), post(b"\xff" * 11), GET
+    responses = ask(
+        lambda request: in_json(request.json()) if request.method == b"POST" else b"", *requests, limits=limits
+    )
+    assert [response.status for response in responses] == [200, 413, 413, 200]
+    assert b"longer than 10 bytes" in responses[1].body
+
+
 def test_json_may_be_asked_for_again_and_the_content_is_at_its_beginning() -> None:
     def answer(request: Any) -> bytes:
         request.content.read(1)
@@ -339,6 +350,9 @@ def test_any_request_is_asked_by_the_functions() -> None:
     limits = Limits()
     assert query_of(Plain("", b""), limits)["a"] == "1"
     assert json_of(Plain("application/json", b"[1]"), limits) == [1]
+    assert json_of(Plain("application/json", b"[1]"), Limits(max_json_bytes=3)) == [1]
+    with pytest.raises(HTTPError, match="413"):
+        json_of(Plain("application/json", b"[1]"), Limits(max_json_bytes=2))
     assert text_of(Plain("text/plain", b"x")) == "x"
     assert form_of(Plain(URLENCODED.decode(), b"a=1"), limits)["a"] == "1"
     with pytest.raises(HTTPError) as raised:
