@@ -25,6 +25,7 @@ from twisted.web.iweb import IBodyProducer
 from hardhttp.errors import HTTPError
 from hardhttp.net.sendfile import OpenFile
 from hardhttp.web.contenttypes import content_type as type_of
+from hardhttp.web.jsontext import encode_json
 from hardhttp.wire import cookies
 from hardhttp.wire.disposition import content_disposition
 from hardhttp.wire.grammar import FIELD_VALUE
@@ -138,8 +139,12 @@ class Response:
 
     @classmethod
     def json(cls, value: Any, status: int = 200, headers: HeadersGiven = None, *, default: Any = None) -> Response:
-        """``value`` as JSON; ``default`` is ``json.dumps``'s. Raises ``TypeError`` or ``ValueError``."""
-        return cls(status, headers, json_bytes(value, default), content_type=b"application/json")
+        """``value`` as JSON, by ``hardhttp.web.jsontext.encode_json``, as if a handler had returned it.
+
+        With ``default`` by ``json.dumps``, whose it is. Raises ``TypeError`` or ``ValueError``.
+        """
+        body = encode_json(value) if default is None else json_bytes(value, default)
+        return cls(status, headers, body, content_type=b"application/json")
 
     @classmethod
     def redirect(cls, to: str, status: int = 303, headers: HeadersGiven = None, *, external: bool = False) -> Response:
@@ -271,12 +276,9 @@ def abort(status: int, detail: str = "", headers: Mapping[str, str] | None = Non
     raise HTTPError(status, detail, headers)
 
 
-def json_bytes(value: Any, default: Any = None) -> bytes:
+def json_bytes(value: Any, default: Any) -> bytes:
     """``value`` as JSON. ``NaN`` and infinities are none (RFC 8259, 6): raises ``ValueError``."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default).encode()
-    except UnicodeEncodeError:  # half of a surrogate pair: only an escape can say it
-        return json.dumps(value, separators=(",", ":"), allow_nan=False, default=default).encode("ascii")
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default).encode()
 
 
 def _copy(given: Any, headers: Headers) -> None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from zope.interface import implementer
 from hardhttp.errors import HTTPError
 from hardhttp.testing import Response as Received
 from hardhttp.testing import Rig
+from hardhttp.web.jsontext import encode_json
 from hardhttp.web.pieces import PieceProducer
 from hardhttp.web.response import Response, abort
 from hardhttp.web.sending import WHOLE_BYTES, check_preconditions, etag_of, send
@@ -99,7 +102,20 @@ def test_json_that_is_none() -> None:
     with pytest.raises(TypeError):
         Response.json(object())
     assert Response.json(object(), default=lambda value: "x").body == b'"x"'
-    assert Response.json("\ud800").body == b'"\\ud800"'
+    for default in (None, str):
+        with pytest.raises(ValueError):
+            Response.json("\ud800", default=default)  # what no client could read
+
+
+def test_json_is_what_a_handler_returns_as_json() -> None:
+    @dataclass
+    class Point:
+        x: int
+        at: date
+
+    found = {"point": Point(1, date(2026, 1, 2)), "all": {2, 1}, "text": "\u00e9"}
+    assert Response.json(found).body == encode_json(found)
+    assert Response.json(Point(1, date(2026, 1, 2))).body == b'{"x":1,"at":"2026-01-02"}'
 
 
 def test_the_type_is_among_the_headers_and_may_be_changed() -> None:
