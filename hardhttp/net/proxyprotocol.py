@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from hardhttp.errors import PeerFault, Reason
 from hardhttp.net.ledger import INPUT
-from hardhttp.net.server import Server
+from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.net.told import ToldTransport
 from hardhttp.wire.proxyprotocol import ProxyHeader, parse_proxy_header
 
@@ -161,7 +161,8 @@ class HeaderFirst:
 
     def _end(self, reason: Reason, detail: str) -> None:
         if self.reason is None:
-            self.server.refused(reason, detail)
+            if self.server.refused(reason, detail) and self._transport is not None:
+                self.server.tell_refused(self._transport.getPeer(), None, CLOSED_UNANSWERED, reason)
             self.abort(reason)
 
     def abort(self, reason: Reason) -> None:

@@ -108,6 +108,16 @@ def test_a_trusted_proxy_that_begins_otherwise_is_closed(data: bytes) -> None:
         assert rig.site.statistics.closed["bad-proxy-header"] == 1
 
 
+def test_the_access_log_is_told_of_it() -> None:
+    with Kit() as rig:
+        told: list[Any] = []
+        rig.site.server.on_refused = lambda *said: told.append((said[0].host, *said[1:]))
+        for _ in range(12):
+            Proxied(rig).send(GET)
+        # Ten a minute, as of everything that is refused.
+        assert told == [(PROXY, None, 444, Reason.BAD_PROXY_HEADER, None)] * 10
+
+
 def test_a_header_that_comes_after_the_end_is_too_late() -> None:
     with Kit() as rig:
         peer = Proxied(rig)
