@@ -36,18 +36,26 @@ SECRET_PARAMETERS = frozenset(
         b"api_key",
         b"apikey",
         b"auth",
+        b"auth_token",
         b"authorization",
         b"client_secret",
         b"code",
+        b"credential",
+        b"csrf",
         b"csrf_token",
         b"id_token",
         b"jwt",
+        b"oauth_token",
+        b"otp",
         b"passphrase",
         b"passwd",
         b"password",
+        b"pwd",
         b"refresh_token",
         b"secret",
         b"session",
+        b"session_id",
+        b"session_token",
         b"sessionid",
         b"sid",
         b"sig",
@@ -58,8 +66,9 @@ SECRET_PARAMETERS = frozenset(
     }
 )
 # Whether a query may name one of them at all.
-_SUSPECT = re.compile(rb"(?i)%|key|auth|secret|code|token|jwt|pass|session|sid|sig")
+_SUSPECT = re.compile(rb"(?i)%|key|auth|secret|code|token|jwt|pass|pwd|otp|csrf|cred|session|sid|sig")
 _PARAMETER = re.compile(rb"([^?&;#=]*)=([^?&;#]+)")
+_USERINFO = re.compile(rb"^([^/?]*//)[^/?]*@")
 _NAME_PARTS = re.compile(rb"[\[\].]+")
 
 _UNSAFE = re.compile(rb'[^\x20-\x7e]|["\\]')
@@ -96,8 +105,13 @@ def masked(text: bytes) -> bytes:
     return path + mark + _PARAMETER.sub(_mask, query)
 
 
+def _without_user(url: bytes) -> bytes:
+    """A Referer as RFC 9110, 10.1.3 would have it: with neither userinfo nor fragment."""
+    return _USERINFO.sub(rb"\1", url.partition(b"#")[0]) if b"@" in url or b"#" in url else url
+
+
 def _mask(found: re.Match[bytes]) -> bytes:
-    name = unquote_to_bytes(found[1]).lower()
+    name = unquote_to_bytes(found[1]).strip(b" +").lower()  # some leave blanks around a name off
     # "user[password]" and "user.password" are forms' ways to say password.
     if name in SECRET_PARAMETERS or not SECRET_PARAMETERS.isdisjoint(_NAME_PARTS.split(name)):
         return found[1] + b"=***"
@@ -153,7 +167,7 @@ class Lines:
             referer = agent = b""
             for is_referer, value in _TOLD.findall(head.lines):
                 if is_referer:
-                    referer = masked(value.rstrip(b" \t"))
+                    referer = masked(_without_user(value.rstrip(b" \t")))
                 else:
                     agent = value.rstrip(b" \t")
             told = self._told[head.lines] = self._escape(referer), self._escape(agent)

@@ -199,6 +199,7 @@ def test_secrets_are_never_asked_for() -> None:
         (b"/?user.token=abc", b"/?user.token=***"),
         (b"/?acces%73_token=abc", b"/?acces%73_token=***"),
         (b"/?token=a=b=c", b"/?token=***"),
+        (b"/?+token=abc&%20pwd%20=abc", b"/?+token=***&%20pwd%20=***"),
         (b"/?token=a?token=b", b"/?token=***?token=***"),
         (b"/?token=", b"/?token="),
         (b"/?token", b"/?token"),
@@ -211,7 +212,17 @@ def test_secrets_are_never_asked_for() -> None:
 def test_values_of_secret_parameters_are_not_written(target: bytes, written: bytes) -> None:
     assert masked(target) == written
     assert b'"GET %s HTTP/1.1"' % written in line_of(FinishedRequest(uri=target))
-    assert b'"%s" "-"' % written in line_of(FinishedRequest(headers={b"referer": target}))
+    assert b'"%s" "-"' % written.partition(b"#")[0] in line_of(FinishedRequest(headers={b"referer": target}))
+
+
+def test_of_a_referer_neither_userinfo_nor_fragment_is_written() -> None:
+    for referer, written in (
+        (b"https://me:secret@a/@b?c@d#access_token=secret", b"https://a/@b?c@d"),
+        (b"//secret@a", b"//a"),
+        (b"https://a/?x=//b@c", b"https://a/?x=//b@c"),
+        (b"#secret", b"-"),
+    ):
+        assert b'"%s" "-"' % written in line_of(FinishedRequest(headers={b"referer": referer}))
 
 
 @pytest.mark.parametrize("name", sorted(SECRET_PARAMETERS))
