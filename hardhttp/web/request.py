@@ -315,12 +315,7 @@ class Request(Told, Asking, Responding):
         """RFC 9110, 15.5.6 and 15.6.2; HEAD where GET is known is answered as GET (9.3.2)."""
         allowed = unsupported.allowedMethods
         if self.method == b"HEAD" and b"GET" in allowed:
-            self.method = b"GET"
-            try:
-                body = resource.render(self)
-            finally:
-                self.method = b"HEAD"
-            return body
+            return render_as_get(self, resource)
         known = self.method in _SUPPORTED or self.method in (b"PUT", b"DELETE", b"OPTIONS", b"PATCH")
         if known:
             self.setHeader(b"Allow", b", ".join(allowed))
@@ -519,6 +514,29 @@ class Request(Told, Asking, Responding):
     def loseConnection(self) -> None:
         if self.channel is not None:
             self.channel.loseConnection()
+
+
+def render_as_get(request: Any, resource: Any) -> Any:
+    """Answer HEAD by a resource that knows only GET (RFC 9110, 9.3.2), on any ``IRequest``.
+
+    The method stays HEAD where it can, so that nothing of what the resource writes is sent. One that looks
+    at the method itself is told GET; if it writes at once, its body goes out, and the connection ends
+    behind it, for no client expects it.
+    """
+    render_get = getattr(resource, "render_GET", None)
+    if render_get is not None:
+        return render_get(request)
+    channel = request.channel
+    keep_alive = getattr(channel, "keep_alive", None)
+    if keep_alive:
+        channel.keep_alive = False
+    request.method = b"GET"
+    try:
+        return resource.render(request)
+    finally:
+        request.method = b"HEAD"
+        if keep_alive and not request.startedWriting:
+            channel.keep_alive = True
 
 
 def adapt(factory: type) -> type[Request]:

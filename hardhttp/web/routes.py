@@ -24,6 +24,7 @@ from twisted.web.resource import IResource, _IEncodingResource
 from hardhttp.errors import HTTPError
 from hardhttp.web.answering import Hooks, answer
 from hardhttp.web.patterns import Parameter, Pattern, RouteError
+from hardhttp.web.request import render_as_get
 from hardhttp.web.responding import Responding
 from hardhttp.web.results import send_value
 from hardhttp.web.routetree import RouteTree
@@ -239,11 +240,7 @@ class Mount(Entry):
 
 def _unsupported(request: Any, resource: IResource, methods: Any) -> Any:
     if request.method == b"HEAD" and b"GET" in methods:
-        request.method = b"GET"
-        try:
-            return resource.render(request)
-        finally:
-            request.method = b"HEAD"
+        return render_as_get(request, resource)
     raise refused_method(request.method, methods)
 
 

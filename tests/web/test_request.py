@@ -13,11 +13,13 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.web import http, server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.resource import Resource
+from twisted.web.resource import IResource, Resource
+from zope.interface import directlyProvides
 
 from hardhttp import Limits
 from hardhttp.errors import Fault, LimitFault, Reason
 from hardhttp.testing import Peer, Rig
+from hardhttp.web.routing import Router
 from tests.web.saying import GET, Says, say
 
 NOT_DONE_YET = server.NOT_DONE_YET
@@ -607,6 +609,51 @@ def test_head_where_only_get_is_known() -> None:
         assert (head.status, head.get(b"content-length")) == (200, b"5")
         assert (post.status, post.get(b"allow")) == (405, b"GET")
         assert methods == [b"HEAD", b"GET", b"POST"]
+
+
+class GetAlone:
+    """A resource not of ``twisted.web``'s kind; its GET writes at once."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> Any:
+        if request.method != b"GET":
+            raise UnsupportedMethod([b"GET"])
+        return pieces(request)
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> Any:
+        return self
+
+    def putChild(self, path: bytes, child: Any) -> None:
+        raise NotImplementedError
+
+
+class RenderGet(GetAlone):
+    def render_GET(self, request: Any) -> Any:
+        return pieces(request)
+
+
+def mounted(resource: Any) -> Any:
+    router = Router()
+    directlyProvides(resource, IResource)
+    router.mount("/", resource)
+    return router
+
+
+@pytest.mark.parametrize("place", [lambda resource: resource, mounted])
+def test_head_of_what_writes_at_once_has_no_body(place: Any) -> None:
+    with Rig(place(RenderGet())) as rig:
+        head, get = rig.exchange(say(b"HEAD"), GET, methods=[b"HEAD", b"GET"])
+        assert (head.status, head.body, get.body) == (200, b"", b"in pieces")
+
+
+@pytest.mark.parametrize("place", [lambda resource: resource, mounted])
+def test_head_of_what_must_be_told_get_leaves_nothing_behind_it(place: Any) -> None:
+    with Rig(place(GetAlone())) as rig:
+        peer = rig.connect()
+        peer.send(say(b"HEAD"), GET)
+        assert peer.ended
+        assert peer.received.count(b"HTTP/1.1 200") == 1
 
 
 # -- headers and cookies -----------------------------------------------------------------------
