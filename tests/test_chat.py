@@ -130,9 +130,10 @@ def test_a_conversation(browser: webdriver.Chrome, port: int, tmp_path: Path, wi
 
     picture = tmp_path / "point.png"
     picture.write_bytes(PNG)
+    shown = "return [...document.images].filter(each => each.complete && each.naturalWidth == 1).length"
+    before = browser.execute_script(shown)
     fill(browser, "say", text="a picture", picture=str(picture))
-    shown = "return [...document.images].some(each => each.complete && each.naturalWidth == 1)"
-    until(lambda: browser.execute_script(shown), "the picture is shown")
+    until(lambda: browser.execute_script(shown) == before + 1, "the picture is shown")
     messages = other.ask("GET", "/api/messages")[1]
     assert messages[-1]["picture"]
 
