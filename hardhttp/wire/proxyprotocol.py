@@ -61,6 +61,11 @@ def parse_proxy_header(data: bytes) -> tuple[ProxyHeader, int] | None:
     return _text(data)
 
 
+def _written(address: IPv4Address | IPv6Address) -> str:
+    """An address as text; one of IPv4 in IPv6, as sockets for both have it, is the IPv4 one."""
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
 def _fault(detail: str) -> PeerFault:
     return PeerFault(400, Reason.BAD_PROXY_HEADER, detail)
 
@@ -82,7 +87,7 @@ def _text(data: bytes) -> tuple[ProxyHeader, int] | None:
         raise _fault("the PROXY line is malformed")
     kind = IPv4Address if found[1] == b"4" else IPv6Address
     try:
-        source, destination = (str(kind(found[i].decode("ascii"))) for i in (2, 3))
+        source, destination = (_written(kind(found[i].decode("ascii"))) for i in (2, 3))
     except ValueError:
         raise _fault("the PROXY line holds no address of its family") from None
     ports = int(found[4]), int(found[5])
@@ -125,7 +130,7 @@ def _binary(data: bytes) -> tuple[ProxyHeader, int] | None:
 def _addresses(data: bytes, family: int) -> ProxyHeader:
     kind, size = (IPv4Address, 4) if family == _INET else (IPv6Address, 16)
     at = _FIXED_BYTES
-    source, destination = (str(kind(data[i : i + size])) for i in (at, at + size))
+    source, destination = (_written(kind(data[i : i + size])) for i in (at, at + size))
     at += 2 * size
     ports = int.from_bytes(data[at : at + 2], "big"), int.from_bytes(data[at + 2 : at + 4], "big")
     return ProxyHeader((source, ports[0]), (destination, ports[1]))

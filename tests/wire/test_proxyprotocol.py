@@ -20,6 +20,7 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 TCP4 = bytes([192, 0, 2, 43, 198, 51, 100, 7, 0x12, 0x67, 0x01, 0xBB])
 FOUR = ProxyHeader(("192.0.2.43", 4711), ("198.51.100.7", 443))
 TCP6 = bytes.fromhex("20010db8000000000000000000000001 20010db8000000000000000000000002 1267 01bb")
+MAPPED = bytes(10) + b"\xff\xff"
 SIX = ProxyHeader(("2001:db8::1", 4711), ("2001:db8::2", 443))
 
 
@@ -46,8 +47,13 @@ GOOD = {
     ),
     "UNKNOWN": (b"PROXY UNKNOWN\r\n", ProxyHeader()),
     "UNKNOWN with more": (b"PROXY UNKNOWN " + b"f" * (MAX_TEXT_BYTES - 16) + b"\r\n", ProxyHeader()),
+    "IPv4 in IPv6": (b"PROXY TCP6 ::ffff:192.0.2.43 ::ffff:c633:6407 4711 443\r\n", FOUR),
     "2 TCP4": (binary(), FOUR),
     "2 TCP6": (binary(family=0x21, body=TCP6), SIX),
+    "2 IPv4 in IPv6": (
+        binary(family=0x21, body=MAPPED + TCP4[:4] + MAPPED + TCP4[4:]),
+        FOUR,
+    ),
     "2 TLVs": (binary(body=TCP4 + tlv(1, b"h2") + tlv(0xEE, b"")), FOUR),
     "2 checksum": (CHECKED, FOUR),
     "2 longest": (binary(body=TCP4 + tlv(0xE0, bytes(MAX_BINARY_BYTES - 15))), FOUR),
