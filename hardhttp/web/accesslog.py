@@ -51,9 +51,10 @@ class AccessLog:
 
     ``path`` is a file's, or ``-`` for standard output; ``clock`` an ``IReactorTime`` whose
     ``seconds`` count from the epoch, as a reactor's do. ``format`` is ``combined`` or ``json``.
-    ``rotate_bytes`` (at least 64 KiB; ``None`` for never) is a file's largest size, and
-    ``rotate_count`` how many full ones are kept. Raises ``ValueError`` for other values; ``open`` raises
-    ``OSError``. A call before ``open`` or after ``close`` does nothing; it may be opened again.
+    ``rotate_bytes`` (at least 64 KiB; ``None`` for never) is a file's largest size, but for lines that are
+    more than that at once, and ``rotate_count`` how many full ones are kept. Raises ``ValueError`` for other
+    values; ``open`` raises ``OSError``. A call before ``open`` or after ``close`` does nothing; it may be
+    opened again.
     """
 
     _log = Logger()
@@ -156,7 +157,7 @@ class AccessLog:
     def hang_up(self) -> None:
         """What SIGHUP asks for: write what there is to the old file, go on in a new one. Never raises."""
         self._write_lines()
-        self._attempt(self._drain, self.reopen)
+        self._attempt(self._rotate, self._drain, self.reopen)
 
     def flush(self) -> None:
         """Write as much as can be without waiting; the rest is tried in a second."""

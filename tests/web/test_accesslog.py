@@ -525,6 +525,18 @@ def test_hang_up_writes_the_old_file_to_its_end(tmp_path: Path, clock: Clock, ev
     assert [b"/2" in line for line in lines_of(path)] == [True]
 
 
+def test_hang_up_rotates_a_file_that_has_no_room(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "access.log"
+    path.write_bytes(b"x" * (MIN_ROTATE_BYTES - 1) + b"\n")
+    log = AccessLog(str(path), clock, rotate_bytes=MIN_ROTATE_BYTES)
+    log.open()
+    log(FinishedRequest(uri=b"/1"))
+    log.hang_up()
+    assert [b"/1" in line for line in lines_of(path)] == [True]
+    assert (tmp_path / "access.log.1").stat().st_size == MIN_ROTATE_BYTES
+    log.close()
+
+
 class TestWhatIsRefused:
     """A request that was refused, or not answered whole, has its line, with the reason."""
 
