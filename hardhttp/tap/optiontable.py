@@ -29,7 +29,11 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "tcp:8080:interface=127.0.0.1",
             several=True,
         ),
-        Option("webroot", "serve the files below this directory; no listings, no dotfiles", "DIRECTORY"),
+        Option(
+            "webroot",
+            "serve the files below this directory, but no dotfiles; with --app, what is in it goes first",
+            "DIRECTORY",
+        ),
         Option("app", "serve MODULE:NAME: an IResource, or a callable that returns one", "MODULE:NAME"),
         Option("development", "show tracebacks in error pages: never where strangers can see them"),
         Option("version", "Display the versions of hardhttp and Twisted and exit."),
@@ -79,9 +83,9 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "trusted-proxies",
             (
-                "addresses or networks, separated by commas, that stand for many clients (unix: all who come by a socket): "
-                "--max-connections-per-address is not for them (nor for loopback), and what they say of a client in "
-                "Forwarded or X-Forwarded-For, -Proto, -Host is believed; nobody else is"
+                "addresses or networks, separated by commas, that stand for many clients (unix: all who come by a "
+                "socket): --max-connections-per-address is not for them (nor for loopback), and what they say of a "
+                "client in Forwarded or X-Forwarded-For, -Proto, -Host is believed; nobody else is"
             ),
             "ADDRESS[/PREFIX],...",
         ),
