@@ -152,7 +152,8 @@ def _finish(request: Any, after: tuple[Hook, ...], value: Any) -> Generator[Any,
             if said is not None and said is not response:
                 if not isinstance(said, Response):
                     raise TypeError(f"an after hook returned {type(said).__name__}, not a Response or None")
-                response.close()
+                if said.body is not response.body:  # else it goes on with what the first one had
+                    response.close()
                 response = said
         except Exception:
             response.close()
@@ -187,8 +188,8 @@ def _answer_error(request: Any, hooks: Hooks, error: Exception, after: tuple[Hoo
 def _call_taker(request: Any, handler: Hook, error: Exception) -> Generator[Any, Any, Any]:
     """What the error handler says, or the page for what it raises."""
     try:
-        for name in (b"Content-Type", b"Content-Length", b"ETag", b"Last-Modified"):
-            drop_field(request, name)
+        pages.drop_document(request)
+        drop_field(request, b"Content-Type")
         request.setResponseCode(error.status if isinstance(error, HTTPError) else 500)
         for field_name, text in error.headers.items() if isinstance(error, HTTPError) else ():
             request.setHeader(field_name.encode("ascii"), text.encode("utf-8"))

@@ -30,7 +30,7 @@ from hardhttp.errors import Fault
 from hardhttp.web.beforehead import drop_field, vary_on
 from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
 from hardhttp.wire.head import Head
-from hardhttp.wire.negotiation import preferred
+from hardhttp.wire.negotiation import preferred, wants_other
 from hardhttp.wire.response import reason_phrase
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def wants_json(accept: bytes | None) -> bool:
     chosen = preferred(accept, _OFFERS)
     if chosen is not None:
         return chosen != "text/html"
-    return b"json" in accept.lower()  # application/vnd.api+json and its like
+    return wants_other(accept, "json")  # application/vnd.api+json and its like
 
 
 def error_page(
@@ -141,10 +141,7 @@ def _put(request: Any, problem: Problem, headers: Mapping[str, str] | None, html
     for name, value in fields.items():
         if TOKEN.fullmatch(name) is None or FIELD_VALUE.fullmatch(value) is None:
             raise ValueError(f"the header field {name!r} cannot be sent")
-    for name in _REPLACED:
-        drop_field(request, name)
-    if getattr(request, "etag", None) or getattr(request, "lastModified", None):
-        request.etag = request.lastModified = None
+    drop_document(request)
     request.setResponseCode(problem.status)
     page = _from_site(request, problem)
     if page is None:
@@ -161,6 +158,16 @@ def _put(request: Any, problem: Problem, headers: Mapping[str, str] | None, html
     for name, value in fields.items():
         request.setHeader(name, value)
     return page
+
+
+def drop_document(request: Any) -> None:
+    """Take off ``request`` what described another document than the one that answers it now."""
+    for name in _REPLACED:
+        drop_field(request, name)
+    if getattr(request, "_encoder", None) is None:  # else what is sent will be encoded indeed
+        drop_field(request, b"Content-Encoding")
+    if getattr(request, "etag", None) or getattr(request, "lastModified", None):
+        request.etag = request.lastModified = None
 
 
 def _from_site(request: Any, problem: Problem) -> bytes | None:

@@ -1,6 +1,6 @@
 """Which of what we can send a client prefers (RFC 9110, 12.4 and 12.5).
 
-Both functions read a field's value leniently: what cannot be read is left out, and of a list only the
+All of them read a field's value leniently: what cannot be read is left out, and of a list only the
 first members are looked at, so that the cost has a bound whatever comes.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["preferred", "preferred_coding"]
+__all__ = ["preferred", "preferred_coding", "wants_other"]
 
 # Browsers send a dozen.
 MAX_MEMBERS = 64
@@ -48,6 +48,11 @@ def preferred(header: bytes | None, offers: Sequence[str]) -> str | None:
         if rank[0] > 0 and rank > best:
             best, chosen = rank, offer
     return chosen
+
+
+def wants_other(header: bytes, suffix: str) -> bool:
+    """Whether an Accept field names a type that ends with ``suffix``, and does not refuse it."""
+    return any(name.endswith(suffix) and weight > 0 for name, weight in _members(header))
 
 
 def _rank(offer: str, ranges: dict[str, float]) -> tuple[float, int]:

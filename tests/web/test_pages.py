@@ -126,6 +126,8 @@ def test_a_page_loads_nothing_and_runs_nothing() -> None:
         (b"application/json", True),
         (b"application/problem+json", True),
         (b"application/vnd.api+json", True),
+        (b"application/vnd.api+json;q=0", False),
+        (b"image/png, application/json;q=0", False),
         (b"application/json, text/plain, */*", True),  # axios
         (b"application/json;q=0.5, text/html", False),
         (b"application/json, text/html;q=0.9", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -382,6 +383,38 @@ def test_an_after_hook_may_change_the_response_or_make_another() -> None:
     assert (response.get(b"set-cookie") or b"").startswith(b"a=b;")
 
 
+def test_an_after_hook_may_put_another_response_around_the_same_body() -> None:
+    router = Router()
+
+    @router.get("/")
+    def pieces(request: Any) -> Any:
+        yield b"a"
+        yield b"b"
+
+    router.after(lambda request, response: Answer(201, {"Content-Type": "a/b"}, response.body))
+    response = ask(router)
+    assert (response.status, response.body) == (201, b"ab")
+
+
+def test_an_error_says_nothing_of_the_document_it_takes_the_place_of() -> None:
+    def handler(request: Any) -> None:
+        for name in gone:
+            request.setHeader(name, b"1")
+        request.setETag(b'"x"')
+        abort(404)
+
+    gone = (b"Content-Encoding", b"Content-Disposition", b"Content-Range", b"Content-Language", b"Accept-Ranges")
+    by_status, by_hook = Router(), Router()
+    by_status.error(404)(lambda request, error: "none")
+    by_hook.after(lambda request, response: None)
+    for router in (by_status, by_hook, Router()):
+        router.get("/")(handler)
+        (theirs,) = ask_twisted(router, GET)
+        for response in (ask(router), theirs):
+            assert response.status == 404
+            assert [response.get(name) for name in (*gone, b"ETag")] == [None] * 6
+
+
 def test_an_after_hook_that_takes_another_response_closes_the_first() -> None:
     closed, kept = [], []
 
@@ -745,6 +778,12 @@ def test_a_mounted_resource_may_encode() -> None:
     router = Router()
     router.mount("/zip", EncodingResourceWrapper(Says(lambda request: b"x" * 1000), [GzipEncoderFactory()]))
     assert ask(router, b"/zip", Accept_Encoding=b"gzip").get(b"content-encoding") == b"gzip"
+    # What answers in its place is encoded too, and says so.
+    router.error(404)(lambda request, error: "none")
+    router.mount("/no", EncodingResourceWrapper(Says(lambda request: abort(404)), [GzipEncoderFactory()]))
+    response = ask(router, b"/no", Accept_Encoding=b"gzip")
+    assert response.get(b"content-encoding") == b"gzip"
+    assert gzip.decompress(response.body) == b"none"
 
 
 def test_hooks_and_errors_hold_for_what_is_mounted() -> None:
