@@ -31,6 +31,7 @@ from hardhttp.web.lazy import lazy
 from hardhttp.web.multidict import MultiDict
 from hardhttp.web.uploads import Upload
 from hardhttp.wire.charsets import UTF_8, text_codec
+from hardhttp.wire.cookies import cookie_text
 from hardhttp.wire.formdata import boundary_of
 from hardhttp.wire.jsonbody import JSONError, parse_json
 
@@ -166,9 +167,13 @@ class Asking:
         return {}
 
     def cookie(self, name: str) -> str | None:
-        """The value of a cookie, the first one of that name, or ``None``. What is not UTF-8 becomes U+FFFD."""
+        """The value of a cookie, the first one of that name, or ``None``: the text given to ``Response.set_cookie``.
+
+        Percent codes are decoded, and quotes around it are gone; what is not UTF-8 becomes U+FFFD. As it came
+        it is in ``received_cookies``, in bytes.
+        """
         value = self.received_cookies.get(name.encode("utf-8"))
-        return None if value is None else value.decode("utf-8", "replace")
+        return None if value is None else cookie_text(value)
 
     # -- a body that is whole -----------------------------------------------------------------
 

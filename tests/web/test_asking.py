@@ -19,6 +19,7 @@ from hardhttp.testing import Response, Rig, every_split
 from hardhttp.web.asking import form_of, json_of, query_of, text_of
 from hardhttp.web.forms import read_form
 from hardhttp.web.multidict import MultiDict
+from hardhttp.wire.cookies import set_cookie
 from tests.twistd_process import ENVIRONMENT, ROOT
 from tests.web.saying import GET, Says, form, say
 from tests.web.test_forms import MULTIPART, URLENCODED, field, multipart
@@ -302,6 +303,13 @@ def test_cookies() -> None:
 
     (response,) = ask(answer, say(Cookie=b"a=1; b=\xc3\xa9\xff; a=2"))
     assert json.loads(response.body) == ["1", "\u00e9\ufffd", None]
+
+
+@given(st.text(max_size=200))
+def test_a_cookie_is_the_text_it_was_set_to(text: str) -> None:
+    value = set_cookie("a", text).partition(b";")[0].removeprefix(b"a=")
+    (response,) = ask(lambda request: in_json(request.cookie("a")), say(Cookie=b"a=" + value))
+    assert json.loads(response.body) == text
 
 
 def test_user_data_is_each_requests_own() -> None:
