@@ -37,6 +37,7 @@ test = [
     "prometheus_client",
     "pytest>=9",
     "pytest-twisted>=1.14",
+    "pytest-xdist>=3.2",
     "selenium",
     "setuptools>=64",
     "treq",

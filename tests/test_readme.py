@@ -29,7 +29,7 @@ def test_run_installs_and_serves() -> None:
 def test_test_installs_and_runs_the_quick_suite() -> None:
     install, pytest_run = (shlex.split(step) for step in command("test").split("&&"))
     assert install == ["pip", "install", "-e", ".[test]"]
-    assert pytest_run == ["pytest", "-m", "not slow and not browser and not soak"]
+    assert pytest_run == ["pytest", "-n", "auto", "--dist", "worksteal", "-m", "not slow and not browser and not soak"]
 
 
 def test_continuous_integration_runs_the_readme() -> None:
