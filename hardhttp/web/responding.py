@@ -122,10 +122,10 @@ class Responding(BeforeHead, Remembering, server.Request):
         elif len(fields) == 1 and b"Content-Type" in fields:
             block = self.site.preamble(fields[b"Content-Type"])
         else:
-            kind = self.defaultContentType if length and b"Content-Type" not in fields else None
-            block = self.site.preamble(kind)
+            block = self.site.preamble(fields.get(b"Content-Type", self.defaultContentType if length else None))
             for name, value in fields.items():
-                block += name + b": " + value + b"\r\n"
+                if name != b"Content-Type":
+                    block += b"%b: %b\r\n" % (name, value)
         if self.channel.keep_alive and self.clientproto == b"HTTP/1.1":
             return b"%bContent-Length: %d\r\n\r\n" % (block, length)
         if not self.channel.keep_alive:

@@ -13,7 +13,6 @@ where sessions are kept, what their cookie looks like and how long they live is
 from __future__ import annotations
 
 import secrets
-from enum import Enum
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +41,6 @@ _VARY = (b"Cookie",)
 _PRIVATE = {b"Cache-Control": b"private"}
 
 
-class State(Enum):
-    UNREAD = "unread"
-    KNOWN = "known"
-    AWAY = "away"  # the store could not say
-
-
-UNREAD, KNOWN, AWAY = State
-
-
 def digest(session_id: str) -> bytes:
     """What a store knows a session by."""
     return sha256(session_id.encode("ascii")).digest()
@@ -70,7 +60,7 @@ class Session(SessionValues):
     begin a session after the response's head, where the cookie belongs, or when the response has ended.
     """
 
-    _state = UNREAD
+    _away = False  # the store could not say what is in it
     _id: str | None = None
     _id_sent = False  # whether the client sent one
     _key = b""
@@ -91,7 +81,8 @@ class Session(SessionValues):
         self._request = request
 
     def __repr__(self) -> str:
-        return f"<Session of {len(self._texts)} keys>" if self._state is KNOWN else f"<Session, {self._state.value}>"
+        state = f" of {len(self._texts)} keys" if self._known else ", store away" if self._away else ", unread"
+        return f"<Session{state}>"
 
     # -- what it is ---------------------------------------------------------------------------
 
@@ -174,7 +165,7 @@ class Session(SessionValues):
         sessions = self._sessions
         sent = sessions.id_from(self._request)
         if sent is None:
-            self._state = KNOWN
+            self._known = True
             return None
         self._id_sent = True
         self._id, self._key = sent
@@ -187,7 +178,7 @@ class Session(SessionValues):
         """The store's answer."""
         sessions = self._sessions
         if isinstance(record, Failure):
-            self._state = AWAY
+            self._away = True
             sessions.store_failed(record, "a session could not be loaded")
         elif record is None:
             self._found(None)
@@ -196,7 +187,7 @@ class Session(SessionValues):
 
     def _found(self, record: tuple[dict[str, str], SessionTimes, int] | None) -> None:
         sessions = self._sessions
-        self._state = KNOWN
+        self._known = True
         if record is not None:
             self._stored = True
             self._texts, times, self._size = record
@@ -209,11 +200,11 @@ class Session(SessionValues):
             self._id = None  # an id that is not ours is never taken up
 
     def _look(self) -> None:
-        if self._state is KNOWN:
+        if self._known:
             return
-        if self._state is UNREAD:
+        if not self._away:
             self._load_now()
-        if self._state is AWAY:
+        if self._away:
             raise HTTPError(503, "Sessions cannot be read now.", {"Retry-After": str(RETRY_SECONDS)})
 
     def _load_now(self) -> None:
@@ -269,7 +260,7 @@ class Session(SessionValues):
 
         Raises ``TypeError`` and ``SessionTooLargeError`` for what a value handed out has become.
         """
-        if self._state is KNOWN:
+        if self._known:
             if self._values:
                 self._note_changes()
             if self._dead or self._renamed is not None:
@@ -306,8 +297,10 @@ class Session(SessionValues):
         The changes count as saved from now on.
         """
         sessions, create = self._sessions, not self._stored
-        changes = {key: self._texts.get(key) for key in self._changed}
-        self._changed.clear()
+        texts = self._texts
+        changes, self._changed = self._changed, {}
+        for key in changes:
+            changes[key] = texts.get(key)
         times, renewed = self._times, self._touch_due
         self._keep = self._touch_due = False
         to_be_told = self._cookie_due and self._request is not None
@@ -371,7 +364,7 @@ class Session(SessionValues):
 
     def put_head(self, request: Any) -> None:
         """Set what the response's head must say. Whoever looked at a session made an answer of its cookie."""
-        plain = request.plain_headers
+        plain = request._plain if request._headers is None else None
         if plain is None or b"Vary" in plain:
             vary_on(request, _VARY)
         else:
@@ -393,9 +386,9 @@ class Session(SessionValues):
         if self._object is not None and objects.ended(self._object):
             self._forget()
         if self._object is None:
-            if self._state is UNREAD:
+            if not self._known and not self._away:
                 self._load_now()
-            if self._state is AWAY and (self._id is None or not objects.has(self._id)):
+            if self._away and (self._id is None or not objects.has(self._id)):
                 self._look()
             known = self._object = objects.find(self._id)
             if known is None:

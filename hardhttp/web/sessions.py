@@ -45,11 +45,10 @@ LINE_SECONDS = 10.0
 class Sent:
     """The id in a head's lines."""
 
-    __slots__ = ("known", "secure", "sessions")
+    __slots__ = ("known", "sessions")
 
-    def __init__(self, sessions: Sessions, secure: bool, known: tuple[str, bytes]) -> None:
+    def __init__(self, sessions: Sessions, known: tuple[str, bytes]) -> None:
         self.sessions = sessions
-        self.secure = secure
         self.known = known
 
 
@@ -224,18 +223,22 @@ class Sessions:
     def id_from(self, request: Any) -> tuple[str, bytes] | None:
         """The first well-formed id that the client sent, and what a store knows it by."""
         head = request.head
-        if head is None or self._marks[0] not in head.lines:
+        if head is None:
             return None
-        memo = head.memo  # most clients send the same fields again and again
-        if type(memo) is Sent and memo.sessions is self and memo.secure == request.isSecure():
+        # Most clients send the same fields again and again, and all that say who speaks TLS are the
+        # connection's or among them; but for setHost, which is one request's.
+        memo = None if request._forceSSL else head.memo
+        if type(memo) is Sent and memo.sessions is self:
             return memo.known
-        secure = bool(request.isSecure())
-        found = _id_in(head.lines, self._marks[secure])
+        if self._marks[0] not in head.lines:
+            return None
+        found = _id_in(head.lines, self._marks[bool(request.isSecure())])
         if found is None:
             return None
         session_id = found.decode("ascii")
         known = session_id, digest(session_id)
-        head.memo = Sent(self, secure, known)
+        if not request._forceSSL:
+            head.memo = Sent(self, known)
         return known
 
     def cookie(self, session_id: str, secure: bool) -> bytes:

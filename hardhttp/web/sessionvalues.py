@@ -27,12 +27,13 @@ _FIXED = frozenset({int, float, str, bool, type(None)})
 class SessionValues(MutableMapping[str, Any]):
     """The mapping, and its changes."""
 
+    _known = False  # whether the values are here; ``_look`` has them come
     _size = -1  # not counted yet
 
     def __init__(self) -> None:
         self._texts: dict[str, str] = {}  # each value as JSON, as it is to be
         self._values: dict[str, Any] = {}  # those that were asked for or written
-        self._changed: dict[str, None] = {}  # keys to be saved, in order
+        self._changed: dict[str, str | None] = {}  # keys to be saved, in order
 
     # -- what a session knows better ----------------------------------------------------------
 
@@ -51,19 +52,23 @@ class SessionValues(MutableMapping[str, Any]):
     # -- the mapping --------------------------------------------------------------------------
 
     def __getitem__(self, key: str) -> Any:
-        self._look()
-        if key in self._values:
-            return self._values[key]
-        value = self._values[key] = _decode(self._texts[key])[0]
+        if not self._known:
+            self._look()
+        values = self._values
+        if key in values:
+            return values[key]
+        value = values[key] = _decode(self._texts[key])[0]
         return value
 
     def get(self, key: str, default: Any = None) -> Any:
-        self._look()
+        if not self._known:
+            self._look()
         return self[key] if key in self._texts else default
 
     def __setitem__(self, key: str, value: Any) -> None:
         text = _text_of(key, value)
-        self._look()
+        if not self._known:
+            self._look()
         self._put(key, text)
         self._values[key] = value
 
