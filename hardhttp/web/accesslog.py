@@ -151,8 +151,14 @@ class AccessLog:
         """Go on in a new file of the same name; in the old one when that raises ``OSError``."""
         if self._fd is not None:
             fresh = self._descriptor()
+            cut = self._cut and os.path.samestat(os.fstat(fresh), os.fstat(self._fd))
+            if self._cut and not cut:
+                # The rest of a line would pass for a line, with a beginning that its peer has chosen.
+                del self._buffer[: self._buffer.find(b"\n") + 1]
+                self.lost_lines += 1
             os.close(self._fd)
             self._take(fresh)
+            self._cut = cut
 
     def hang_up(self) -> None:
         """What SIGHUP asks for: write what there is to the old file, go on in a new one. Never raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -523,6 +524,40 @@ def test_hang_up_writes_the_old_file_to_its_end(tmp_path: Path, clock: Clock, ev
     log.close()
     assert [b"/1" in line for line in lines_of(tmp_path / "old")] == [True]
     assert [b"/2" in line for line in lines_of(path)] == [True]
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_line_is_never_continued_in_another_file(
+    moved: bool, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "access.log"
+    before = b"x" * (MIN_ROTATE_BYTES - 301) + b"\n"
+    path.write_bytes(before)
+    log = AccessLog(str(path), clock, rotate_bytes=MIN_ROTATE_BYTES)
+    log.open()
+    log(FinishedRequest(uri=b"/1"))
+    log(FinishedRequest(uri=b"/2"))
+    write, full = os.write, path.stat().st_ino
+
+    def nearly_full(fd: int, data: bytes) -> int:
+        status = os.fstat(fd)
+        if status.st_ino == full and status.st_size > len(before):
+            raise OSError(errno.ENOSPC, "full")
+        return write(fd, data[:40] if status.st_ino == full else data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", nearly_full)
+        log.flush()
+        if moved:
+            path.rename(tmp_path / "old")
+        log.hang_up()
+    for _ in range(4):
+        log(FinishedRequest(uri=b"/3"))
+    log.close()  # it would rotate, were it not within a line
+    lines = [line for line in lines_of(path) if not line.startswith(b"x")]
+    assert len(lines) == (5 if moved else 6)  # a file moved away ends within a line, as it must
+    assert all(line.startswith(b"192.0.2.") for line in lines)
+    assert not (tmp_path / "access.log.1").exists()
 
 
 def test_hang_up_rotates_a_file_that_has_no_room(tmp_path: Path, clock: Clock) -> None:
