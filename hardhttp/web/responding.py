@@ -189,7 +189,7 @@ class Responding(BeforeHead, Remembering, server.Request):
 
     def combined(self, name: bytes) -> bytes | None:
         """The value of a request's field, its lines joined (RFC 9110, 5.3); ``name`` is in lower case."""
-        head = None if "requestHeaders" in self.__dict__ else self.head
+        head = None if "requestHeaders" in self.__dict__ or name == b"cookie" else self.head  # as getHeader
         if head is None:
             values = list(self.requestHeaders.getRawHeaders(name, ()))
         else:

@@ -348,6 +348,7 @@ def test_what_may_mix_secrets_is_left_alone() -> None:
         (True, lambda request: request.getCookie(b"id"), {}),
         (False, lambda request: request.getHeader(b"Cookie"), cookie),
         (False, lambda request: request.getHeader("cookie"), cookie),
+        (False, lambda request: request.combined(b"cookie"), cookie),
         (True, lambda request: request.getHeader(b"cookie"), {}),
         (False, lambda request: request.requestHeaders, cookie),
         (True, lambda request: request.requestHeaders, {}),
