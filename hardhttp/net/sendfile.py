@@ -109,6 +109,10 @@ class OpenFile:
             if self._ledger is not None:
                 self._ledger.hold(self, FILES, 0)
 
+    def __del__(self) -> None:
+        """Whoever lets go of it without closing it must not cost the process a descriptor for ever."""
+        self.close()
+
 
 def read_span(descriptor: int, span: Span) -> bytes:
     """The bytes of ``span``; fewer when the file ends before."""
