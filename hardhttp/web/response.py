@@ -31,13 +31,20 @@ from hardhttp.wire.disposition import content_disposition
 from hardhttp.wire.grammar import FIELD_VALUE
 from hardhttp.wire.location import location
 
-__all__ = ["Body", "CheckedHeaders", "FileBody", "Response", "abort"]
+__all__ = ["Body", "CheckedHeaders", "FileBody", "Response", "TargetError", "abort"]
 
 _log = Logger(namespace="hardhttp")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 Text = str | bytes
 HeadersGiven = Headers | Mapping[Any, Any] | Iterable[tuple[Text, Text]] | None
+
+
+class TargetError(HTTPError, ValueError):
+    """A redirect would lead elsewhere."""
+
+    def __str__(self) -> str:
+        return self.detail
 
 
 class CheckedHeaders(Headers):
@@ -150,14 +157,21 @@ class Response:
     def redirect(cls, to: str, status: int = 303, headers: HeadersGiven = None, *, external: bool = False) -> Response:
         """To a path of this site, ``/...``; with ``external`` to an ``http`` or ``https`` URL too.
 
-        303 has the client ask for ``to`` by GET, 307 and 308 by the same method. Raises ``ValueError``
-        with the reason for a target that leads, or might be read to lead, elsewhere.
+        303 has the client ask for ``to`` by GET, 307 and 308 by the same method. For a target that leads,
+        or might be read to lead, elsewhere raises ``TargetError``, a ``ValueError`` with the reason; if
+        nobody catches it, it is answered 400, for whoever chose such a target was most likely the client.
         """
         if status not in _REDIRECTS:
             raise ValueError(f"status is {status!r}; a redirect's is one of 301, 302, 303, 307 and 308")
-        response = cls(status, headers)
-        response.headers.setRawHeaders(b"Location", [location(to, external=external)])
-        return response
+        try:
+            target = location(to, external=external)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            response = cls(status, headers)
+            response.headers.setRawHeaders(b"Location", [target])
+            return response
+        raise TargetError(400, reason)
 
     @classmethod
     def file(

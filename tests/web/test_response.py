@@ -25,6 +25,7 @@ from hardhttp.testing import Rig
 from hardhttp.web.jsontext import encode_json
 from hardhttp.web.pieces import PieceProducer
 from hardhttp.web.response import Response, abort
+from hardhttp.web.routing import Router
 from hardhttp.web.sending import WHOLE_BYTES, check_preconditions, etag_of, send
 from hardhttp.wire.cookies import cookie_text
 from tests.web.ontwisted import OnTwisted
@@ -93,6 +94,15 @@ def test_a_status_that_is_none(status: Any) -> None:
 def test_a_redirect_that_is_none(status: int) -> None:
     with pytest.raises(ValueError):
         Response.redirect("/", status)
+
+
+def test_a_redirect_that_the_client_chose_and_leads_elsewhere_is_its_mistake() -> None:
+    with pytest.raises(ValueError, match="a path of this site"):
+        Response.redirect("//evil.example")
+    there = by_us(lambda request: Response.redirect(request.query["next"]), say(target=b"/?next=//evil.example"))
+    assert (there.status, there.get(b"location")) == (400, None)
+    assert b"a path of this site" in there.body
+    assert b"evil" not in there.body
 
 
 def test_json_that_is_none() -> None:
@@ -419,6 +429,30 @@ def test_a_file_is_closed_on_every_path(tmp_path: Path, opened: list[Any]) -> No
         Response.file(path, headers={"X": "\r\n"})
     Response.file(path).close()
     assert all(file.descriptor == -1 for file in opened)
+
+
+def test_a_file_that_a_hook_throws_away_is_closed(tmp_path: Path) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("as it should")
+
+    def another(request: Any, response: Response) -> Response:
+        return Response.text("x")
+
+    def another_body(request: Any, response: Response) -> None:
+        response.body = b"x"
+
+    (tmp_path / "a").write_bytes(bytes(WHOLE_BYTES + 1))
+    descriptors = set(os.listdir("/proc/self/fd"))
+    for after in (fail, another, another_body):
+        for error in (False, True):
+            router = Router()
+            router.get("/")(fail if error else lambda request: Response.file(tmp_path / "a"))
+            router.error(RuntimeError)(lambda request, error: Response.file(tmp_path / "a"))
+            router.after(after)
+            with Rig(router) as rig:
+                assert rig.exchange(GET)[0].body != bytes(WHOLE_BYTES + 1)
+                rig.flush()
+    assert set(os.listdir("/proc/self/fd")) == descriptors
 
 
 def test_a_file_that_becomes_shorter_ends_the_connection(tmp_path: Path) -> None:
