@@ -98,6 +98,8 @@ def _judge(request: Any, response: Response, body: Any, fields: list[tuple[bytes
     if etag is None and response.conditional and isinstance(body, bytes):
         etag = etag_of(body)
     when = None if response.last_modified is None else int(response.last_modified)
+    if when is not None and isinstance(request, Responding):
+        when = min(when, int(request.site.server.now))  # RFC 9110, 8.8.2.1: never later than Date
     if etag is not None:
         if FIELD_VALUE.fullmatch(etag) is None:
             raise ValueError("the response's ETag holds a control character")

@@ -259,6 +259,17 @@ def test_304_with_last_modified_alone_keeps_it(ask: Exchange) -> None:
     assert (response.status, response.get(b"last-modified")) == (304, date)
 
 
+def test_nothing_was_modified_in_the_future() -> None:
+    with Rig(Says(lambda request: Response(200, None, b"x", last_modified=2e9))) as rig:
+        (first,) = rig.exchange(GET)
+        now = first.get(b"last-modified") or b""
+        assert now == first.get(b"date")
+        rig.advance(10)
+        # What changes after now is not what a client has from now.
+        (second,) = rig.exchange(say(If_Modified_Since=now))
+        assert (second.status, second.get(b"last-modified")) == (200, second.get(b"date"))
+
+
 def test_before_something_is_changed(ask: Exchange) -> None:
     done = []
 
