@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address
 from math import ceil
 from typing import Any
 
@@ -24,6 +24,7 @@ from twisted.web.resource import IResource
 from hardhttp.web import pages
 from hardhttp.web.beforehead import before_head, set_field
 from hardhttp.web.wrapping import Answer, Wrapper
+from hardhttp.wire.forwarded import parse_network
 from hardhttp.wire.tokenbucket import Rate, Taken, TokenBuckets
 
 __all__ = ["RateLimited"]
@@ -68,7 +69,7 @@ class RateLimited(Wrapper):
         parsed = Rate.parse(rate)
         self._buckets = TokenBuckets(parsed, parsed.count if burst is None else burst, max_keys)
         self._key = key
-        self._exempt = tuple(ip_network(network) for network in exempt)
+        self._exempt = tuple(parse_network(network) for network in exempt)
         self._announce = announce
         self._clock = clock
         self.refused = 0

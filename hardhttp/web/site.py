@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
@@ -38,6 +37,7 @@ from hardhttp.web.request import SERVER_NAME, Request, adapt
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.stockpages import STOCK_PAGES, ours
 from hardhttp.web.streaming import streaming_below
+from hardhttp.wire.forwarded import parse_network
 
 if TYPE_CHECKING:
     from hardhttp.net.ledger import Ledger
@@ -143,7 +143,7 @@ class Site(twisted_server.Site):
     @trusted_proxies.setter
     def trusted_proxies(self, networks: Iterable[str | Network]) -> None:
         given = tuple(networks)
-        self.server.trusted_proxies = tuple(ip_network(network) for network in given if network != UNIX)
+        self.server.trusted_proxies = tuple(parse_network(network) for network in given if network != UNIX)
         self.server.trusts_unix = UNIX in given
 
     @property

@@ -17,13 +17,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 import attrs
 
 from hardhttp.wire.grammar import HOST, list_items
 
-__all__ = ["Hop", "IPAddress", "Told", "forwarded_hops", "parse_ip", "read", "split_host", "walk", "x_forwarded_hops"]
+__all__ = [
+    "Hop",
+    "IPAddress",
+    "Told",
+    "forwarded_hops",
+    "parse_ip",
+    "parse_network",
+    "read",
+    "split_host",
+    "walk",
+    "x_forwarded_hops",
+]
 
 IPAddress = IPv4Address | IPv6Address
 
@@ -90,6 +101,17 @@ def parse_ip(text: bytes) -> IPAddress | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
+
+
+def parse_network(network: str | IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """A network, or the one of a single address; one of IPv4 in IPv6 is the IPv4 one, as addresses are.
+
+    Raises ``ValueError`` for anything else.
+    """
+    found = ip_network(network)
+    if isinstance(found, IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped is not None:
+        return IPv4Network((int(found.network_address.ipv4_mapped), found.prefixlen - 96))
+    return found
 
 
 def split_host(host: bytes) -> tuple[bytes, int | None] | None:

@@ -71,6 +71,10 @@ def test_what_was_asked_for(lines: tuple[bytes, ...], scheme: str, host: str, po
     assert (info.scheme, info.host, info.port) == (scheme, host, port)
 
 
+def test_a_proxy_may_be_named_as_a_socket_for_both_kinds_names_it() -> None:
+    assert asked(b"X-Forwarded-For: 192.0.2.43", trusted=["::ffff:" + PROXY]).address == "192.0.2.43"
+
+
 def test_twisted_s_own_methods_speak_of_it() -> None:
     def ask(request: Any) -> Any:
         request.rememberRootURL()

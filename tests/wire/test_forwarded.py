@@ -17,6 +17,7 @@ from hardhttp.wire.forwarded import (
     Told,
     forwarded_hops,
     parse_ip,
+    parse_network,
     read,
     split_host,
     walk,
@@ -306,3 +307,26 @@ def test_whatever_a_client_sends_the_proxy_s_word_stands(lines: list[bytes]) -> 
 def test_an_address_is_one_or_none(text: bytes) -> None:
     address = parse_ip(text)
     assert address is None or ip_address(text.decode("ascii")) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("::ffff:10.0.0.7", "10.0.0.7/32"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+        ("::ffff:0:0/95", None),
+        ("::fffe:0:0/95", "::fffe:0:0/95"),
+        ("2001:db8::/32", "2001:db8::/32"),
+        ("10.0.0.7", "10.0.0.7/32"),
+        ("10.0.0.7/8", None),
+        ("nowhere", None),
+    ],
+)
+def test_a_network_of_ipv4_in_ipv6_is_the_ipv4_one(text: str, network: str | None) -> None:
+    """Addresses are, so that nothing would be in it otherwise."""
+    if network is None:
+        with pytest.raises(ValueError, match=r"appear|host bits"):
+            parse_network(text)
+    else:
+        assert str(parse_network(text)) == network
