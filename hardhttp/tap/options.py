@@ -171,6 +171,8 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             raise usage.UsageError(f"--webroot {path} cannot be read")
         if self["fallback"] is not None and self["app"] is not None:
             raise usage.UsageError("--fallback answers every path that is no file, and nothing would be left for --app")
+        if self["fallback"] is not None and not os.path.isfile(os.path.join(path, self["fallback"])):
+            raise usage.UsageError(f"--fallback {self['fallback']} is not a file below --webroot {path}")
         try:
             return StaticFiles(
                 path,
