@@ -94,6 +94,11 @@ def _run(request: Any, steps: Generator[Any, Any, Any]) -> Any:
         waited = next(steps)
     except StopIteration as stop:
         return stop.value
+    except Exception:
+        if isinstance(request, Request) or not request.startedWriting:
+            raise
+        _end_half_way(request, Failure())
+        return NOT_DONE_YET
     later = Deferred.fromCoroutine(_go_on(steps, waited))
     return later if isinstance(request, Request) else _answer_later(request, later)
 
@@ -250,6 +255,13 @@ def _is_gone(request: Any) -> bool:
 # -- under twisted.web's own server ----------------------------------------------------------
 
 
+def _end_half_way(request: Any, failure: Failure) -> None:
+    """``twisted.web`` would put its page behind half a response and call it whole."""
+    _log.failure("a response failed half way; its connection is closed", failure=failure)
+    failure.cleanFailure()
+    request.loseConnection()
+
+
 def _answer_later(request: Any, later: Deferred[Any]) -> Any:
     """``twisted.web`` knows no Deferred: write what it gives, and cancel it when the client goes."""
 
@@ -266,8 +278,7 @@ def _answer_later(request: Any, later: Deferred[Any]) -> Any:
     def failed(failure: Failure) -> None:
         if not _is_gone(request):
             if request.startedWriting:
-                _log.failure("a response failed half way; its connection is closed", failure=failure)
-                request.loseConnection()
+                _end_half_way(request, failure)
             else:
                 request.processingFailed(failure)
         failure.cleanFailure()

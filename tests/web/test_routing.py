@@ -604,14 +604,18 @@ def test_faults_are_the_servers() -> None:
     assert issubclass(PeerFault, Fault)
 
 
-def test_a_failure_half_way_ends_the_connection() -> None:
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_failure_half_way_ends_the_connection(at_once: bool) -> None:
     router = Router()
 
-    @router.get("/")
-    async def handler(request: Any) -> None:
+    def handler(request: Any) -> None:
         request.write(b"half")
         raise RuntimeError("as it should")
 
+    async def waiting(request: Any) -> None:
+        handler(request)
+
+    router.get("/")(handler if at_once else waiting)
     router.error(Exception)(lambda request, error: "mine")
     router.after(lambda request, response: None)
     with Rig(router) as rig:
