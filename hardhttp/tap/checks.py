@@ -47,7 +47,7 @@ def networks(text: str | None) -> tuple[IPv4Network | IPv6Network | str, ...]:
             found.append(ip_network(item))
         except ValueError as error:
             raise usage.UsageError(
-                f"--trusted-proxies {item!r}: {error}; it must be an address, a network or unix, as 10.0.0.7 or 10.0.0.0/8"
+                f"--trusted-proxies {item!r}: {error}; it must be an address, a network (10.0.0.0/8), or unix"
             ) from None
     return tuple(found)
 
