@@ -11,6 +11,7 @@ what the garbage collector finds therefore runs its subject in a process of its 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,11 @@ import pytest_twisted
 from hypothesis import settings
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
+
+# A hundred tests start Python, and pytest rewrites a hundred files: a quarter of all the time, unless what was
+# compiled may be kept, whatever the environment says.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How long a call that is due at once, or the end of a thread's work, may take to go away.
 GRACE_SECONDS = 0.25

@@ -45,7 +45,7 @@ class Program:
                 return found
             if self.process.poll() is not None:
                 break
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise AssertionError(f"no {pattern!r} in what it said:\n{self.log.read_text('utf-8')}")
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, bytes]:

@@ -4,7 +4,7 @@ Four kinds of input: valid messages (what the application sees is what was sent)
 mutation, heaps of pieces of messages, and bytes. Each is sent whole and in pieces over two connections;
 then time passes, and both must be closed. ``Rig`` insists that nothing was logged as a failure.
 
-``HYPOTHESIS_PROFILE=long`` tries twenty times as many.
+``HYPOTHESIS_PROFILE=long`` tries twenty times as many; ``tox -e slow`` does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -40,7 +40,6 @@ LIMITS = Limits(
 )
 # Longer than all of these one after another.
 ENOUGH_SECONDS = 20
-MORE = settings(max_examples=4 * settings.default.max_examples)
 
 
 class Mirror(Resource):
@@ -210,7 +209,6 @@ HEAPS = st.lists(st.one_of(st.sampled_from(PARTS), st.binary(max_size=4)), max_s
 # -- through the whole server ----------------------------------------------------------------------
 
 
-@MORE
 @given(pipeline=PIPELINES, places=PLACES)
 def test_valid_messages_are_understood(pipeline: list[Any], places: list[int]) -> None:
     data = b"".join(raw for raw, _ in pipeline)
@@ -221,13 +219,11 @@ def test_valid_messages_are_understood(pipeline: list[Any], places: list[int]) -
     assert outcome(cut(data, places)) == whole
 
 
-@MORE
 @given(data=mutated(), places=PLACES)
 def test_one_mutation(data: bytes, places: list[int]) -> None:
     assert outcome(cut(data, places)) == outcome([data])
 
 
-@MORE
 @given(data=HEAPS, places=PLACES)
 def test_heaps(data: bytes, places: list[int]) -> None:
     assert outcome(cut(data, places)) == outcome([data])
@@ -284,13 +280,11 @@ def read_chunks(pieces: list[bytes]) -> Any:
     return b"".join(payload), decoder.done, decoder.trailers, decoder.rest + behind
 
 
-@MORE
 @given(data=st.one_of(mutated(), HEAPS))
 def test_heads_at_every_split(data: bytes) -> None:
     assert len({repr(read_head(pieces)) for pieces in every_split(data)}) == 1
 
 
-@MORE
 @given(parts=st.tuples(chunked(), st.binary(max_size=2), st.integers(0, 200), st.integers(0, 3)))
 def test_chunks_at_every_split(parts: Any) -> None:
     (raw, _), new, place, dropped = parts

@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-    "PYTHONDONTWRITEBYTECODE": "1",
 }
 TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 PATIENCE_SECONDS = 20.0
@@ -49,7 +48,7 @@ class Server:
                 return found
             if self.process.poll() is not None:
                 break
-            time.sleep(0.02)
+            time.sleep(0.005)
         raise AssertionError(f"no {pattern!r} in its log:\n{self.log.read_text('utf-8')}")
 
     def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:

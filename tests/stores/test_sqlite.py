@@ -247,14 +247,14 @@ async def test_a_lock_held_for_too_long(path: Path) -> None:
 
 @ensureDeferred
 async def test_many_processes_lose_nothing(path: Path) -> None:
-    workers = [worker(path, "hammer", name, "150") for name in "abcd"]
+    workers = [worker(path, "hammer", name, "60") for name in "abcd"]
     assert [one.communicate(timeout=60)[0] for one in workers] == ["done\n"] * 4
     store = store_at(path)
     names: set[str] = set()
     for number in range(3):
         names |= (await store.load(b"shared%d" % number, 1000.0)).values.keys()
     await store.close()
-    assert names == {f"{name}-{n}" for name in "abcd" for n in range(150)}
+    assert names == {f"{name}-{n}" for name in "abcd" for n in range(60)}
 
 
 @ensureDeferred
