@@ -261,6 +261,8 @@ class Session(SessionValues):
         Raises ``TypeError`` and ``SessionTooLargeError`` for what a value handed out has become.
         """
         if self._known:
+            if self._object is not None and self._sessions.objects.ended(self._object):
+                self._forget()  # what was written before that has ended with it
             if self._values:
                 self._note_changes()
             if self._dead or self._renamed is not None:

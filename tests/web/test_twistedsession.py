@@ -153,6 +153,22 @@ def test_expire_ends_both() -> None:
         assert Client(rig, before).ask(b"/both").body == b"1"
 
 
+def test_expire_ends_what_was_written_before_it_in_the_same_request() -> None:
+    def begin_and_end(request: Any) -> bytes:
+        request.getSession().notifyOnExpire(lambda: None)
+        one = request.session["one"] = []
+        two = request.session["two"] = []
+        request.getSession().expire()
+        one.append(1)
+        two.append(2)
+        return b"bye"
+
+    with Rig(by_path(begin=begin_and_end)) as rig:
+        answer = Client(rig).ask(b"/begin")
+        assert (answer.status, answer.get(b"set-cookie")) == (200, None)
+        assert (len(rig.site.cookie_sessions.store), rig.site.sessions) == (0, {})
+
+
 def test_expire_of_one_not_used_ends_what_the_store_has() -> None:
     def logout(request: Any) -> bytes:
         request.getSession().expire()
