@@ -435,6 +435,10 @@ def test_what_is_remembered_of_a_head_is_of_its_scheme() -> None:
         for target in (b"/look", b"/tls", b"/look"):
             peer.send(say(target=target, Cookie=client.cookie))
         assert [response.body[:5] for response in peer.responses()] == [b"(True", b"(Fals", b"(True"]
+        peer = rig.connect()
+        for target in (b"/tls", b"/look", b"/tls"):
+            peer.send(say(target=target, Cookie=b"__Host-" + client.cookie))
+        assert [response.body[:5] for response in peer.responses()] == [b"(True", b"(Fals", b"(True"]
 
 
 # -- rotate, abandon ----------------------------------------------------------------------------
