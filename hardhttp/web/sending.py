@@ -24,7 +24,7 @@ from hardhttp.web.beforehead import vary_on
 from hardhttp.web.pieces import BodyRelay, PieceProducer
 from hardhttp.web.responding import Responding
 from hardhttp.web.response import FileBody, Response
-from hardhttp.wire.conditional import evaluate, http_date, kept_in_304
+from hardhttp.wire.conditional import ENTITY_TAG, evaluate, http_date, kept_in_304
 from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
 from hardhttp.wire.ranges import Span
 from hardhttp.wire.response import has_no_body
@@ -101,8 +101,8 @@ def _judge(request: Any, response: Response, body: Any, fields: list[tuple[bytes
     if when is not None and isinstance(request, Responding):
         when = min(when, int(request.site.server.now))  # RFC 9110, 8.8.2.1: never later than Date
     if etag is not None:
-        if FIELD_VALUE.fullmatch(etag) is None:
-            raise ValueError("the response's ETag holds a control character")
+        if ENTITY_TAG.fullmatch(etag) is None:
+            raise ValueError("the response's ETag is no tag in quotes, such as '\"v1\"'")
         fields.append((b"ETag", [etag]))
     if when is not None:
         fields.append((b"Last-Modified", [http_date(when)]))

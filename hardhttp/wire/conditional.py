@@ -15,13 +15,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import formatdate
 
-__all__ = ["evaluate", "http_date", "if_range_holds", "kept_in_304", "parse_http_date"]
+__all__ = ["ENTITY_TAG", "evaluate", "http_date", "if_range_holds", "kept_in_304", "parse_http_date"]
 
 # RFC 9110, 13.2.1: preconditions are nothing to methods that neither select nor change a representation.
 _UNCONDITIONAL = frozenset({b"CONNECT", b"OPTIONS", b"TRACE"})
 _SAFE = frozenset({b"GET", b"HEAD"})
 
-# RFC 9110, 8.8.3, in a list with or without blanks. What stands without quotes is read too: some
+# RFC 9110, 8.8.3: what is sent.
+ENTITY_TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+# The same in a list, with or without blanks. What stands without quotes is read too: some
 # applications set such tags, and their clients send them back.
 _TAG = re.compile(rb'(?:W/)?"[^"]*"|[^\s,"]+')
 

@@ -247,6 +247,16 @@ def test_several_lines_of_a_field_are_one(ask: Exchange) -> None:
     assert ask(document, lines % etag_of(b"text")).status == 304
 
 
+@pytest.mark.parametrize("etag", ["v1", '"v1', 'v"1"', '"a"b"', '"a b"', 'w/"v1"', '"a\r\nX: y"'])
+def test_a_tag_that_is_none_is_a_failure_of_the_handlers(etag: str) -> None:
+    with Rig(Says(lambda request: Response(200, None, "text", etag=etag))) as rig:
+        (response,) = rig.exchange(GET)
+        assert response.status == 500
+        (failure,) = rig.flush()
+        assert "no tag in quotes" in failure.getErrorMessage()
+    assert by_us(lambda request: Response(200, None, "text", etag='W/"v1"')).status == 200
+
+
 def test_only_a_2xx_to_get_or_head_is_conditional(ask: Exchange) -> None:
     etag = b'"a"'
     assert ask(lambda request: Response(404, None, "x", etag=etag), say(If_None_Match=etag)).status == 404
