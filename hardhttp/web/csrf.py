@@ -80,11 +80,11 @@ async def _check_form(request: Any) -> None:
 
 def _check_origin(request: Any, trusted: Collection[str]) -> None:
     """What the browser says of the page that asks (Fetch, 3.1; Fetch Metadata, 2.3)."""
-    given = request.getHeader(b"origin")
+    given = request.combined(b"origin")  # two of them are none that is known
     origin = None if given is None else given.decode("latin-1").lower()
     if origin is not None and origin in {each.lower() for each in trusted}:
         return
-    site = request.getHeader(b"sec-fetch-site")
+    site = request.combined(b"sec-fetch-site")
     if site is not None and site not in (b"same-origin", b"none"):
         raise HTTPError(403, "The request comes from a page of another site.")
     if origin is not None and origin != _own_origin(request):

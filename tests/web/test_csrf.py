@@ -122,6 +122,8 @@ def test_a_token_that_is_none() -> None:
         ({"Origin": b"http://a.evil"}, 403),
         ({"Origin": b"http://a:8080"}, 403),
         ({"Origin": b"null"}, 403),
+        ({"Origin": b"http://evil\r\nOrigin: http://a"}, 403),
+        ({"Sec_Fetch_Site": b"cross-site\r\nSec-Fetch-Site: same-origin"}, 403),
         ({"Origin": b"http://a", "Sec_Fetch_Site": b"same-origin"}, 200),
         ({"Origin": b"http://b", "Sec_Fetch_Site": b"same-origin"}, 403),
     ],
