@@ -30,7 +30,7 @@ CORE = {
         *("refusal", "server", "statistics", "tls", "tracker", "upgrade"),
     },
     "web": {
-        *("__init__", "body", "headers", "lazy", "request", "responding", "service", "site", "streaming"),
+        *("__init__", "body", "handling", "headers", "lazy", "request", "responding", "service", "site", "streaming"),
     },
 }
 CORE_LINES = 3_500

@@ -34,7 +34,7 @@ from hardhttp.wire.negotiation import preferred, wants_other
 from hardhttp.wire.response import reason_phrase
 
 if TYPE_CHECKING:
-    from hardhttp.web.request import Request
+    pass
 
 __all__ = ["Problem", "error_page", "failed", "refusal_page", "refused", "render", "wants_json"]
 
@@ -214,7 +214,7 @@ def render(request: Any, status: int, detail: str = "") -> bytes:
     return _put(request, problem, None, detail)
 
 
-def failed(request: Request, failure: Failure | None) -> bytes:
+def failed(request: Any, failure: Failure | None) -> bytes:
     """The page of a failed handler: its id, and the traceback only in development."""
     said = "The server could not answer. Its log says why, under the request's id."
     problem = Problem(500, "Internal Server Error", said, _id_of(request))

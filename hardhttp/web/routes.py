@@ -23,8 +23,8 @@ from twisted.web.resource import IResource, _IEncodingResource
 
 from hardhttp.errors import HTTPError
 from hardhttp.web.answering import Hooks, answer
+from hardhttp.web.handling import render_as_get
 from hardhttp.web.patterns import Parameter, Pattern, RouteError
-from hardhttp.web.request import render_as_get
 from hardhttp.web.responding import Responding
 from hardhttp.web.results import send_value
 from hardhttp.web.routetree import RouteTree
