@@ -13,8 +13,7 @@ The functions below do the same for any ``IRequest``, such as one of ``twisted.w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from functools import partial
 from io import SEEK_END
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -117,13 +116,23 @@ def _whole(content: IO[bytes]) -> bytes:
     return whole
 
 
-@contextmanager
-def _answering(request: Any) -> Iterator[None]:
-    """A fault of the client's becomes an answer, and is counted where there is somebody to count it."""
-    try:
-        yield
-    except Fault as fault:
-        raise _refusal(request, fault) from None  # kept in no name: that would be a circle
+class _answering:
+    """A fault of the client's becomes an answer, and is counted where there is somebody to count it.
+
+    No generator: the frames of one would hold the fault, and the fault them.
+    """
+
+    __slots__ = ("_request",)
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Fault):
+            raise _refusal(self._request, error) from None  # kept in no name: that would be a circle
 
 
 def _refusal(request: Any, fault: Fault) -> HTTPError:
