@@ -28,8 +28,10 @@ def version() -> str:
 
 
 compression = ["brotli", 'zstandard; python_version < "3.14"']
+mercure = ["PyJWT[crypto]>=2.10,<3"]
 test = [
     *compression,
+    *mercure,
     "autobahn[twisted]",
     "flask",
     "hypothesis",
@@ -85,6 +87,7 @@ setup(
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "compression": compression,
+        "mercure": mercure,
         "test": test,
         "coverage": [*test, "coverage[toml]"],
         "docs": docs,

@@ -72,7 +72,7 @@ def test_python_and_dependencies(metadata: dict[str, Any]) -> None:
 
 def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
     extras = metadata["extras_require"]
-    assert set(extras) == {"compression", "redis", "test", "coverage", "docs", "lint", "bench", "dev"}
+    assert set(extras) == {"compression", "mercure", "redis", "test", "coverage", "docs", "lint", "bench", "dev"}
     for name, needs in extras.items():
         assert set(needs) <= set(extras["dev"]), name
 
