@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from twisted.web.resource import IResource
@@ -14,7 +14,22 @@ if TYPE_CHECKING:
 
     from hardhttp.limits import Limits
 
-__all__ = ["IRoutesStreams", "ISessionStore", "IStreamingResource", "SessionRecord", "SessionTimes"]
+__all__ = [
+    "OVERHEAD_BYTES",
+    "Gap",
+    "HistoryPage",
+    "HistoryPlace",
+    "IHistory",
+    "IRoutesStreams",
+    "ISessionStore",
+    "IStreamingResource",
+    "Kept",
+    "Lost",
+    "SessionRecord",
+    "SessionTimes",
+    "Update",
+    "Wanted",
+]
 
 
 class IStreamingResource(IResource):
@@ -118,3 +133,132 @@ class ISessionStore(Interface):
 
         The store may be used again after that.
         """
+
+
+# -- what a hub has published -----------------------------------------------------------------
+
+# Why an update is not there: a bound was reached; it grew too old; it went with the process; nobody knows its id.
+Lost: TypeAlias = Literal["evicted", "expired", "restart", "unknown"]
+# Topics by name, found without looking at any other; or a function of a topic's name, which costs a scan.
+Wanted: TypeAlias = "Collection[str] | Callable[[str], bool]"
+
+
+# What an update costs beside its bytes: the object, its strings and its places in the indexes.
+OVERHEAD_BYTES = 512
+
+
+@attrs.frozen
+class Update:
+    """A published event and whom it is for. It is made once; history, queues and topics share the one object.
+
+    ``sequence`` numbers a hub's updates from 1, upwards. ``id`` is what subscribers are told:
+    ``epoch-sequence``, or the publisher's own. ``topics`` are the canonical one and its alternates.
+    ``key`` names what the update is the latest state of. ``encoded`` is the whole event, its blank line
+    included. ``published_at`` is in seconds since the epoch.
+    """
+
+    sequence: int
+    id: str
+    topics: tuple[str, ...]
+    private: bool
+    key: str | None
+    encoded: bytes = attrs.field(repr=False)
+    published_at: float
+
+    @property
+    def held_bytes(self) -> int:
+        """What keeping it is counted as."""
+        return len(self.encoded) + OVERHEAD_BYTES
+
+
+@attrs.frozen
+class Gap:
+    """Updates that were wanted and are not there.
+
+    They lie from ``first_lost`` to ``last_lost`` (ids of the form ``epoch-sequence``; ``None``: not known);
+    others within that range may still be there, and are then delivered. With several reasons, ``reason`` is
+    that of the last one lost.
+    """
+
+    first_lost: str | None
+    last_lost: str | None
+    reason: Lost
+
+
+@attrs.frozen
+class HistoryPlace:
+    """Where to go on reading. Its fields are the history's own; it holds for the history that gave it."""
+
+    sequence: int
+    losses: int
+
+
+@attrs.frozen
+class HistoryPage:
+    """Some updates, oldest first.
+
+    ``found`` is whether the id that was asked for is a known place. ``gap`` comes before the updates. With
+    ``more``, ask again from ``place``: a page may be short, or empty, and still not the last. Without it,
+    everything up to this moment has been read, and ``place`` is its end.
+    """
+
+    updates: tuple[Update, ...]
+    found: bool
+    gap: Gap | None
+    place: HistoryPlace
+    more: bool
+
+
+@attrs.frozen
+class Kept:
+    """What a history keeps: the oldest and the newest id, and how much there is."""
+
+    first_id: str | None
+    last_id: str | None
+    updates: int
+    topics: int
+    held_bytes: int
+
+
+class IHistory(Interface):
+    """What has been published, for those who come back. All but ``close`` and ``flush`` answers at once.
+
+    An update is kept with each of its topics. Each topic is bounded in updates, in bytes and in age, and all
+    together in bytes and in topics; what a bound costs is the oldest, and of topics the one that has
+    been silent longest. Whoever asks from before what was lost is told of a ``Gap``, if one of his
+    topics lost something; after a topic itself was forgotten this may be said of one that lost nothing.
+
+    A private update is kept as any other: who may see it is the hub's to tell.
+    """
+
+    epoch = Attribute("Eight letters: ``epoch-sequence`` are the ids that this history finds without a search.")
+    last_sequence = Attribute("The number of the last update ever appended, or 0; the next one's is higher.")
+    last_id = Attribute("The id of the last update ever appended; ``epoch-0`` before the first one.")
+    degraded = Attribute("Why updates are kept in memory alone, though they should be on a disk; else ``None``.")
+
+    def append(update: Update) -> None:
+        """Keep ``update``. Raises ``ValueError`` when its number is not higher than ``last_sequence``."""
+
+    def after(last: str | HistoryPlace, wanted: Wanted, limit: int) -> HistoryPage:
+        """At most ``limit`` updates that came after ``last`` in one of the topics ``wanted``.
+
+        ``last`` is the ``place`` of a page; or an id, ours or a publisher's; or ``earliest`` for all there
+        is, which misses nothing. From an id that is not known all there is comes too, after a ``Gap``.
+        A call does a bounded amount of work. Updates may be appended between two pages: each is
+        delivered once, in order. When what was to come is lost between two pages, a ``Gap`` says so.
+        """
+
+    def get(event_id: str) -> Update | None:
+        """The update with this id (``epoch-sequence`` finds one that has a publisher's id, too)."""
+
+    def expire(most: int = 1000) -> bool:
+        """Drop what is too old, at most so many; whether there may be more. To be called now and then."""
+
+    def bounds() -> Kept:
+        """What is kept."""
+
+    def flush() -> Deferred[None]:
+        """Fires when all that was appended is where it is to be kept, or cannot be."""
+
+    def close() -> Deferred[None]:
+        """Write what is not written, and let go of files and threads. Not to be used after that."""
