@@ -28,7 +28,7 @@ def version() -> str:
 
 
 compression = ["brotli", 'zstandard; python_version < "3.14"']
-mercure = ["PyJWT[crypto]>=2.10,<3"]
+mercure = ["PyJWT[crypto]>=2.12,<3"]
 test = [
     *compression,
     *mercure,

@@ -65,7 +65,7 @@ def read_keys(text: str, algorithm: str, verifier: Algorithm) -> Keys:
         raise ValueError("the key is empty")
     if len(text) > MAX_TEXT_CHARACTERS:
         raise ValueError(f"the key is longer than {MAX_TEXT_CHARACTERS:,} characters")
-    if text.lstrip().startswith("{") and ('"keys"' in text or '"kty"' in text):
+    if text.lstrip("\ufeff \t\r\n").startswith(("{", "[")) and ('"keys"' in text or '"kty"' in text):
         return _of_jwks(text, algorithm, verifier)
     if ALGORITHMS[algorithm] == "oct":
         # PyJWT looks for keys of other kinds too, but a PEM that lost its end is public all the same.
@@ -117,7 +117,9 @@ def _of_jwks(text: str, algorithm: str, verifier: Algorithm) -> Keys:
         document = parse_json(text.encode("utf-8", "replace"), MAX_DEPTH, unique_keys=True)
     except JSONError as error:
         raise ValueError(str(error).replace("the body", "the JWKS", 1)) from None
-    listed = document.get("keys", [document] if "kty" in document else None)
+    listed = None
+    if isinstance(document, dict):
+        listed = document.get("keys", [document] if "kty" in document else None)
     if not isinstance(listed, list) or not all(isinstance(jwk, dict) for jwk in listed):
         raise ValueError("the JWKS has no list of keys")
     if len(listed) > MAX_KEYS:

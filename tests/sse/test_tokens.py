@@ -145,6 +145,7 @@ def test_a_private_key_is_refused(algorithm: str) -> None:
         ("sekrit", "EdDSA", "not a public OKP key"),
         ("-----BEGIN PUBLIC KEY-----\nsekrit\n-----END PUBLIC KEY-----", "ES256", "not a public EC key"),
         ('{"keys": [sekrit', "HS256", "JWKS is not JSON"),
+        ("\ufeff" + '[{"kty": "sekrit"}]', "HS256", "no list of keys"),
         ('{"keys": {}}', "HS256", "no list of keys"),
         ('{"keys": ["sekrit"]}', "HS256", "no list of keys"),
         ('{"kay": "sekrit"}', "RS256", "not a public RSA key"),
