@@ -47,7 +47,7 @@ test = [
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
-bench = ["aiohttp", "granian", "klein", "starlette", "tornado", "uvicorn[standard]"]
+bench = ["aiohttp", "aiohttp-sse", "granian", "klein", "sse-starlette", "starlette", "tornado", "uvicorn[standard]"]
 
 setup(
     name="hardhttp",

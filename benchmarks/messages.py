@@ -6,14 +6,17 @@ __all__ = [
     "BIG_BYTES",
     "BIG_PATH",
     "BROWSER_HEADERS",
+    "EVENTS_PATH",
     "FAIL_PATH",
     "HELLO",
     "HELLO_PATH",
+    "HOLDS_PATH",
     "LARGE_FILE",
     "LARGE_FILE_BYTES",
     "OBJECTS_PATH",
     "POST_BYTES",
     "POST_PATH",
+    "PUBLISH_PATH",
     "READ_PATH",
     "SMALL_FILE",
     "SMALL_FILE_BYTES",
@@ -38,6 +41,11 @@ BIG_BYTES = 4 * 1024 * 1024
 FAIL_PATH = "/fail"
 # Collects garbage and says what it found.
 OBJECTS_PATH = "/objects"
+
+# A stream of events; what is posted goes to all who listen; the longest hold of the loop, since it was asked for.
+EVENTS_PATH = "/events"
+PUBLISH_PATH = "/publish"
+HOLDS_PATH = "/holds"
 
 # A document of a few fields, as an API gives it.
 USER_PATH = "/users/7"

@@ -159,6 +159,53 @@ def _requests_line(row: dict[str, Any], entry: dict[str, Any]) -> tuple[str, ...
     )
 
 
+def _sse_head(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        "",
+        "deliveries/s",
+        f"{row['base']} to it",
+        "range",
+        "by cpu",
+        "cpu",
+        "load",
+        "us each",
+        f"{row['window']} out: /s",
+        "to it",
+        "each p50 ms",
+        "p99",
+        "last p50",
+        "p99",
+        "page p50",
+        "p99",
+        f"{row['window']} out: p99",
+        "hold",
+        "bytes",
+        "errors",
+        "to reach",
+    )
+
+
+def _sse_line(row: dict[str, Any], entry: dict[str, Any]) -> tuple[str, ...]:
+    ratio, by_cpu, several = (entry.get(name) for name in ("ratio", "cpu_ratio", "several_ratio"))
+    return (
+        f"{entry['rate']['median']:,.0f}",
+        f"{ratio['median']:.2f}" if ratio else "1",
+        f"{ratio['low']:.2f}..{ratio['high']:.2f}" if ratio else "",
+        f"{by_cpu['median']:.2f}" if by_cpu else "1",
+        f"{entry['cpu_share']:.0%}",
+        f"{entry['load_cpu_share']:.0%}",
+        f"{entry['cpu_microseconds']:.1f}",
+        f"{entry['several_rate']['median']:,.0f}",
+        f"{several['median']:.2f}" if several else "1",
+        *(f"{entry[name][part]:.1f}" for name in ("each_ms", "last_ms", "page_ms") for part in ("p50", "p99")),
+        f"{entry['several_page_ms']['p99']:.1f}",
+        "" if entry["held_ms"] is None else f"{entry['held_ms']:.1f}",
+        f"{entry['bytes_each']:,.0f}",
+        _errors(entry),
+        entry.get("verdict") or "",
+    )
+
+
 def _errors(entry: dict[str, Any]) -> str:
     found = ", ".join(f"{count} {kind}" for kind, count in entry["errors"].items())
     return "0" if not found else found if entry["valid"] else f"INVALID: {found}"
@@ -172,6 +219,10 @@ def _honest(row: dict[str, Any]) -> str:
     return f" of {row['seconds']} s, {row['honest_rate']} honest requests a second"
 
 
+def _phases(row: dict[str, Any]) -> str:
+    return f" of {row['seconds']} s one event at a time and {row['seconds']} s with {row['window']} out"
+
+
 def _nothing(row: dict[str, Any]) -> str:
     return ""
 
@@ -180,6 +231,7 @@ _KINDS = {
     "rate": (_rate_head, _rate_line, _active),
     "growth": (_growth_head, _growth_line, _active),
     "attack": (_attack_head, _attack_line, _honest),
+    "sse": (_sse_head, _sse_line, _phases),
     "idle": (_idle_head, _idle_line, _nothing),
     "requests": (_requests_head, _requests_line, _nothing),
 }

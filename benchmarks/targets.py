@@ -22,6 +22,9 @@ AT_LEAST: dict[tuple[str, str], float] = {
     ("session", "without"): 0.7,
     ("static-1k", "nginx"): 0.3,
     ("static-10m", "nginx"): 0.7,
+    # Deliveries a second.
+    ("sse-8000", "nchan"): 1.2,
+    ("sse-8000", "starlette"): 4.0,
 }
 
 # What may not be exceeded by hardhttp itself.
@@ -36,6 +39,11 @@ AT_MOST: dict[str, float] = {
     # MiB in a million, which is what the allocator takes from the system at one time. The smallest
     # object leaked with each request would be sixty times as much.
     "requests": 0.25,
+    # Milliseconds: the longest hold of the reactor, and the p99 of a page while events go out as fast as they can.
+    "sse-8000-hold": 5.0,
+    "sse-8000-page": 20.0,
+    # For each subscriber.
+    "sse-8000-bytes": 4 * 1024,
 }
 
 

@@ -8,13 +8,14 @@ import uvicorn
 
 from benchmarks.servers.options import parse
 
+__all__ = ["serve"]
 
-def main() -> None:
-    framework = "--starlette" in sys.argv
-    options = parse([each for each in sys.argv[1:] if each != "--starlette"])
+
+def serve(app, options) -> None:
+    """Run ``app``, a callable or the name of one."""
     certificate, key = options.tls or (None, None)
     uvicorn.run(
-        "benchmarks.servers.starlette_app:app" if framework else "benchmarks.servers.asgi:app",
+        app,
         host="127.0.0.1",
         port=options.port,
         loop="uvloop",
@@ -29,6 +30,12 @@ def main() -> None:
         ssl_certfile=certificate,
         ssl_keyfile=key,
     )
+
+
+def main() -> None:
+    framework = "--starlette" in sys.argv
+    options = parse([each for each in sys.argv[1:] if each != "--starlette"])
+    serve("benchmarks.servers.starlette_app:app" if framework else "benchmarks.servers.asgi:app", options)
 
 
 if __name__ == "__main__":
