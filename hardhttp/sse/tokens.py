@@ -93,7 +93,7 @@ class TokenError(HTTPError):
 # -- keys ----------------------------------------------------------------------------------------
 
 
-@attrs.frozen(repr=False, eq=False)
+@attrs.frozen(eq=False)
 class Key:
     """What verifies tokens: made by ``Key.parse``, one algorithm, one key or several by kid.
 
