@@ -211,7 +211,8 @@ static const char *scan_head(struct subscriber *who, const char *from, const cha
     static const char status[] = "HTTP/1.1 200", blank[] = "\r\n\r\n";
     for (; from < end; from++) {
         if (who->state == STATUS) {
-            if (*from != status[who->matched]) fail("a subscription was answered with %.3s and not %s", from, status + who->matched);
+            if (*from != status[who->matched])
+                fail("a subscription was answered with %.3s and not %s", from, status + who->matched);
             if (!status[++who->matched]) who->state = HEAD, who->matched = 0;
         } else {
             who->matched = *from == blank[who->matched] ? who->matched + 1 : *from == '\r';

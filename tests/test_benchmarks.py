@@ -18,7 +18,20 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and pins cores")
 
-from benchmarks import attackers, crowd, figures, million, options, peers, processes, report, targets, web_rows, wrk  # noqa: E402
+from benchmarks import (  # noqa: E402
+    attackers,
+    crowd,
+    figures,
+    million,
+    options,
+    peers,
+    processes,
+    report,
+    sse_rows,
+    targets,
+    web_rows,
+    wrk,
+)
 from benchmarks.__main__ import main, parser  # noqa: E402
 from benchmarks.messages import BROWSER_HEADERS, HELLO, bare_get, is_whole_hello  # noqa: E402
 from benchmarks.rounds import Series, base_of, in_turn  # noqa: E402
@@ -89,9 +102,14 @@ def test_verdicts_at_the_bound():
     assert targets.verdict("hello-browser", "uvicorn", bound - 0.001) == f">= {bound} MISSED"
     assert targets.verdict("hello-browser", "klein", 0.1) is None
     for row, peer in targets.AT_LEAST:
-        entered = {each.name for each in web_rows.ROWS[row][1]} if row in web_rows.ROWS else set(peers.PEERS)
+        if row.startswith("sse-"):
+            entered = set(sse_rows.SSE_PEERS)
+        elif row in web_rows.ROWS:
+            entered = {each.name for each in web_rows.ROWS[row][1]}
+        else:
+            entered = set(peers.PEERS)
         assert peer in entered
-        assert row in {*RATE_ROWS, *web_rows.ROWS}
+        assert row in {*RATE_ROWS, *web_rows.ROWS, *(f"sse-{size}" for size in sse_rows.SIZES)}
 
 
 # -- rounds -------------------------------------------------------------------------------------
