@@ -333,6 +333,11 @@ class Connection:
         except AttributeError:
             return None  # the socket has been closed
 
+    @property
+    def base(self) -> Any:
+        """The transport that owns the socket; ``None`` before and after."""
+        return self._base
+
     def isSecure(self) -> bool:
         return ISSLTransport.providedBy(self._transport)
 

@@ -1,0 +1,211 @@
+"""From one event to its many subscribers, a slice of time after another.
+
+An event, or several published together for the same subscribers, is a *batch*: joined once, framed once,
+written to each of its subscribers in turn. Whoever takes what comes gets it with one write; whoever
+waits for its transport, or for its history, is offered each event of the batch, and decides by its own
+bounds. No slice is longer than a few milliseconds (P7), so that other connections are served in between.
+Live events go first; heartbeats and replays take what is left, but every slice has room for one page of
+a replay.
+
+Batches are served one after another, each to its end: so each subscriber gets its events in order. What
+waits here is bounded: a publisher that is ahead by more than that does the work itself.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from hardhttp.wire.response import chunk
+
+if TYPE_CHECKING:
+    from hardhttp.sse.queue import Entry
+    from hardhttp.sse.subscriber import Subscriber
+
+__all__ = ["FanOut"]
+
+# How long a slice holds the reactor, and after how many subscribers it looks at the clock.
+SLICE_SECONDS = 0.002
+LOOK_EVERY = 32
+# One write to one subscriber is no longer than this, unless one event is.
+MAX_BATCH_BYTES = 128 * 1024
+
+
+class _Batch:
+    """Events that go out together. ``rest`` are the members not served yet, once serving has begun."""
+
+    __slots__ = ("data", "entries", "first", "framed", "last", "members", "rest", "size")
+
+    def __init__(self, members: frozenset[Subscriber], entry: Entry) -> None:
+        self.members = members
+        self.entries = [entry]
+        self.first = self.last = entry.sequence
+        self.size = len(entry.encoded)
+        self.rest: Iterator[Subscriber] | None = None
+        self.data = self.framed = b""
+
+    def begin(self) -> Iterator[Subscriber]:
+        entries = self.entries
+        self.data = entries[0].encoded if len(entries) == 1 else b"".join([entry.encoded for entry in entries])
+        self.framed = chunk(self.data)
+        self.rest = iter(self.members)
+        return self.rest
+
+    def offer(self, subscriber: Subscriber) -> None:
+        """To one that does not simply take it."""
+        subscriber.sent = self.last
+        for entry in self.entries:
+            subscriber.offer(entry)
+
+
+class FanOut:
+    """``failed`` is called with a subscriber, while what was raised in serving it is being handled;
+    ``served`` after each slice."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        failed: Callable[[Subscriber], None],
+        served: Callable[[], None],
+        max_waiting_bytes: int,
+    ) -> None:
+        self._clock = clock
+        self._failed = failed
+        self._served = served
+        self._max_bytes = max_waiting_bytes
+        self._batches: deque[_Batch] = deque()
+        self._due: deque[Subscriber] = deque()
+        self._replays: deque[Subscriber] = deque()
+        self._turn: IDelayedCall | None = None
+        self._serving = False  # whoever publishes within waits for the next slice
+        self.waiting_bytes = 0
+
+    def publish(self, entry: Entry, members: frozenset[Subscriber]) -> None:
+        """Bring ``entry`` to ``members``; some of them are served before this returns."""
+        size = len(entry.encoded)
+        last = self._batches[-1] if self._batches else None
+        if (
+            last is not None
+            and last.rest is None
+            and last.members is members
+            and last.entries[0].directed == entry.directed
+            and last.size + size <= MAX_BATCH_BYTES
+        ):
+            last.entries.append(entry)
+            last.last = entry.sequence
+            last.size += size
+        else:
+            self._batches.append(_Batch(members, entry))
+        self.waiting_bytes += size
+        if self._serving:
+            return
+        while self.waiting_bytes > self._max_bytes and self._batches:
+            self._serve_first(None)
+        if self._turn is None:
+            self._slice()
+
+    def beat(self, due: list[Subscriber]) -> None:
+        """These are due for what they do from time to time."""
+        self._due += due
+        self._soon()
+
+    def replay(self, subscriber: Subscriber) -> None:
+        """It takes from the history, page by page."""
+        self._replays.append(subscriber)
+        self._soon()
+
+    def catch_up(self, subscriber: Subscriber) -> None:
+        """Offer it now what is on its way to it."""
+        for batch in self._batches:
+            if subscriber.sent < batch.first and subscriber in batch.members:
+                batch.offer(subscriber)
+
+    def finish(self) -> None:
+        """Serve all that is on its way, however long it takes."""
+        while self._batches and not self._serving:
+            self._serve_first(None)
+
+    def forget(self) -> None:
+        """Nobody is left."""
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        self._due.clear()
+        self._replays.clear()
+        batches, self._batches = self._batches, deque()
+        self.waiting_bytes = 0
+        for batch in batches:
+            for entry in batch.entries:
+                entry.receipt.drop(entry.receipt.waiting)
+
+    # -- slices -------------------------------------------------------------------------------
+
+    def _soon(self) -> None:
+        if self._turn is None and not self._serving:
+            self._turn = self._clock.callLater(0, self._slice)
+
+    def _slice(self) -> None:
+        self._turn = None
+        until = self._clock.seconds() + SLICE_SECONDS
+        while self._batches or self._due:
+            if self._batches:
+                self._serve_first(LOOK_EVERY)
+            else:
+                self._each(self._due, LOOK_EVERY)
+            if self._clock.seconds() >= until:
+                break
+        while self._replays:
+            self._each(self._replays, 1)
+            if self._clock.seconds() >= until:
+                break
+        if self._batches or self._due or self._replays:
+            self._soon()
+        self._served()
+
+    def _serve_first(self, count: int | None) -> None:
+        """Serve ``count`` subscribers of the first batch; it is over when there are fewer."""
+        batch = self._batches[0]
+        rest = batch.rest or batch.begin()
+        data, framed, first, last = batch.data, batch.framed, batch.first, batch.last
+        written = visited = 0
+        self._serving = True
+        for subscriber in islice(rest, count):
+            visited += 1
+            if subscriber.sent >= first:
+                continue  # it has caught up
+            try:
+                if subscriber.flowing:
+                    subscriber.sent = last
+                    subscriber.send(data, framed)
+                    written += 1
+                else:
+                    batch.offer(subscriber)
+            except Exception:
+                self._failed(subscriber)
+        self._serving = False
+        if written:
+            for entry in batch.entries:
+                entry.receipt.write(written)
+        if (count is None or visited < count) and self._batches and self._batches[0] is batch:
+            self._batches.popleft()
+            self.waiting_bytes -= batch.size
+
+    def _each(self, waiting: deque[Subscriber], count: int) -> None:
+        """Serve ``count`` of those that wait; whoever has more to do goes to the end."""
+        self._serving = True
+        for _ in range(min(count, len(waiting))):
+            if not waiting:
+                break
+            subscriber = waiting.popleft()
+            try:
+                if waiting is self._due:
+                    subscriber.due(self._clock.seconds())
+                elif subscriber.replay_page():
+                    waiting.append(subscriber)
+            except Exception:
+                self._failed(subscriber)
+        self._serving = False

@@ -1,0 +1,27 @@
+"""A refusal that browsers survive.
+
+A native EventSource that is answered with anything but 200 never comes back. So one that asks for
+``text/event-stream`` alone is told in a stream when to come again, and the stream ends; whoever would
+take something else gets a 503 with ``Retry-After``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hardhttp.errors import HTTPError
+from hardhttp.wire.eventstream import encode_retry
+
+__all__ = ["overloaded"]
+
+
+def overloaded(request: Any, retry_seconds: float) -> bytes:
+    """Answer a subscription there is no room for; what ``render`` returns. Raises ``HTTPError`` (503)."""
+    accepted = (request.getHeader(b"accept") or b"").partition(b";")[0].strip().lower()
+    if accepted != b"text/event-stream":
+        raise HTTPError(503, "There are too many subscribers.", {"Retry-After": str(math.ceil(retry_seconds))})
+    request.setHeader(b"Content-Type", b"text/event-stream")
+    request.setHeader(b"Cache-Control", b"no-store, no-transform")
+    request.setHeader(b"Connection", b"close")
+    return encode_retry(retry_seconds)
