@@ -1,0 +1,255 @@
+"""The Mercure protocol (version 0.24), as a resource around an ``EventHub``.
+
+It is mounted at ``/.well-known/mercure``. A GET subscribes, a POST publishes, and below
+``subscriptions`` one may read who is subscribed. What a token allows is judged here, by
+``hardhttp.sse.tokens`` and ``hardhttp.sse.claims``; events, their order and their history are the hub's.
+
+Refusals are those of RFC 6750, with ``WWW-Authenticate``. A token's end is its stream's end.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Container
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+from twisted.web.resource import Resource
+
+from hardhttp.errors import HTTPError
+from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
+from hardhttp.sse.hub import Ended, EventHub, Subscriber
+from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
+from hardhttp.web.asking import form_of, query_of
+from hardhttp.web.jsontext import encode_json
+from hardhttp.web.pages import error_page
+
+__all__ = ["PATH", "Mercure"]
+
+PATH = "/.well-known/mercure"
+MAX_TOPICS = 100
+MAX_TOPIC_CHARACTERS = 2048
+_CONTEXT = "https://mercure.rocks/"
+# The specification's name, and those that older clients use.
+_LAST_ID_NAMES = ("lastEventID", "Last-Event-ID", "last-event-id")
+_RETRY_DIGITS = 9
+
+
+@attrs.define(eq=False)
+class _Presence:
+    """What the hub is to remember of a subscription for those who ask who is there."""
+
+    subscriber_id: str
+    payload: Any
+    subscriber: Subscriber | None = None
+
+
+class Mercure(Resource):
+    """The hub ``hub`` for any Mercure client.
+
+    ``publisher_key`` and ``subscriber_key`` are ``Key``; without the first nobody may publish by POST, without
+    the second no token of a subscriber is good. ``anonymous``: whether one may subscribe without a token, to
+    public events. ``publish_origins``: pages that may publish with a cookie (``Origins``, or origins in bytes).
+    ``subscriptions``: whether begin and end of each subscription are told, and may be asked for.
+    ``max_topics`` bounds a request's topics.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        hub: EventHub,
+        *,
+        publisher_key: Key | None = None,
+        subscriber_key: Key | None = None,
+        anonymous: bool = False,
+        publish_origins: Container[bytes] = (),
+        subscriptions: bool = False,
+        max_topics: int = MAX_TOPICS,
+        audience: str | None = None,
+    ) -> None:
+        super().__init__()
+        if max_topics < 1:
+            raise ValueError(f"max_topics is {max_topics!r}; it must be at least 1")
+        if subscriber_key is None and not anonymous:
+            raise ValueError("without a subscriber_key and without anonymous nobody could subscribe")
+        self.hub = hub
+        self._publisher_key, self._subscriber_key = publisher_key, subscriber_key
+        self._anonymous = anonymous
+        self._publish_origins = publish_origins
+        self._audience = audience
+        self.max_topics = max_topics
+        self._present: dict[str, _Presence] | None = {} if subscriptions else None
+        if subscriptions:
+            hub.on_connect(self._began)
+            hub.on_close(self._ended)
+
+    # -- requests -----------------------------------------------------------------------------
+
+    def render(self, request: Any) -> Any:
+        try:
+            return self._render(request)
+        except HTTPError as error:
+            return error_page(request, error.status, error.detail, error.headers, error.problem)
+
+    def _render(self, request: Any) -> Any:
+        rest = [segment for segment in request.postpath if segment]
+        if rest:
+            if rest[0] != b"subscriptions" or self._present is None or len(rest) > 3:
+                raise HTTPError(404)
+            _only(request, b"GET", b"HEAD")
+            return self._show(request, [_text(segment) for segment in rest[1:]])
+        _only(request, b"GET", b"HEAD", b"POST")
+        return self._publish(request) if request.method == b"POST" else self._subscribe(request)
+
+    # -- subscribing --------------------------------------------------------------------------
+
+    def _subscribe(self, request: Any) -> Any:
+        claims = self._claims_of_subscriber(request)
+        if claims is None and not self._anonymous:
+            raise TokenError.missing()
+        query = query_of(request, request.site.limits)
+        topics = self._topics(query.getlist("topic"))
+        asked = request.getHeader(b"last-event-id")
+        last_id = None if asked is None else asked.decode("utf-8", "replace")
+        for name in _LAST_ID_NAMES:
+            last_id = query.get(name) if last_id is None else last_id
+        presence = _Presence(f"urn:uuid:{uuid.uuid4()}", None if claims is None else claims.payload)
+        return self.hub.subscribe(
+            request,
+            topics,
+            last_event_id=last_id or None,
+            allowed=() if claims is None else claims.subscribe,
+            data=presence,
+            expires_at=None if claims is None else claims.expires_at,
+        )
+
+    def _topics(self, topics: list[str]) -> list[str]:
+        if not topics:
+            raise HTTPError(400, "At least one topic must be given.")
+        if len(topics) > self.max_topics:
+            raise HTTPError(400, f"There are more than {self.max_topics} topics.")
+        if any(not topic or len(topic) > MAX_TOPIC_CHARACTERS for topic in topics):
+            raise HTTPError(400, f"A topic has 1 to {MAX_TOPIC_CHARACTERS} characters.")
+        return topics
+
+    def _claims_of_subscriber(self, request: Any) -> Claims | None:
+        """``None`` where there is no token; one that is there must be good."""
+        found = find_token(request)
+        if found is None:
+            return None
+        if self._subscriber_key is None:
+            raise TokenError.invalid("this hub knows no subscribers")
+        return read_claims(found.token, self._subscriber_key, self.hub.seconds(), self._audience)
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def _publish(self, request: Any) -> bytes:
+        found = find_token(request)
+        if found is None:
+            raise TokenError.missing()
+        if self._publisher_key is None:
+            raise TokenError.invalid("this hub knows no publishers")
+        claims = read_claims(found.token, self._publisher_key, self.hub.seconds(), self._audience)
+        if found.from_cookie and not cookie_origin_allowed(request, self._publish_origins):
+            raise TokenError.insufficient("pages of this origin may not publish with a cookie")
+        form = form_of(request, request.site.limits)
+        topics = self._topics(form.getlist("topic"))
+        private = "private" in form
+        # An empty list of selectors allows public events, as in the reference hub; none at all, nothing.
+        if not may_publish(claims, topics, private, public_anywhere=claims.publish == ()):
+            raise TokenError.insufficient("the token does not allow to publish to these topics")
+        try:
+            receipt = self.hub.publish(
+                topics,
+                form.get("data") or "",
+                event=form.get("type") or None,
+                id=form.get("id") or None,
+                retry=_retry(form.get("retry")),
+                private=private,
+            )
+        except ValueError as error:
+            raise HTTPError(400, str(error)) from None
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        return receipt.id.encode("utf-8")
+
+    # -- who is there -------------------------------------------------------------------------
+
+    def _began(self, subscriber: Subscriber) -> None:
+        presence = subscriber.data
+        if isinstance(presence, _Presence) and self._present is not None:
+            presence.subscriber = subscriber
+            self._present[presence.subscriber_id] = presence
+            self._tell(presence, subscriber, True)
+
+    def _ended(self, subscriber: Subscriber, reason: Ended) -> None:
+        presence = subscriber.data
+        if isinstance(presence, _Presence) and self._present is not None:
+            self._present.pop(presence.subscriber_id, None)
+            self._tell(presence, subscriber, False)
+
+    def _tell(self, presence: _Presence, subscriber: Subscriber, active: bool) -> None:
+        for topic in subscriber.topics:
+            document = {"@context": _CONTEXT, **_subscription(presence, topic, active)}
+            self.hub.publish(document["id"], document, private=True)
+
+    def _show(self, request: Any, path: list[str]) -> bytes:
+        claims = self._claims_of_subscriber(request)
+        if claims is None:
+            raise TokenError.missing()
+        asked = "/".join([f"{PATH}/subscriptions", *(quote(segment, safe="") for segment in path)])
+        if not may_receive(claims, [asked]):
+            raise TokenError.insufficient("the token does not allow to see these subscriptions")
+        found = [
+            _subscription(presence, topic, True)
+            for presence in (self._present or {}).values()
+            for topic in (() if presence.subscriber is None else presence.subscriber.topics)
+            if [topic, presence.subscriber_id][: len(path)] == path
+        ]
+        last_id = self.hub.last_id
+        if len(path) == 2:
+            if not found:
+                raise HTTPError(404)
+            document: dict[str, Any] = {"@context": _CONTEXT, **found[0], "lastEventID": last_id}
+        else:
+            document = {"@context": _CONTEXT, "id": asked, "type": "Subscriptions", "lastEventID": last_id}
+            document["subscriptions"] = found
+        request.setHeader(b"Content-Type", b"application/ld+json")
+        request.setHeader(b"Cache-Control", b"no-cache")
+        return encode_json(document)
+
+
+def _subscription(presence: _Presence, topic: str, active: bool) -> dict[str, Any]:
+    name = presence.subscriber_id
+    found: dict[str, Any] = {
+        "id": f"{PATH}/subscriptions/{quote(topic, safe='')}/{quote(name, safe='')}",
+        "type": "Subscription",
+        "topic": topic,
+        "subscriber": name,
+        "active": active,
+    }
+    if presence.payload is not None:
+        found["payload"] = presence.payload
+    return found
+
+
+def _only(request: Any, *methods: bytes) -> None:
+    if request.method not in methods:
+        raise HTTPError(405, headers={"Allow": b", ".join(methods).decode("ascii")})
+
+
+def _text(segment: bytes) -> str:
+    try:
+        return segment.decode("utf-8")
+    except UnicodeDecodeError:
+        raise HTTPError(404) from None
+
+
+def _retry(text: str | None) -> float | None:
+    """Milliseconds, as seconds."""
+    if not text:
+        return None
+    if len(text) > _RETRY_DIGITS or not (text.isascii() and text.isdigit()):
+        raise HTTPError(400, "retry must be a number of milliseconds.")
+    return int(text) / 1000
