@@ -27,7 +27,8 @@ __all__ = ["MAX_TEMPLATE_LENGTH", "MAX_TOPIC_LENGTH", "MAX_VARIABLES", "Template
 # In characters. A longer selector is no template; a longer topic is matched by no template.
 MAX_TEMPLATE_LENGTH = 2048
 MAX_TOPIC_LENGTH = 4096
-MAX_VARIABLES = 64
+# Nor is a selector with more: a match costs some microseconds for each.
+MAX_VARIABLES = 16
 
 _TAIL = "%[89ABab][0-9A-Fa-f]"
 _UNIT = re.compile(

@@ -151,6 +151,8 @@ def test_the_examples_of_the_rfc(template: str, topic: str) -> None:
         ("{;a}", ";a="),
         ("{?keys*}", "?any=1&other"),
         ("{a}b{c}", "abbb"),
+        ("{/a}/b", "/b"),
+        ("{/a}/b", "/a/b"),
         ("{a}a{b}a{c}a", "aaaa"),
     ],
 )
@@ -173,6 +175,8 @@ def test_matches(template: str, topic: str) -> None:
         ("{a:2}", "abc"),
         ("{a:2}", "%C3%BC%E2%82%AC%41"),
         ("{a:3}{b:2}", "abcdef"),
+        ("{a:3}", "a/"),  # a prefix does not leap over what it may not hold
+        ("{a:7}", "abc/ef"),
         ("{a}", "a=b"),
         ("{?a}", "?b=1"),
         ("{?a}", "?a"),
@@ -189,6 +193,7 @@ def test_matches(template: str, topic: str) -> None:
         ("{+a}", "%"),
         ("{a}b", "a"),
         ("%20{a}", "%2"),
+        ("%20{a}", "%20/"),
     ],
 )
 def test_does_not_match(template: str, topic: str) -> None:
