@@ -1,57 +1,36 @@
-"""The hub: who is subscribed to what, and one way in and one way out for all of them.
+"""The hub: events by topic, user and group, to whoever is subscribed.
 
 ``publish`` encodes an event once, keeps it in the history if there is one, and hands it to the fan-out
 with those it is for; all that happens before it returns, so what the caller does to its data afterwards,
-or what a callback publishes, changes nothing that was published before (V10). ``subscribe`` begins a
-subscription whole or not at all: whatever fails on the way, the hub is as it was (V09). Every
-subscription ends in ``_end``, whoever ends it: the client, the application, a bound, a deadline, a
-drain. ``on_close`` is told there, once, why (V15).
+or what a callback publishes, changes nothing that was published before (V10).
 
-The hub holds subscribers and what waits for them, and says how much that is in the ledger of the site
-that serves it. Timers are one tick for all, which stops with the last subscriber. Who may publish or
-subscribe is not asked here: ``hardhttp.sse.mercure`` does, or the application.
+How subscriptions begin and end is in ``hardhttp.sse.subscriptions``. Who may publish or subscribe is asked
+in neither: ``hardhttp.sse.mercure`` does, or the application.
 """
 
 from __future__ import annotations
 
 import heapq
-import random
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.web.server import NOT_DONE_YET
 
-from hardhttp.errors import HTTPError
-from hardhttp.interfaces import IHistory, Update, Wanted
-from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
-from hardhttp.sse.fanout import FanOut
-from hardhttp.sse.history import new_epoch
-from hardhttp.sse.leaving import Leaving
-from hardhttp.sse.overload import overloaded
-from hardhttp.sse.people import People
+from hardhttp.interfaces import IHistory, Update
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.topics import EVERYTHING, Selectors, TopicIndex, matches
-from hardhttp.sse.wheel import Wheel
-from hardhttp.wire.eventstream import COMMENT, encode_event, encode_retry
+from hardhttp.sse.subscriptions import Audience, Subscriptions
+from hardhttp.sse.topics import matches
+from hardhttp.wire.eventstream import encode_event
 
 __all__ = ["Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
-TICK_SECONDS = 1.0
-# Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
-JITTER = 0.25
 # Audiences are remembered until someone comes or goes, and no more than this many.
 MAX_AUDIENCES = 1000
 
-_Audience = tuple[frozenset[Subscriber], Policy]
 
-
-class EventHub:
+class EventHub(Subscriptions):
     """Events by topic, to whoever has subscribed. ``clock`` is an ``IReactorTime``, ``history`` an ``IHistory``.
 
     - ``max_subscribers``: one more is told to come back after ``overload_seconds`` (from, to);
@@ -66,8 +45,6 @@ class EventHub:
 
     Raises ``ValueError`` for what cannot be, and for the policy ``pause`` without a history.
     """
-
-    log = Logger(namespace="hardhttp")
 
     def __init__(
         self,
@@ -110,38 +87,20 @@ class EventHub:
         self._policy = Policy(policy)
         if history is None and Policy.PAUSE in (self._policy, *self._policies.values()):
             raise ValueError("the policy 'pause' needs a history")
-        self._clock = clock
-        self.seconds: Callable[[], float] = clock.seconds
-        self.history: Any = history
-        self.epoch: str = new_epoch() if history is None else history.epoch
-        self._sequence = 0 if history is None else history.last_sequence
-        self.max_subscribers = max_subscribers
+        super().__init__(
+            clock,
+            history,
+            Room(max_queued_events, max_queued_bytes),
+            max_subscribers=max_subscribers,
+            max_waiting_bytes=max_waiting_bytes,
+            heartbeat_seconds=heartbeat_seconds,
+            lifetime_seconds=lifetime_seconds,
+            write_seconds=write_seconds,
+            retry_seconds=retry_seconds,
+            overload_seconds=overload_seconds,
+        )
         self._max_event_bytes = max_event_bytes
-        self._heartbeat_seconds = heartbeat_seconds
-        self._lifetime_seconds = lifetime_seconds
-        self._write_seconds = write_seconds
-        self._retry_seconds = retry_seconds
-        self._overload_seconds = overload_seconds
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
-        self.room = Room(max_queued_events, max_queued_bytes)
-        self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
-        self._subscribers: dict[Subscriber, None] = {}
-        self._index: TopicIndex[Subscriber] = TopicIndex()
-        self._audiences: dict[tuple[tuple[str, ...], bool], _Audience] = {}
-        self._everyone: frozenset[Subscriber] | None = None
-        self._people = People()
-        self._fan_out = FanOut(clock, self._failed, self._account, max_waiting_bytes)
-        self._leaving = Leaving(clock, self._tell_and_finish)
-        tick = TICK_SECONDS if heartbeat_seconds is None else min(TICK_SECONDS, heartbeat_seconds / 4)
-        self._wheel: Wheel[Subscriber] = Wheel(tick, clock.seconds())
-        self._tick_seconds = tick
-        self._ticking = LoopingCall(self._tick)
-        self._ticking.clock = clock
-        self._on_connect: list[Callable[[Subscriber], object]] = []
-        self._on_close: list[Callable[[Subscriber, Ended], object]] = []
-        self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
-        self.refused = 0  # over ``max_subscribers``
-        self._ledger: Any = None  # of the site that serves this, when it is ours
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -154,11 +113,6 @@ class EventHub:
     def user_count(self) -> int:
         """Users with a subscription."""
         return len(self._people.users)
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes of events that someone has not been handed yet, each counted once."""
-        return self.room.held_bytes + self._fan_out.waiting_bytes
 
     @property
     def last_id(self) -> str:
@@ -198,20 +152,6 @@ class EventHub:
     def leave(self, subscriber: Subscriber, group: str) -> None:
         """``subscriber`` is not in ``group``."""
         self._people.leave(subscriber, group)
-
-    def to_user(self, user: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
-        """Send to the subscribers of ``user``, and to nobody when there are none. It is kept in no history."""
-        return self._direct(frozenset(self._people.users.get(user, ())), data, event, key)
-
-    def to_group(self, group: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
-        """As ``to_user``, to the members of ``group``."""
-        return self._direct(frozenset(self._people.groups.get(group, ())), data, event, key)
-
-    def to_all(self, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
-        """As ``to_user``, to every subscriber, whatever its topics."""
-        if self._everyone is None:
-            self._everyone = frozenset(self._subscribers)
-        return self._direct(self._everyone, data, event, key)
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -264,22 +204,11 @@ class EventHub:
             raise ValueError(f"an event has {len(encoded)} bytes; {self._max_event_bytes} are allowed")
         return encoded
 
-    def _direct(self, members: frozenset[Subscriber], data: Any, event: str | None, key: str | None) -> Receipt:
-        """Without an ``id`` in the stream: it could not be taken up after it."""
-        encoded = self._encode(data, event, None, None)
-        self._sequence += 1
-        receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
-        if members:
-            policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
-            policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
-            self._send(Entry(self._sequence, encoded, receipt, policy, f"\n{key}", directed=True), members)
-        return receipt
-
     def _send(self, entry: Entry, members: frozenset[Subscriber]) -> None:
         self._fan_out.publish(entry, members)
         self._account()
 
-    def _audience(self, topics: tuple[str, ...], private: bool) -> _Audience:
+    def _audience(self, topics: tuple[str, ...], private: bool) -> Audience:
         """Who is to have it, and what happens where there is no room."""
         found = self._audiences.get((topics, private))
         if found is None:
@@ -297,276 +226,29 @@ class EventHub:
                 return policy
         return self._policy
 
-    # -- the way in ---------------------------------------------------------------------------
+    # -- directed, and kept in no history ------------------------------------------------------
 
-    def subscribe(
-        self,
-        request: Any,
-        topics: str | Iterable[str],
-        *,
-        last_event_id: str | None = None,
-        user: str | None = None,
-        groups: Iterable[str] = (),
-        allowed: Collection[str] | None = None,
-        data: Any = None,
-        expires_at: float | None = None,
-    ) -> Any:
-        """Answer ``request`` with a stream; what it returns is what ``render`` returns.
+    def to_user(self, user: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
+        """Send to the subscribers of ``user``, and to nobody when there are none. It is kept in no history."""
+        return self._direct(frozenset(self._people.users.get(user, ())), data, event, key)
 
-        ``allowed`` are selectors of the private events it may have (``None``: of none). With
-        ``last_event_id`` (or ``earliest``) and a history, what came after it is sent first, and the
-        answer's ``Last-Event-ID`` says where that begins. ``data`` is the application's own, kept on the
-        subscriber; at ``expires_at``, on the hub's clock, the subscription ends as at the end of its
-        lifetime. Raises ``HTTPError`` for a subscription that is
-        refused.
-        """
-        names = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
-        if len(self._subscribers) >= self.max_subscribers:
-            self.refused += 1
-            return overloaded(request, random.uniform(*self._overload_seconds))
-        subscriber = Subscriber(self, request, names, allowed or (), self._sequence)
-        subscriber.data = data
-        subscriber.expires_at = expires_at
-        try:
-            self._people.bind(subscriber, user)
-            for group in groups:
-                self._people.join(subscriber, group)
-            for accepts in self._on_connect:
-                if accepts(subscriber) is False:
-                    raise HTTPError(403, "This subscription is not allowed.")
-            subscriber.announced = True
-            if request.method == b"HEAD":
-                self._head(request, None)
-                self._end(subscriber, Ended.CLOSED)
-                return b""
-            self._begin(subscriber, request, last_event_id)
-        except BaseException:
-            self._end(subscriber, Ended.FAILED)
-            raise
-        return NOT_DONE_YET
+    def to_group(self, group: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
+        """As ``to_user``, to the members of ``group``."""
+        return self._direct(frozenset(self._people.groups.get(group, ())), data, event, key)
 
-    def _head(self, request: Any, last_event_id: str | None) -> None:
-        for name, value in (
-            (b"Content-Type", b"text/event-stream"),
-            (b"Cache-Control", b"no-store, no-transform"),
-            (b"X-Accel-Buffering", b"no"),
-            (b"Connection", b"close"),
-        ):
-            request.setHeader(name, value)
-        if last_event_id is not None:
-            request.setHeader(b"Last-Event-ID", last_event_id.encode("utf-8", "replace"))
+    def to_all(self, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
+        """As ``to_user``, to every subscriber, whatever its topics."""
+        if self._everyone is None:
+            self._everyone = frozenset(self._subscribers)
+        return self._direct(self._everyone, data, event, key)
 
-    def _begin(self, subscriber: Subscriber, request: Any, last_event_id: str | None) -> None:
-        start = None
-        if last_event_id is not None and self.history is not None:
-            found = self.history.after(last_event_id, (), 1).found
-            start = last_event_id if found else "earliest"
-            subscriber.cursor = last_event_id
-        self._head(request, start)
-        request.notifyFinish().addBoth(subscriber.ended)
-        hello = COMMENT  # a browser's open event does not wait for the first one published
-        if self._retry_seconds is not None:
-            hello += encode_retry(random.uniform(*self._retry_seconds))
-        if subscriber.is_open:
-            request.write(hello)
-        if not subscriber.is_open:
-            return  # it had gone before it came
-        request.registerProducer(subscriber, True)
-        if hasattr(request, "notifyDrain"):
-            request.notifyDrain().addCallback(subscriber.drained)
-        subscriber.bound_silence(self._write_seconds)
-        self._ledger = getattr(getattr(request, "site", None), "ledger", None)
-        self._subscribers[subscriber] = None
-        self._everyone = None
-        now = self.seconds()
-        if self._lifetime_seconds is not None:
-            end = now + self._lifetime_seconds * random.uniform(1 - JITTER, 1)
-            subscriber.expires_at = end if subscriber.expires_at is None else min(end, subscriber.expires_at)
-        if not self._ticking.running:
-            self._wheel.due(now)  # it has not turned since the last one left
-            self._ticking.start(self._tick_seconds, now=False)
-        self.schedule(subscriber, now)
-        if subscriber.cursor is None:
-            self.listen(subscriber)
-        else:
-            self.replay(subscriber)
-        self._account()
-
-    def listen(self, subscriber: Subscriber) -> None:
-        """It has read the history, if it wanted to: from now on it is live."""
-        self._fan_out.catch_up(subscriber)
-        subscriber.cursor = None
-        subscriber.sent = self._sequence
-        for selector in subscriber.topics:
-            self._index.add(selector, subscriber)
-        self._audiences.clear()
-        subscriber.settle()
-
-    def unlisten(self, subscriber: Subscriber) -> None:
-        """It takes from the history; or has ended."""
-        for selector in subscriber.topics:
-            self._index.remove(selector, subscriber)
-        self._audiences.clear()
-
-    def replay(self, subscriber: Subscriber) -> None:
-        self._fan_out.replay(subscriber)
-
-    def wanted(self, topics: tuple[str, ...]) -> Wanted:
-        """What to ask the history for."""
-        if not any("{" in topic or topic == EVERYTHING for topic in topics):
-            return topics
-        selectors = Selectors(topics)
-        return lambda topic: selectors.match((topic,))
-
-    def place_before(self, sequence: int) -> str:
-        """Where to read on in the history, to have the event of this number next."""
-        return f"{self.epoch}-{sequence - 1}"
-
-    # -- the way out --------------------------------------------------------------------------
-
-    def close(self, subscriber: Subscriber) -> None:
-        """End a subscription and its connection; what is on its way to it is sent first."""
-        self._finish(subscriber, Ended.CLOSED)
-
-    def close_user(self, user: str) -> int:
-        """Close the subscribers of ``user``; how many they were."""
-        return self._close_each(tuple(self._people.users.get(user, ())))
-
-    def close_all(self) -> int:
-        """Close every subscriber; how many they were. The hub goes on for whoever comes."""
-        self._fan_out.finish()
-        return self._close_each(tuple(self._subscribers))
-
-    def _close_each(self, subscribers: Collection[Subscriber]) -> int:
-        for subscriber in subscribers:
-            self.close(subscriber)
-        return len(subscribers)
-
-    def overflow(self, subscriber: Subscriber) -> None:
-        """Its queue is full."""
-        self._abort(subscriber, Ended.OVERFLOW)
-
-    def expire(self, subscriber: Subscriber) -> None:
-        """It has lived long enough."""
-        self._tell_and_finish(subscriber, Ended.LIFETIME)
-
-    def drain(self, subscriber: Subscriber) -> None:
-        """The server stops: it goes when its turn comes."""
-        limits = getattr(getattr(subscriber.request, "site", None), "limits", None)
-        self._leaving.add(subscriber, getattr(limits, "drain_seconds", 0.0))
-
-    def _tell_and_finish(self, subscriber: Subscriber, reason: Ended = Ended.DRAINED) -> None:
-        """It is to come back, not at the same time as all others."""
-        if subscriber.is_open:
-            with suppress(Exception):
-                self._fan_out.catch_up(subscriber)
-                subscriber.settle()
-                subscriber.request.write(encode_retry(random.uniform(*(self._retry_seconds or (1.0, 5.0)))))
-        self._finish(subscriber, reason)
-
-    def _finish(self, subscriber: Subscriber, reason: Ended) -> None:
-        """Send what there is to send, and end."""
-        if not subscriber.is_open:
-            return
-        try:
-            self._fan_out.catch_up(subscriber)
-            if subscriber.is_open:
-                subscriber.let_go()
-            request = subscriber.request
-            self._end(subscriber, reason)
-            if request is not None:
-                request.unregisterProducer()
-                request.finish()
-        except Exception:
-            self._failed(subscriber)
-
-    def _abort(self, subscriber: Subscriber, reason: Ended) -> None:
-        request = subscriber.request
-        self._end(subscriber, reason)
-        if request is not None:
-            with suppress(Exception):
-                request.unregisterProducer()
-                # twisted.web's own channel has no abort
-                owner = request.channel if hasattr(request.channel, "abortConnection") else request.transport
-                owner.abortConnection()
-
-    def _failed(self, subscriber: Subscriber) -> None:
-        """What is being handled was raised in serving one: it costs that one."""
-        self.log.failure("a subscriber could not be served")
-        self._abort(subscriber, Ended.FAILED)
-
-    def guarded_settle(self, subscriber: Subscriber) -> None:
-        """Its transport has room."""
-        try:
-            subscriber.settle()
-        except Exception:
-            self._failed(subscriber)
-        self._account()
-
-    def _end(self, subscriber: Subscriber, reason: Ended) -> None:
-        """The one way out."""
-        if subscriber.reason is not None:
-            return
-        subscriber.reason = reason
-        subscriber.release()
-        self._subscribers.pop(subscriber, None)
-        self.unlisten(subscriber)
-        self._everyone = None
-        self._people.forget(subscriber)
-        self.waiting.pop(subscriber, None)
-        self._wheel.drop(subscriber)
-        self._leaving.drop(subscriber)
-        if not self._subscribers:
-            self._fan_out.forget()
-            if self._ticking.running:
-                self._ticking.stop()
-        self._account()
-        if subscriber.announced:
-            self.ends[reason] += 1
-            for told in self._on_close:
-                try:
-                    told(subscriber, reason)
-                except Exception:
-                    self.log.failure("on_close failed")
-
-    # -- time ---------------------------------------------------------------------------------
-
-    def schedule(self, subscriber: Subscriber, now: float) -> None:
-        """When it is due next: for a heartbeat, or its end."""
-        at = subscriber.expires_at
-        if self._heartbeat_seconds is not None:
-            beat = now + self._heartbeat_seconds * random.uniform(1 - JITTER, 1)
-            at = beat if at is None else min(at, beat)
-        if at is not None:
-            self._wheel.put(subscriber, at)
-
-    def _tick(self) -> None:
-        try:
-            now = self.seconds()
-            due = self._wheel.due(now)
-            if due:
-                self._fan_out.beat(due)
-            for subscriber in self._overdue(now):
-                if subscriber.takes():
-                    self.waiting[subscriber] = now
-                else:
-                    self._abort(subscriber, Ended.WRITE_SECONDS)
-            if self.history is not None:
-                self.history.expire()
-        except Exception:
-            self.log.failure("a tick of the hub failed")
-
-    def _overdue(self, now: float) -> Iterator[Subscriber]:
-        """Those that have waited too long, each taken out of ``waiting``."""
-        while self.waiting:
-            subscriber, since = next(iter(self.waiting.items()))
-            if now - since < self._write_seconds:
-                return
-            del self.waiting[subscriber]
-            yield subscriber
-
-    def _account(self) -> None:
-        """Say in the ledger what is held."""
-        if self._ledger is not None:
-            self._ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
-            self._ledger.hold(self, EVENTS, self.queued_bytes)
+    def _direct(self, members: frozenset[Subscriber], data: Any, event: str | None, key: str | None) -> Receipt:
+        """Without an ``id`` in the stream: it could not be taken up after it."""
+        encoded = self._encode(data, event, None, None)
+        self._sequence += 1
+        receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
+        if members:
+            policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
+            policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
+            self._send(Entry(self._sequence, encoded, receipt, policy, f"\n{key}", directed=True), members)
+        return receipt

@@ -6,7 +6,7 @@ inside its bounds. It *reads* while it takes from the history, page by page: the
 topics at all, and joins it in the same call that finds the history read to its end; so it gets each event
 once, in order, however much is published meanwhile.
 
-The hub owns it, and is told of its end by one way only: ``EventHub`` says more.
+The hub owns it, and is told of its end by one way only: ``hardhttp.sse.subscriptions`` says more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from hardhttp.sse.topics import Selectors
 from hardhttp.wire.eventstream import COMMENT
 
 if TYPE_CHECKING:
-    from hardhttp.sse.hub import EventHub
+    from hardhttp.sse.subscriptions import Subscriptions
 
 __all__ = ["Ended", "Lag", "Subscriber"]
 
@@ -90,7 +90,7 @@ class Subscriber:
     )
 
     def __init__(
-        self, hub: EventHub, request: Any, topics: tuple[str, ...], allowed: Collection[str], sequence: int
+        self, hub: Subscriptions, request: Any, topics: tuple[str, ...], allowed: Collection[str], sequence: int
     ) -> None:
         self._hub = hub
         self._queue: Queue | None = None

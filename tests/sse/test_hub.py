@@ -6,15 +6,17 @@ import random
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from hardhttp.errors import HTTPError
 from hardhttp.limits import Limits
+from hardhttp.sse.fanout import LOOK_EVERY
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Parser
-from tests.sse.subscribing import Hub, body, data_of, events
+from tests.sse.subscribing import Hub, body, data_of, empty, events
 
 
 def test_topics_reach_those_who_want_them() -> None:
@@ -365,3 +367,92 @@ def test_what_is_published_faster_than_served_is_bounded() -> None:
         site.hub._fan_out.finish()
         for peer in peers:
             assert [int(data) for data in data_of(peer)] == list(range(50))
+
+
+TURN_SECONDS = 0.0001
+
+
+class Ticking:
+    """A clock on which a look takes a millisecond: two looks are a slice. What is called later is called in a turn."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self.looks = clock, 0
+
+    def seconds(self) -> float:
+        self.looks += 1
+        return float(self._clock.seconds() + self.looks / 1000)
+
+    def callLater(self, delay: float, *args: Any) -> Any:
+        return self._clock.callLater(max(delay, TURN_SECONDS), *args)
+
+
+class MemoryRequest:
+    """As much of a request as a subscriber asks for."""
+
+    method, channel = b"GET", None
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.finishing: Deferred[None] = Deferred()
+
+    def setHeader(self, name: bytes, value: bytes) -> None: ...
+
+    def notifyFinish(self) -> Deferred[None]:
+        return self.finishing
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
+
+    def unregisterProducer(self) -> None: ...
+
+    def finish(self) -> None:
+        self.finishing.callback(None)
+
+
+def test_five_thousand_subscribers_are_served_in_slices() -> None:
+    """Counted, not timed: on this clock a slice is over after so many. What is published together is one write."""
+    clock = Clock()
+    hub = EventHub(Ticking(clock), heartbeat_seconds=None)  # type: ignore[arg-type]
+    hub._ticking.clock = clock
+    requests = [MemoryRequest() for _ in range(5000)]
+    for request in requests:
+        hub.subscribe(request, "t")
+
+    def written() -> int:
+        return sum(len(request.written) for request in requests)
+
+    before, counts = written(), []
+    for number in range(10):
+        hub.publish("t", number)
+        counts.append(written() - before)
+        before = written()
+    while hub._fan_out._turn is not None:
+        clock.advance(TURN_SECONDS)
+        counts.append(written() - before)
+        before = written()
+    assert 0 < max(counts) <= 3 * LOOK_EVERY
+    assert sum(counts) <= 2 * 5000
+    lines = [b"".join(request.written[1:]) for request in requests]
+    assert set(lines) == {lines[0]}
+    assert [line for line in lines[0].split(b"\n") if line[:4] == b"data"] == [b"data: %d" % n for n in range(10)]
+    assert hub.queued_bytes == 0
+    assert hub.close_all() == 5000
+    assert clock.getDelayedCalls() == []
+
+
+def test_everyone_leaves_in_the_middle_of_a_round() -> None:
+    clock = Clock()
+    hub = EventHub(Ticking(clock))  # type: ignore[arg-type]
+    hub._ticking.clock = clock
+    requests = [MemoryRequest() for _ in range(500)]
+    for request in requests:
+        hub.subscribe(request, "t")
+    receipts = [hub.publish("t", number) for number in range(2)]
+    for request in requests:
+        request.finishing.errback(ConnectionError())
+    assert clock.getDelayedCalls() == []
+    assert [(receipt.matched, receipt.waiting) for receipt in receipts] == [(500, 0), (500, 0)]
+    assert 0 < receipts[0].written < 500
+    empty(hub)
