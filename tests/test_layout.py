@@ -24,7 +24,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # What a request passes through on its way to a tree of resources and back; all else is built on it.
 CORE = {
-    "wire": {"__init__", "body", "deadlines", "eventstream", "grammar", "head", "response"},
+    "wire": {"__init__", "body", "deadlines", "grammar", "head", "response"},
     "net": {
         *("__init__", "channel", "connection", "drain", "ledger", "outbound", "phase", "poller", "port", "reaper"),
         *("refusal", "server", "statistics", "tls", "tracker", "upgrade"),
