@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import jwt
 import pytest
 
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, ended_as_twistd_does
@@ -338,5 +340,68 @@ def test_sessions(start: Callable[..., Program]) -> None:
     assert "visit 2." in page
     assert ask("/sign_out", f"csrf_token={token(page)}")[0] == 303
     assert "whoever you are" in ask("/")[1]
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_mercure_hub(start: Callable[..., Program]) -> None:
+    """Two users: each has what is his, nobody without a session has anything, and a program publishes."""
+    secret = "a secret of thirty-two characters"
+    program = start("mercure_hub.py", PUBLISHER_KEY=secret)
+    hub = "/.well-known/mercure"
+
+    def post(path: str, **fields: str) -> http.client.HTTPResponse:
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        headers |= {name: fields.pop(name) for name in ("Cookie", "Authorization") if name in fields}
+        line = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+        line.request("POST", path, urlencode(fields), headers)
+        return line.getresponse()
+
+    def subscribe(cookie: str, **headers: str) -> http.client.HTTPResponse:
+        line = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+        line.request("GET", hub + "?topic=/news/{kind}", headers={"Cookie": cookie, **headers})
+        return line.getresponse()
+
+    def events(stream: http.client.HTTPResponse, count: int) -> list[tuple[str | None, str]]:
+        """The next ones, with their types."""
+        found: list[tuple[str | None, str]] = []
+        event: str | None = None
+        while len(found) < count:
+            name, _, value = stream.readline().decode().rstrip("\n").partition(": ")
+            if name == "event":
+                event = value
+            elif name == "data":
+                found.append((event, value))
+            elif not name:
+                event = None
+        return found
+
+    assert program.ask(hub + "?topic=/news/general")[0] == 403
+    assert post("/news", text="from nobody").status == 403
+    ada, bob = (
+        (post("/sign_in", name=name).getheader("Set-Cookie") or "").partition(";")[0] for name in ("ada", "bob")
+    )
+    streams = subscribe(ada), subscribe(bob)
+    assert [stream.status for stream in streams] == [200, 200]
+    assert post("/news", text="Hello", Cookie=bob).status == 303
+    hello = (None, '{"from":"bob","text":"Hello"}')
+    first, staff = events(streams[0], 2)
+    assert (first, staff[0], json.loads(staff[1])["matched"]) == (hello, "staff", 2)
+    assert post("/whisper", to="bob", text="psst", Cookie=ada).status == 303
+    assert events(streams[1], 2) == [hello, ("whisper", '{"from":"ada","text":"psst"}')]
+    assert post("/whisper", to="eve", text="psst", Cookie=ada).status == 404
+
+    token = jwt.encode({"mercure": {"publish": ["/news/{kind}"]}}, secret, algorithm="HS256")
+    assert post(hub, topic="/news/prices", data="42", Authorization=f"Bearer {token}").status == 200
+    assert post(hub, topic="/other", data="42", Authorization=f"Bearer {token}").status == 403
+    assert events(streams[0], 1) == events(streams[1], 1) == [(None, "42")]
+
+    assert post("/sign_out", Cookie=bob).status == 303
+    assert streams[1].read().strip() == b""
+    assert subscribe(bob).status == 403
+    assert post("/news", text="Anybody?", Cookie=ada).status == 303
+    last_id = json.loads(events(streams[0], 2)[1][1])["id"]
+    back = subscribe(ada, **{"Last-Event-ID": last_id.partition("-")[0] + "-0"})
+    assert events(back, 3) == [hello, (None, "42"), (None, '{"from":"ada","text":"Anybody?"}')]
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
