@@ -124,6 +124,10 @@ class MemoryHistory:
         logs = [self._topic(name) for name in dict.fromkeys(update.topics)]
         self._insert(update, logs)
         self._appended(update)
+        self._hold_bounds(logs)
+        self.expire(APPEND_SLICE)
+
+    def _hold_bounds(self, logs: Collection[TopicLog]) -> None:
         for log in logs:
             while len(log) > self._max_topic_updates or log.held_bytes > self._max_topic_bytes:
                 self._drop_oldest(log, "evicted")
@@ -131,7 +135,6 @@ class MemoryHistory:
             self._forget()
         while self._held_bytes > self._max_bytes:
             self._drop_everywhere(self._oldest(), "evicted")
-        self.expire(APPEND_SLICE)
 
     def _topic(self, name: str) -> TopicLog:
         """The topic, as the one that was last heard of."""

@@ -18,18 +18,30 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import attrs
+
 from hardhttp.errors import SessionTooLargeError, StoreError
 from hardhttp.interfaces import SessionRecord, SessionTimes
 from hardhttp.limits import Limits
 from hardhttp.stores.databasethread import is_busy
 from hardhttp.stores.packing import encode, pack, unpack
 
-__all__ = ["check_place", "count", "delete", "evict", "load", "open_database", "rename", "save", "sweep", "touch"]
+__all__ = [
+    "SESSIONS",
+    "Schema",
+    "check_place",
+    "count",
+    "delete",
+    "evict",
+    "load",
+    "open_database",
+    "rename",
+    "save",
+    "sweep",
+    "touch",
+]
 
-SCHEMA_VERSION = 1
-# "hhss": file(1) and we ourselves can tell the file from another application's.
-APPLICATION_ID = 0x68687373
-SCHEMA = """
+TABLES = """
 CREATE TABLE sessions (
     id INTEGER PRIMARY KEY,
     key BLOB NOT NULL UNIQUE,
@@ -54,6 +66,22 @@ CREATE TRIGGER session_gone AFTER DELETE ON sessions BEGIN
     DELETE FROM texts WHERE id = old.id;
 END
 """
+
+
+@attrs.frozen
+class Schema:
+    """What a kind of file is called, and how it is known and made.
+
+    ``application_id`` tells it from another application's, for ``file(1)`` too.
+    """
+
+    what: str
+    application_id: int
+    version: int
+    tables: str
+
+
+SESSIONS = Schema("session store", 0x68687373, 1, TABLES)  # "hhss"
 # Rows that one transaction deletes at most: some milliseconds of work, then it is another's turn.
 STEP_ROWS = 500
 # Pages (of 4 KiB) that one sweep gives back to the file system at most.
@@ -65,20 +93,23 @@ RETRY_SECONDS = 0.02
 _making = threading.Lock()
 
 
-def check_place(path: Path) -> None:
+def check_place(path: Path, what: str = SESSIONS.what) -> None:
     """Raise ``StoreError`` where no file could be at ``path``."""
     if not path.parent.is_dir():
-        raise StoreError(f"session store {str(path)!r}: there is no directory {str(path.parent)!r}")
+        raise StoreError(f"{what} {str(path)!r}: there is no directory {str(path.parent)!r}")
     if path.exists() and not path.is_file():
-        raise StoreError(f"session store {str(path)!r} is not a file")
+        raise StoreError(f"{what} {str(path)!r} is not a file")
 
 
-def open_database(path: Path, busy_seconds: float, *, writes: bool) -> sqlite3.Connection:
+def open_database(
+    path: Path, busy_seconds: float, *, writes: bool, schema: Schema = SESSIONS, alone: bool = False
+) -> sqlite3.Connection:
     """A connection to the file at ``path``, which is made if need be, for its owner alone.
 
-    Raises ``StoreError``, ``OSError`` or ``sqlite3.Error``.
+    With ``alone`` no other connection may use the file as long as this one does, and it may be handed from one
+    thread to another. Raises ``StoreError``, ``OSError`` or ``sqlite3.Error``.
     """
-    check_place(path)
+    check_place(path, schema.what)
     # Never opened by us when it is there: closing a descriptor drops SQLite's locks on the same file (POSIX, fcntl).
     with _making:
         if not path.exists():
@@ -86,9 +117,11 @@ def open_database(path: Path, busy_seconds: float, *, writes: bool) -> sqlite3.C
                 os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             except FileExistsError:
                 pass  # another process was faster
-    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=not alone)
     try:
-        _prepare(connection, path, busy_seconds)
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        _prepare(connection, path, busy_seconds, schema)
         if not writes:
             connection.execute("PRAGMA query_only = ON")
     except BaseException:
@@ -97,46 +130,46 @@ def open_database(path: Path, busy_seconds: float, *, writes: bool) -> sqlite3.C
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
-    _check_ours(connection, path)
+def _prepare(connection: sqlite3.Connection, path: Path, busy_seconds: float, schema: Schema) -> None:
+    _check_ours(connection, path, schema)
     if _one(connection, "PRAGMA user_version") == 0:
-        _make(connection, path, busy_seconds)
+        _make(connection, path, busy_seconds, schema)
     connection.execute("PRAGMA synchronous = NORMAL")  # with a log: safe from kill -9 without a sync for each commit
     connection.execute(f"PRAGMA journal_size_limit = {MAX_IDLE_LOG_BYTES}")
 
 
-def _make(connection: sqlite3.Connection, path: Path, busy_seconds: float) -> None:
+def _make(connection: sqlite3.Connection, path: Path, busy_seconds: float, schema: Schema) -> None:
     """Mode and tables, which stay with the file: asking for them again would wait for whoever writes."""
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # heeded while the file is empty
     (mode,) = _patiently(connection, "PRAGMA journal_mode = WAL", busy_seconds)
     if mode != "wal":
-        raise StoreError(f"session store {str(path)!r}: its file system bears no write-ahead log")
+        raise StoreError(f"{schema.what} {str(path)!r}: its file system bears no write-ahead log")
     with _transaction(connection):
         if _one(connection, "PRAGMA user_version") == 0:  # and nobody else has made them meanwhile
-            _make_tables(connection)
+            _make_tables(connection, schema)
 
 
-def _check_ours(connection: sqlite3.Connection, path: Path) -> None:
+def _check_ours(connection: sqlite3.Connection, path: Path, schema: Schema) -> None:
     """Refuse a file that is another's before anything in it is changed."""
     version = _one(connection, "PRAGMA user_version")
     application = _one(connection, "PRAGMA application_id")
     empty = _one(connection, "SELECT count(*) FROM sqlite_schema") == 0
-    if not empty and application != APPLICATION_ID:
-        raise StoreError(f"session store {str(path)!r} is a database of another application")
-    if version > SCHEMA_VERSION:
-        raise StoreError(f"session store {str(path)!r} has version {version}; {SCHEMA_VERSION} is known")
+    if not empty and application != schema.application_id:
+        raise StoreError(f"{schema.what} {str(path)!r} is a database of another application")
+    if version > schema.version:
+        raise StoreError(f"{schema.what} {str(path)!r} has version {version}; {schema.version} is known")
 
 
-def _make_tables(connection: sqlite3.Connection) -> None:
+def _make_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     statement = ""
-    for line in SCHEMA.strip().splitlines():
+    for line in schema.tables.strip().splitlines():
         statement += line + "\n"
         if sqlite3.complete_statement(statement):
             connection.execute(statement)
             statement = ""
     connection.execute(statement or "SELECT 1")
-    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA application_id = {schema.application_id}")
+    connection.execute(f"PRAGMA user_version = {schema.version}")
 
 
 @contextmanager

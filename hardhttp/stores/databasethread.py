@@ -8,7 +8,7 @@ tried once more alone.
 The thread starts with the first job and ends with ``stop``; a job that comes later starts another. It is a
 daemon: a program that forgets to stop it can still end, and what was answered is in the file all the same.
 
-Nothing here knows what the tables hold; ``sqlite`` does.
+Nothing here knows what the tables hold; its owner does: ``sqlite``, or the history of a hub.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
         """What a store needs of a reactor."""
 
 
-def complaint(path: Path, error: Exception) -> StoreError:
-    """``error`` of SQLite or of the system, as a store says it."""
+def complaint(path: Path, error: Exception, what: str = "session store") -> StoreError:
+    """``error`` of SQLite or of the system, as ``what`` says it."""
     if isinstance(error, StoreError):
         return error
     if isinstance(error, OSError):
@@ -52,7 +52,7 @@ def complaint(path: Path, error: Exception) -> StoreError:
     else:
         # Any other's words could quote what is stored.
         reason = str(error) if isinstance(error, sqlite3.Error) else type(error).__name__
-    return StoreError(f"session store {str(path)!r}: {reason}")
+    return StoreError(f"{what} {str(path)!r}: {reason}")
 
 
 def is_busy(error: Exception) -> bool:
@@ -74,7 +74,9 @@ class DatabaseThread:
         connect: Callable[[], sqlite3.Connection],
         reactor: ReactorWithThreads,
         answer_seconds: float,
+        what: str = "session store",
     ) -> None:
+        self._what = what
         self._path, self._begin, self._connect, self._reactor = path, begin, connect, reactor
         self._answer_seconds = answer_seconds
         self._pending = Pending(reactor, answer_seconds, MAX_PENDING, self._overdue)
@@ -121,7 +123,7 @@ class DatabaseThread:
         for task in ends:
             self._tasks.put(task)
         self._pending.fail(
-            f"session store {str(self._path)!r}: the disk did not answer within {self._answer_seconds:g} s"
+            f"{self._what} {str(self._path)!r}: the disk did not answer within {self._answer_seconds:g} s"
         )
 
     def _answer(self, answers: list[tuple[Deferred[Any], Any]]) -> None:
@@ -173,7 +175,7 @@ class DatabaseThread:
             if connection is not None:
                 _let_go(connection)
             if len(jobs) == 1 or is_busy(error) or connection is None:
-                return None, [complaint(self._path, error) for _ in jobs]
+                return None, [complaint(self._path, error, self._what) for _ in jobs]
         connection, answers = None, []
         for job in jobs:
             connection, alone = self._transact(connection, [job])

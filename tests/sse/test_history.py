@@ -183,7 +183,7 @@ def test_gaps_of_others_are_not_told(wanted: object) -> None:
 @pytest.mark.parametrize("start", ["earliest", 0])
 def test_gap_that_comes_between_two_pages(wanted: object, start: object) -> None:
     history = filled(4, max_topic_updates=4)
-    page = history.after(start if start == "earliest" else own(history, 0), wanted, 1)  # type: ignore
+    page = history.after(start if start == "earliest" else own(history, 0), wanted, 1)  # type: ignore[arg-type]
     assert page.gap is None
     for n in range(5, 8):
         history.append(update(n, id=own(history, n)))
@@ -203,7 +203,7 @@ def test_age(wanted: object) -> None:
     assert read(history, "earliest", wanted) == [1, 2]
     clock.advance(0.001)
     assert read(history, "earliest", wanted) == [2]
-    assert history.after(own(history, 0), wanted, 9).gap == Gap(own(history, 1), own(history, 1), "expired")  # type: ignore
+    assert history.after(own(history, 0), wanted, 9).gap == Gap(own(history, 1), own(history, 1), "expired")  # type: ignore[arg-type]
     clock.advance(5)
     assert history.expire() is False
     assert history.bounds().held_bytes == 0
