@@ -271,6 +271,15 @@ def test_all_bytes_at_the_bound_and_past_it() -> None:
     assert history.after(own(history, 4), ["5"], 1).gap == Gap(own(history, 5), own(history, 5), "evicted")
 
 
+@pytest.mark.parametrize("wanted", [["a"], lambda topic: topic == "a"])
+def test_what_one_topic_has_dropped_another_keeps(wanted: object) -> None:
+    history = MemoryHistory(Clock(), max_topic_updates=1)
+    history.append(update(1, "a", "b"))
+    history.append(update(2, "a"))
+    assert read(history, "earliest", wanted) == [2]
+    assert read(history, "earliest", ["b"]) == [1]
+
+
 def test_topics_at_the_bound_and_past_it() -> None:
     history = MemoryHistory(Clock(), max_topics=2)
     for n, name in enumerate(["a", "b", "a", "c"], 1):

@@ -120,6 +120,15 @@ def test_what_was_lost_is_known_after_a_restart(service: Service) -> None:
     assert history.after(f"{epoch}-1", ["t"], 9).gap == Gap(f"{epoch}-2", f"{epoch}-5", "evicted")
 
 
+def test_what_one_topic_has_dropped_another_keeps_over_a_restart(service: Service) -> None:
+    history = service.start(max_topic_updates=1)
+    add(history, 1, "a", "b")
+    add(history, 1, "a")
+    history = service.restart(max_topic_updates=10)
+    assert read(history, "earliest", ["a"]) == [2]
+    assert read(history, "earliest", ["b"]) == [1]
+
+
 def test_narrower_bounds_hold_at_once(service: Service) -> None:
     add(service.start(), 10)
     history = service.restart(max_topic_updates=3)
