@@ -55,6 +55,18 @@ class _Batch:
         self.rest = iter(self.members)
         return self.rest
 
+    def hand(self, subscriber: Subscriber) -> None:
+        """To one before its turn."""
+        if not subscriber.flowing:
+            self.offer(subscriber)
+            return
+        if self.rest is None:
+            self.begin()
+        subscriber.sent = self.last
+        subscriber.send(self.data, self.framed)
+        for entry in self.entries:
+            entry.receipt.write()
+
     def offer(self, subscriber: Subscriber) -> None:
         """To one that does not simply take it."""
         subscriber.sent = self.last
@@ -119,10 +131,10 @@ class FanOut:
         self._soon()
 
     def catch_up(self, subscriber: Subscriber) -> None:
-        """Offer it now what is on its way to it."""
+        """Hand it now what is on its way to it."""
         for batch in self._batches:
             if subscriber.sent < batch.first and subscriber in batch.members:
-                batch.offer(subscriber)
+                batch.hand(subscriber)
 
     def finish(self) -> None:
         """Serve all that is on its way, however long it takes."""

@@ -191,7 +191,6 @@ class Subscriptions:
         """It has read the history, if it wanted to: from now on it is live."""
         self._fan_out.catch_up(subscriber)
         subscriber.cursor = None
-        subscriber.sent = self._sequence
         for selector in subscriber.topics:
             self._index.add(selector, subscriber)
         self._audiences.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -13,7 +14,7 @@ from hardhttp.errors import HTTPError
 from hardhttp.limits import Limits
 from hardhttp.sse.fanout import LOOK_EVERY
 from hardhttp.sse.history import MemoryHistory
-from hardhttp.sse.hub import EventHub
+from hardhttp.sse.hub import EventHub, Policy
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Parser
 from tests.sse.subscribing import Hub, body, data_of, empty, events
@@ -455,4 +456,73 @@ def test_everyone_leaves_in_the_middle_of_a_round() -> None:
     assert clock.getDelayedCalls() == []
     assert [(receipt.matched, receipt.waiting) for receipt in receipts] == [(500, 0), (500, 0)]
     assert 0 < receipts[0].written < 500
+    empty(hub)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_the_middle_of_rounds_whatever_happens(seed: int) -> None:
+    """Publishing, coming (with a last id), waiting, going on and closing, between slices: each gets each event once."""
+    choose = random.Random(seed)
+    clock = Clock()
+    ticking = Ticking(clock)
+    history = MemoryHistory(clock, max_topic_updates=5000)
+    policies = {"a": "pause", "b": "pause", "c": "pause"}
+    hub = EventHub(ticking, history=history, heartbeat_seconds=None, max_queued_events=4, policies=policies)  # type: ignore[arg-type]
+    hub._ticking.clock = clock
+    hub._policy = Policy.DROP_OLDEST  # of what is directed
+    sent: list[tuple[int, str, str]] = []
+    ever: list[tuple[Any, MemoryRequest, list[str], int, list[int]]] = []
+
+    def come() -> None:
+        topics = choose.sample("abc", choose.randint(1, 3))
+        back = choose.random() < 0.5 and len(sent) > 10
+        since = choose.randrange(max(0, len(sent) - 30), len(sent)) if back else len(sent) - 1
+        request = MemoryRequest()
+        hub.subscribe(request, topics, last_event_id=sent[since][2] if back else None)
+        ever.append((hub.subscribers()[-1], request, topics, since, []))
+
+    def check(entry: Any, until: int) -> None:
+        _, request, topics, since, told = entry
+        got = Parser().feed(b"".join(request.written))
+        expected = [str(number) for number, topic, _ in sent[since + 1 : until] if topic in topics]
+        assert [event.data for event in got if event.id and event.type == "message"] == expected
+        directed = [int(event.data) for event in got if event.type == "all"]
+        lost = sum(json.loads(event.data)["count"] for event in got if event.type == "gap")
+        assert directed == [number for number in told if number in directed]
+        assert len(directed) + lost == len(told)
+
+    for _ in range(150):
+        come()
+    for number in range(600):
+        topic = choose.choice("abc")
+        sent.append((number, topic, hub.publish(topic, number).id))
+        act, entry = choose.random(), choose.choice(ever)
+        subscriber = entry[0]
+        if act < 0.1:
+            clock.advance(TURN_SECONDS)
+        elif act < 0.15:
+            come()
+        elif act < 0.35:
+            subscriber.pauseProducing()
+        elif act < 0.6 and subscriber.waiting_since is not None:
+            subscriber.resumeProducing()
+        elif act < 0.65 and subscriber.flowing:
+            hub.close(subscriber)
+            check(entry, number + 1)
+            ever.remove(entry)
+        elif act < 0.7:
+            hub.to_all(number, event="all")
+            for each in ever:
+                each[4].append(number)
+    for entry in ever:
+        if entry[0].waiting_since is not None:
+            entry[0].resumeProducing()
+    for _ in range(1000):
+        clock.advance(TURN_SECONDS)
+    for entry in ever:
+        assert entry[0].is_open
+        check(entry, 600)
+    assert hub.queued_bytes == 0
+    hub.close_all()
+    assert clock.getDelayedCalls() == []
     empty(hub)
