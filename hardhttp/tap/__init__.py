@@ -12,13 +12,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 from twisted.application.service import IService, Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -53,8 +53,16 @@ class Serving(Service):
 
     _log = Logger()
 
-    def __init__(self, http: HTTPService, access_log: AccessLog | None, figures: Figures | None, quits: Quits) -> None:
+    def __init__(
+        self,
+        http: HTTPService,
+        access_log: AccessLog | None,
+        figures: Figures | None,
+        quits: Quits,
+        closes: Sequence[Callable[[], Any]] = (),
+    ) -> None:
         self.site = http.site
+        self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hangup = None if access_log is None else HangUp(access_log.hang_up, http.site.reactor)
 
@@ -110,12 +118,12 @@ class Serving(Service):
         return maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
 
     def _close_store(self, result: Any) -> Deferred[Any]:
-        """The last response has gone; what its session holds is to be written."""
-        closing: Deferred[Any] = maybeDeferred(self.site.cookie_sessions.close)
-        return closing.addErrback(self._not_closed).addCallback(lambda _: result)
+        """The last response has gone; what its session and the history hold is to be written."""
+        closing = [maybeDeferred(close).addErrback(self._not_closed) for close in self._closes]
+        return DeferredList(closing).addCallback(lambda _: result)
 
     def _not_closed(self, failure: Failure) -> None:
-        self._log.failure("the session store could not be closed", failure)
+        self._log.failure("a store could not be closed", failure)
 
     def _stopped(self, result: Any) -> Any:
         if self._access_log is not None:
@@ -203,7 +211,8 @@ def makeService(options: Options) -> IService:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
     http = HTTPService(site, options["listen"], reactor, proxy_protocol=bool(options["proxy-protocol"]))
-    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor))
+    closes = [] if options.mercure is None else [options.mercure.hub.history.close]
+    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes)
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:

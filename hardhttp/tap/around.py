@@ -20,6 +20,9 @@ from hardhttp.web.securityheaders import SecurityHeaders
 
 __all__ = ["around"]
 
+# What a page sends to a hub besides what it may always send.
+EVENT_HEADERS = ("Authorization", "Last-Event-ID", "Cache-Control")
+
 
 def around(resource: Any, options: Mapping[str, Any]) -> IResource:
     """``resource`` in the wrappers that ``options`` ask for. Raises ``usage.UsageError``."""
@@ -32,7 +35,9 @@ def around(resource: Any, options: Mapping[str, Any]) -> IResource:
             raise usage.UsageError(f"--rate-limit: {error}") from None
     if options["cors-origins"] is not None:
         try:
-            resource = CORS(resource, items(options["cors-origins"]), credentials=bool(options["cors-credentials"]))
+            headers = EVENT_HEADERS if options["mercure-publisher-key"] or options["mercure-subscriber-key"] else ()
+            credentials = bool(options["cors-credentials"])
+            resource = CORS(resource, items(options["cors-origins"]), credentials=credentials, headers=headers)
         except ValueError as error:
             raise usage.UsageError(f"--cors-origins: {error}") from None
     elif options["cors-credentials"]:

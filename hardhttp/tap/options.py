@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from typing import TYPE_CHECKING
 
 from twisted import copyright as twisted_copyright
 from twisted.python import usage
@@ -28,11 +29,15 @@ from hardhttp.tap.checks import (
     networks,
     resolved,
 )
+from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.static import StaticFiles
+
+if TYPE_CHECKING:
+    from hardhttp.sse.mercure import Mercure
 
 __all__ = ["Options"]
 
@@ -87,6 +92,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     access_log: AccessLog | None = None
     resource: IResource | None = None
     session_store: ISessionStore
+    mercure: Mercure | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,11 +132,17 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             self.resource = webroot if app is None else app
         else:
             self.resource = WebrootOver(webroot, app)
+        self.mercure = self._mercure()
         self.around(Resource())  # whatever is wrong with the wrappers is known now
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
-        return around(resource, self)
+        return around(resource if self.mercure is None else HubOver(self.mercure, resource), self)
+
+    def _mercure(self) -> Mercure | None:
+        from twisted.internet import reactor
+
+        return make_mercure(self, reactor)
 
     def _access_log(self) -> AccessLog | None:
         from twisted.internet import reactor

@@ -65,6 +65,26 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "memory:",
         ),
     ),
+    "Events, by the Mercure protocol at /.well-known/mercure (when a key is given):": (
+        Option(
+            "mercure-publisher-key",
+            "whose tokens may publish: a secret, a public key, a JWKS, or env:NAME or file:PATH that holds one",
+            "KEY",
+        ),
+        Option("mercure-publisher-algorithm", "of that key: HS256, RS256, ES256, EdDSA...", "HS256", "HS256"),
+        Option("mercure-subscriber-key", "whose tokens may subscribe to private events; the same forms", "KEY"),
+        Option("mercure-subscriber-algorithm", "of that key", "HS256", "HS256"),
+        Option("anonymous", "one may subscribe to public events without a token"),
+        Option("publish-origins", "pages that may publish with a cookie, with commas between", "ORIGIN,..."),
+        Option(
+            "subscriptions", "tell of each subscription's begin and end, and who is there, to those allowed to know"
+        ),
+        Option("max-topics", "topics in one request", "100", "100"),
+        Option("max-event-bytes", "one event; more is answered 400", "1MiB", "1MiB"),
+        Option(
+            "history", "where events are kept for those who come back: memory:, or sqlite:PATH", "memory:", "memory:"
+        ),
+    ),
     "Around what is served:": (
         Option("compress", "compress text, by gzip and what else is installed, where no secret can leak by it"),
         Option("security-headers", "tell browsers to do less: no sniffing, no framing, no plug-ins, no referrers"),

@@ -1,0 +1,134 @@
+"""The hub of ``twistd hardhttp``: made of its options, and laid over whatever else is served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.web.resource import IResource, Resource
+from zope.interface import implementer
+
+from hardhttp.errors import StoreError
+from hardhttp.interfaces import IHistory, IStreamingResource
+from hardhttp.sse.history import MemoryHistory
+from hardhttp.sse.historysqlite import SQLiteHistory
+from hardhttp.sse.hub import EventHub
+from hardhttp.tap.checks import items, resolved
+from hardhttp.units import UnitError, parse_count, parse_size
+from hardhttp.web.cors import Origins
+
+if TYPE_CHECKING:
+    from hardhttp.sse.mercure import Mercure
+    from hardhttp.sse.tokens import Key
+
+__all__ = ["HubOver", "make_mercure"]
+
+_log = Logger(namespace="hardhttp")
+_ALONE = ("anonymous", "subscriptions", "publish-origins")
+
+
+@implementer(IStreamingResource)
+class HubOver(Resource):
+    """``resource``, with a hub at ``/.well-known/mercure``."""
+
+    def __init__(self, mercure: Mercure, resource: IResource) -> None:
+        super().__init__()
+        self._mercure, self._resource = mercure, resource
+
+    def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
+        if path == b".well-known" and request.postpath[:1] == [b"mercure"]:
+            request.prepath.append(request.postpath.pop(0))
+            return self._mercure
+        # The segment is given back: the resource sees the way from its own beginning.
+        request.postpath.insert(0, request.prepath.pop())
+        return self._resource
+
+
+def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
+    """The hub that ``options`` ask for, or ``None``. Raises ``usage.UsageError``."""
+    if options["mercure-publisher-key"] is None and options["mercure-subscriber-key"] is None:
+        for name in _ALONE:
+            if options[name]:
+                raise usage.UsageError(f"--{name} is for the hub, which --mercure-publisher-key turns on")
+        return None
+    try:
+        from hardhttp.sse.mercure import Mercure
+    except ImportError as error:
+        raise usage.UsageError(
+            f"--mercure-publisher-key needs PyJWT: pip install 'hardhttp[mercure]' ({error})"
+        ) from None
+    keys = [_key(options, role) for role in ("publisher", "subscriber")]
+    hub = EventHub(
+        reactor,
+        history=_history(options, reactor),
+        max_event_bytes=_max_event_bytes(options),
+        max_subscribers=_most_subscribers(options["max-connections"]),
+    )
+    try:
+        publish_origins: Any = Origins(items(options["publish-origins"])) if options["publish-origins"] else ()
+        return Mercure(
+            hub,
+            publisher_key=keys[0],
+            subscriber_key=keys[1],
+            anonymous=bool(options["anonymous"]),
+            publish_origins=publish_origins,
+            subscriptions=bool(options["subscriptions"]),
+            max_topics=_max_topics(options),
+        )
+    except ValueError as error:
+        raise usage.UsageError(f"the hub cannot be as asked for: {error}") from None
+
+
+def _key(options: Mapping[str, Any], role: str) -> Key | None:
+    from hardhttp.sse.tokens import Key
+
+    name = f"mercure-{role}-key"
+    if options[name] is None:
+        return None
+    try:
+        key = Key.parse(resolved(name, options[name]), options[f"mercure-{role}-algorithm"])
+    except ValueError as error:
+        raise usage.UsageError(f"--{name}: {error}") from None
+    for warning in key.warnings:
+        _log.warn("--{name}: {warning}", name=name, warning=warning)
+    return key
+
+
+def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
+    text = options["history"]
+    kind, colon, path = text.partition(":")
+    if text == "memory:":
+        return MemoryHistory(reactor)
+    if kind == "sqlite" and colon and path:
+        try:
+            return SQLiteHistory(path, reactor)
+        except (StoreError, ValueError) as error:
+            raise usage.UsageError(f"--history: {error}") from None
+    raise usage.UsageError(f"--history is {text}; it must be memory: or sqlite:PATH")
+
+
+def _max_topics(options: Mapping[str, Any]) -> int:
+    try:
+        count = parse_count(options["max-topics"])
+        if not 1 <= count <= 10_000:
+            raise UnitError(f"{count} topics")
+    except UnitError as error:
+        raise usage.UsageError(f"--max-topics: {error}; it must be from 1 to 10,000") from None
+    return count
+
+
+def _most_subscribers(max_connections: int) -> int:
+    """A tenth is left for those who are told to come again: past the connections' own bound a browser gives up."""
+    return max(1, max_connections - max(1, max_connections // 10))
+
+
+def _max_event_bytes(options: Mapping[str, Any]) -> int:
+    try:
+        size = parse_size(options["max-event-bytes"])
+        if not 1 <= size <= 1 << 26:
+            raise UnitError(f"{size} bytes")
+    except UnitError as error:
+        raise usage.UsageError(f"--max-event-bytes: {error}; it must be from 1 to 64MiB") from None
+    return size
