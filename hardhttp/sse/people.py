@@ -29,11 +29,11 @@ class People:
             self.users.setdefault(user, set()).add(subscriber)
 
     def join(self, subscriber: Subscriber, group: str) -> None:
-        subscriber.groups.add(group)
+        subscriber.groups |= {group}
         self.groups.setdefault(group, set()).add(subscriber)
 
     def leave(self, subscriber: Subscriber, group: str) -> None:
-        subscriber.groups.discard(group)
+        subscriber.groups -= {group}
         _take(self.groups, group, subscriber)
 
     def forget(self, subscriber: Subscriber) -> None:

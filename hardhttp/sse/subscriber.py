@@ -34,6 +34,8 @@ __all__ = ["Ended", "Lag", "Subscriber"]
 # One write of what waited, or of the history, is no longer than this, unless one event is.
 WRITE_BYTES = 64 * 1024
 PAGE_EVENTS = 64
+# Most are in none, and share this.
+NO_GROUPS: frozenset[str] = frozenset()
 
 
 class Ended(StrEnum):
@@ -101,7 +103,7 @@ class Subscriber:
         self.topics = topics
         self.allowed = Selectors(allowed) if allowed else None
         self.user: str | None = None
-        self.groups: set[str] = set()
+        self.groups = NO_GROUPS
         self.data: Any = None
         self.connected_at = hub.seconds()
         self.expires_at: float | None = None
