@@ -3,6 +3,7 @@
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
+from hardhttp.sse.hub import EventHub
 from hardhttp.sse.stream import EventStream
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.compression import Compressed
@@ -23,6 +24,7 @@ __all__ = [
     "CORS",
     "AccessLog",
     "Compressed",
+    "EventHub",
     "EventStream",
     "HTTPError",
     "HTTPService",

@@ -75,7 +75,7 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
             anonymous=bool(options["anonymous"]),
             publish_origins=publish_origins,
             subscriptions=bool(options["subscriptions"]),
-            max_topics=_max_topics(options),
+            max_topics=_count(options, "max-topics", 10_000),
         )
     except ValueError as error:
         raise usage.UsageError(f"the hub cannot be as asked for: {error}") from None
@@ -109,13 +109,13 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
     raise usage.UsageError(f"--history is {text}; it must be memory: or sqlite:PATH")
 
 
-def _max_topics(options: Mapping[str, Any]) -> int:
+def _count(options: Mapping[str, Any], name: str, most: int) -> int:
     try:
-        count = parse_count(options["max-topics"])
-        if not 1 <= count <= 10_000:
-            raise UnitError(f"{count} topics")
+        count = parse_count(options[name])
+        if not 1 <= count <= most:
+            raise UnitError(f"{count:,} is out of bounds")
     except UnitError as error:
-        raise usage.UsageError(f"--max-topics: {error}; it must be from 1 to 10,000") from None
+        raise usage.UsageError(f"--{name}: {error}; it must be from 1 to {most:,}") from None
     return count
 
 

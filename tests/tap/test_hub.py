@@ -60,6 +60,21 @@ def test_connections_are_left_to_tell_browsers_to_come_again(connections: int, s
     assert options.mercure.hub.max_subscribers == subscribers
 
 
+def test_past_the_cap_a_subscriber_is_told_when_to_come_back() -> None:
+    options = parse("--max-connections=2", KEY, "--anonymous")
+    assert options.mercure is not None
+    subscribe = b"GET /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
+    with Rig(options.around(Page())) as rig:
+        first, second = rig.connect(), rig.connect()
+        first.send(subscribe)
+        second.send(subscribe)
+        assert b"200 OK" in second.received
+        assert b"retry: " in second.received
+        assert (first.ended, second.ended) == (False, True)
+        assert options.mercure.hub.refused == 1
+        first.reset()
+
+
 def test_without_a_key_there_is_none() -> None:
     assert parse().mercure is None
 
@@ -74,7 +89,7 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--mercure-publisher-algorithm=RS256"], "--mercure-publisher-key: "),
         (["--mercure-publisher-key=env:NO_SUCH_NAME"], "there is no NO_SUCH_NAME in the environment"),
         ([KEY, "--anonymous", "--history=redis:"], "--history is redis:; it must be memory: or sqlite:PATH"),
-        ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 topics; it must be from 1 to 10,000"),
+        ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 is out of bounds; it must be from 1 to 10,000"),
         ([KEY, "--anonymous", "--max-event-bytes=65MiB"], "it must be from 1 to 64MiB"),
         ([KEY, "--anonymous", "--publish-origins=app.example"], "the hub cannot be as asked for"),
     ],
