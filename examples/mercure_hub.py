@@ -9,9 +9,8 @@ import sys
 
 from twisted.internet import reactor
 
-from hardhttp import Response, Router, Site, abort
+from hardhttp import EventHub, Response, Router, Site, abort
 from hardhttp.sse.history import MemoryHistory
-from hardhttp.sse.hub import EventHub
 from hardhttp.sse.mercure import PATH, Mercure
 from hardhttp.sse.tokens import Key
 
