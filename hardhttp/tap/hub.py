@@ -52,6 +52,8 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
         for name in _ALONE:
             if options[name]:
                 raise usage.UsageError(f"--{name} is for the hub, which --mercure-publisher-key turns on")
+        if options["history"] != "memory:":
+            raise usage.UsageError("--history is for the hub, which --mercure-publisher-key turns on")
         return None
     try:
         from hardhttp.sse.mercure import Mercure
@@ -60,6 +62,8 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
             f"--mercure-publisher-key needs PyJWT: pip install 'hardhttp[mercure]' ({error})"
         ) from None
     keys = [_key(options, role) for role in ("publisher", "subscriber")]
+    if keys[1] is None and not options["anonymous"]:
+        raise usage.UsageError("nobody could subscribe: give --mercure-subscriber-key, or --anonymous")
     hub = EventHub(
         reactor,
         history=_history(options, reactor),

@@ -84,7 +84,8 @@ def test_without_a_key_there_is_none() -> None:
     [
         (["--anonymous"], "--anonymous is for the hub, which --mercure-publisher-key turns on"),
         (["--subscriptions"], "--subscriptions is for the hub"),
-        ([KEY], "nobody could subscribe"),
+        (["--history=sqlite:events.db"], "--history is for the hub"),
+        ([KEY], "nobody could subscribe: give --mercure-subscriber-key, or --anonymous"),
         ([KEY, "--mercure-publisher-algorithm=none"], "--mercure-publisher-key: "),
         ([KEY, "--mercure-publisher-algorithm=RS256"], "--mercure-publisher-key: "),
         (["--mercure-publisher-key=env:NO_SUCH_NAME"], "there is no NO_SUCH_NAME in the environment"),
