@@ -336,6 +336,22 @@ class Channel(Connection):
             self.server.statistics.bytes_out += sent
         return sent
 
+    @property
+    def is_corked(self) -> bool:
+        """Whether something written is held back for now, to go out with what follows."""
+        return self._cork is not None
+
+    def plain_transport(self) -> Any:
+        """The transport, if the client gets what its socket is given, unless this ``is_corked``; see ``count_past``."""
+        transport = self._transport
+        if getattr(transport, "sends_at_once", False) and is_bare(transport):
+            return transport
+        return None
+
+    def count_past(self, size: int) -> None:
+        """So many bytes were sent without coming by here; whoever sent them adds them to the server's ``bytes_out``."""
+        self._written += size
+
     def cork(self) -> None:
         """What the application writes before it returns is sent together."""
         if self.phase is DISPATCH and self._cork is None:

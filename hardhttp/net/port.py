@@ -100,6 +100,8 @@ class _Eager(SendsFiles):
         self.protocol.dataReceived(data)
         return None
 
+    sends_at_once = True
+
     def write(self, data: bytes) -> None:
         if (
             self.dataBuffer

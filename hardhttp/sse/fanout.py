@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from hardhttp.sse.coding import joined
 from hardhttp.wire.response import chunk
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class _Batch:
 
     def begin(self) -> Iterator[Subscriber]:
         entries = self.entries
-        self.data = entries[0].encoded if len(entries) == 1 else b"".join([entry.encoded for entry in entries])
+        self.data = joined([entry.encoded for entry in entries])
         self.framed = chunk(self.data)
         self.rest = iter(self.members)
         return self.rest
@@ -63,7 +64,7 @@ class _Batch:
         if self.rest is None:
             self.begin()
         subscriber.sent = self.last
-        subscriber.send(self.data, self.framed)
+        subscriber.take(self.data, self.framed)
         for entry in self.entries:
             entry.receipt.write()
 
@@ -95,6 +96,7 @@ class FanOut:
         self._turn: IDelayedCall | None = None
         self._serving = False  # whoever publishes within waits for the next slice
         self.waiting_bytes = 0
+        self._passed_bytes = 0  # went past their connections, and are not counted by the server yet
 
     def publish(self, entry: Entry, members: frozenset[Subscriber]) -> None:
         """Bring ``entry`` to ``members``; some of them are served before this returns."""
@@ -141,6 +143,11 @@ class FanOut:
         while self._batches and not self._serving:
             self._serve_first(None)
 
+    def take_passed(self) -> int:
+        """Bytes that went past their connections since this was last asked."""
+        passed, self._passed_bytes = self._passed_bytes, 0
+        return passed
+
     def forget(self) -> None:
         """Nobody is left."""
         if self._turn is not None:
@@ -183,26 +190,28 @@ class FanOut:
         batch = self._batches[0]
         rest = batch.rest or batch.begin()
         data, framed, first, last = batch.data, batch.framed, batch.first, batch.last
-        written = visited = 0
+        turn = list(islice(rest, count))
+        written, passed = len(turn), 0
         self._serving = True
-        for subscriber in islice(rest, count):
-            visited += 1
+        for subscriber in turn:
             if subscriber.sent >= first:
+                written -= 1
                 continue  # it has caught up
             try:
                 if subscriber.flowing:
                     subscriber.sent = last
-                    subscriber.send(data, framed)
-                    written += 1
-                else:
-                    batch.offer(subscriber)
+                    passed += subscriber.take(data, framed)
+                    continue
+                batch.offer(subscriber)
             except Exception:
                 self._failed(subscriber)
+            written -= 1
         self._serving = False
+        self._passed_bytes += passed
         if written:
             for entry in batch.entries:
                 entry.receipt.write(written)
-        if (count is None or visited < count) and self._batches and self._batches[0] is batch:
+        if (count is None or len(turn) < count) and self._batches and self._batches[0] is batch:
             self._batches.popleft()
             self.waiting_bytes -= batch.size
 

@@ -17,6 +17,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from hardhttp.interfaces import IHistory, Update
+from hardhttp.sse.coding import Secret
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
@@ -41,7 +42,8 @@ class EventHub(Subscriptions):
     - ``lifetime_seconds``: how long a subscription may last (``None``: without end);
     - ``retry_seconds`` (from, to): what each is told to wait before it reconnects, at random (``None``: nothing);
     - ``write_seconds``: one that takes nothing for so long is ended; the kernel is told the same;
-    - ``max_event_bytes``; ``max_idempotency_keys``, each kept for ``idempotency_seconds``.
+    - ``max_event_bytes``; ``max_idempotency_keys``, each kept for ``idempotency_seconds``;
+    - ``compressed``: whether clients that accept gzip get it. What is private or directed is not compressed.
 
     Raises ``ValueError`` for what cannot be, and for the policy ``pause`` without a history.
     """
@@ -65,6 +67,7 @@ class EventHub(Subscriptions):
         overload_seconds: tuple[float, float] = (5.0, 30.0),
         max_idempotency_keys: int = 10_000,
         idempotency_seconds: float = 600.0,
+        compressed: bool = True,
     ) -> None:
         for name, bound in (
             ("max_subscribers", max_subscribers),
@@ -98,6 +101,7 @@ class EventHub(Subscriptions):
             write_seconds=write_seconds,
             retry_seconds=retry_seconds,
             overload_seconds=overload_seconds,
+            compressed=compressed,
         )
         self._max_event_bytes = max_event_bytes
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
@@ -186,6 +190,8 @@ class EventHub(Subscriptions):
         sequence = self._sequence + 1
         known = f"{self.epoch}-{sequence}" if id is None else id
         encoded = self._encode(data, event, known, retry)
+        if private:
+            encoded = Secret(encoded)
         self._sequence = sequence
         if self.history is not None:
             self.history.append(Update(sequence, known, names, private, key, encoded, now))
@@ -244,7 +250,7 @@ class EventHub(Subscriptions):
 
     def _direct(self, members: frozenset[Subscriber], data: Any, event: str | None, key: str | None) -> Receipt:
         """Without an ``id`` in the stream: it could not be taken up after it."""
-        encoded = self._encode(data, event, None, None)
+        encoded = Secret(self._encode(data, event, None, None))
         self._sequence += 1
         receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
         if members:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from enum import StrEnum
 
+from hardhttp.sse.coding import joined
 from hardhttp.sse.receipts import Receipt
 from hardhttp.wire.eventstream import encode_event
 
@@ -113,7 +114,7 @@ class Queue:
             entry.receipt.write()
             size += len(entry.encoded)
             pieces.append(entry.encoded)
-        return b"".join(pieces)
+        return joined(pieces)
 
     def leave_to_history(self) -> int | None:
         """Keep what is directed alone; the number of the first event that went."""

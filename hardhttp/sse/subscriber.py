@@ -22,6 +22,8 @@ from zope.interface import implementer
 
 from hardhttp.interfaces import HistoryPlace
 from hardhttp.net.outbound import base_transport, unsent_bytes
+from hardhttp.sse.coding import Secret, joined
+from hardhttp.sse.outlet import Outlet
 from hardhttp.sse.queue import Entry, Policy, Queue, encode_gap
 from hardhttp.sse.topics import Selectors
 from hardhttp.wire.eventstream import COMMENT
@@ -62,7 +64,7 @@ class Lag:
 
 
 @implementer(IPushProducer)
-class Subscriber:
+class Subscriber(Outlet):
     """An open subscription. ``data`` is the application's own; ``request`` is ``None`` after the end.
 
     ``topics`` are its selectors, ``allowed`` those for private events (or ``None``); ``user`` and ``groups`` are what
@@ -83,8 +85,6 @@ class Subscriber:
         "flowing",
         "groups",
         "reason",
-        "request",
-        "send",
         "sent",
         "topics",
         "user",
@@ -94,12 +94,11 @@ class Subscriber:
     def __init__(
         self, hub: Subscriptions, request: Any, topics: tuple[str, ...], allowed: Collection[str], sequence: int
     ) -> None:
+        super().__init__(request)
         self._hub = hub
         self._queue: Queue | None = None
         self._unsent = 0
         self._beaten = self.sent = sequence  # the number of the last event it was served
-        self.request = request
-        self.send: Any = getattr(request, "writeChunk", None) or self._send_plain
         self.topics = topics
         self.allowed = Selectors(allowed) if allowed else None
         self.user: str | None = None
@@ -145,11 +144,6 @@ class Subscriber:
 
     # -- being served -------------------------------------------------------------------------
 
-    def _send_plain(self, data: bytes, framed: bytes) -> None:
-        """Under a site that is not ours."""
-        if self.request is not None:
-            self.request.write(data)
-
     def offer(self, entry: Entry) -> None:
         """An event for one that does not flow."""
         if self.request is None:
@@ -179,7 +173,7 @@ class Subscriber:
         """Write what waits, as far as the transport takes it."""
         queue = self._queue
         while queue and self.waiting_since is None and self.cursor is None and self.request is not None:
-            self.request.write(queue.take(WRITE_BYTES))
+            self.write(queue.take(WRITE_BYTES))
         self.flowing = not queue and self.waiting_since is None and self.cursor is None and self.request is not None
         if not queue:
             self._queue = None
@@ -188,7 +182,7 @@ class Subscriber:
         """Write all that waits, whether the transport has room or not: this is the end."""
         queue = self._queue
         while queue and self.request is not None:
-            self.request.write(queue.take(WRITE_BYTES))
+            self.write(queue.take(WRITE_BYTES))
 
     def replay_page(self) -> bool:
         """Take a page from the history; whether there is more to take now. At its end it is live."""
@@ -199,7 +193,11 @@ class Subscriber:
         pieces: list[bytes] = []
         if page.gap is not None:
             pieces.append(encode_gap(page.gap.reason, page.gap.first_lost, page.gap.last_lost, None))
-        pieces += [update.encoded for update in page.updates if not update.private or self.may_see(update.topics)]
+        for update in page.updates:
+            if not update.private:
+                pieces.append(update.encoded)
+            elif self.may_see(update.topics):
+                pieces.append(Secret(update.encoded))
         self.cursor = page.place
         if pieces:
             self._write_pieces(pieces)
@@ -214,13 +212,13 @@ class Subscriber:
         size = 0
         for piece in pieces:
             if gathered and size + len(piece) > WRITE_BYTES:
-                self.request.write(b"".join(gathered))
+                self.write(joined(gathered))
                 gathered, size = [], 0
                 if self.request is None:
                     return
             gathered.append(piece)
             size += len(piece)
-        self.request.write(b"".join(gathered))
+        self.write(joined(gathered))
 
     def due(self, now: float) -> None:
         """A heartbeat, if nothing was sent since the last one; or the end of its life."""
@@ -230,12 +228,12 @@ class Subscriber:
             self._hub.expire(self)
             return
         if self._beaten == self.sent and self.waiting_since is None:
-            self.request.write(COMMENT)
+            self.write(COMMENT)
         self._beaten = self.sent
         if self.request is not None:
             self._hub.schedule(self, now)
 
-    def drained(self, _: object = None) -> None:
+    def drained(self) -> None:
         """The server stops."""
         if self.request is not None:
             self._hub.drain(self)
@@ -248,7 +246,7 @@ class Subscriber:
         """Let go of everything; the request it had."""
         request, self.request = self.request, None
         self.flowing = False
-        self.send = self.waiting_since = self.cursor = None
+        self.waiting_since = self.cursor = self._coding = self._plain = None
         queue, self._queue = self._queue, None
         if queue is not None:
             queue.clear()

@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IHistory, Wanted
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
+from hardhttp.sse.coding import GZIP, Coder, GzipStream
 from hardhttp.sse.fanout import FanOut
 from hardhttp.sse.history import new_epoch
 from hardhttp.sse.leaving import Leaving
@@ -32,8 +33,10 @@ from hardhttp.sse.queue import Policy, Room
 from hardhttp.sse.subscriber import Ended, Subscriber
 from hardhttp.sse.topics import EVERYTHING, Selectors, TopicIndex
 from hardhttp.sse.wheel import Wheel
+from hardhttp.web.beforehead import vary_on
 from hardhttp.web.responding import Responding
 from hardhttp.wire.eventstream import COMMENT, encode_retry
+from hardhttp.wire.negotiation import preferred_coding
 
 __all__ = ["Subscriptions"]
 
@@ -62,6 +65,7 @@ class Subscriptions:
         write_seconds: float,
         retry_seconds: tuple[float, float] | None,
         overload_seconds: tuple[float, float],
+        compressed: bool,
     ) -> None:
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
@@ -74,6 +78,7 @@ class Subscriptions:
         self._retry_seconds = retry_seconds
         self._overload_seconds = overload_seconds
         self.room = room
+        self._coder = Coder() if compressed else None
         self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
         self._subscribers: dict[Subscriber, None] = {}
         self._index: TopicIndex[Subscriber] = TopicIndex()
@@ -91,7 +96,7 @@ class Subscriptions:
         self._on_close: list[Callable[[Subscriber, Ended], object]] = []
         self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
         self.refused = 0  # over ``max_subscribers``
-        self._ledger: Any = None  # of the site that serves this, when it is ours
+        self._server: Any = None  # of the site that serves this, when it is ours
 
     # -- the way in ---------------------------------------------------------------------------
 
@@ -141,7 +146,8 @@ class Subscriptions:
             raise
         return NOT_DONE_YET
 
-    def _head(self, request: Any, last_event_id: str | None) -> None:
+    def _head(self, request: Any, last_event_id: str | None) -> GzipStream | None:
+        """The head of the answer, and how the stream is coded."""
         for name, value in (
             (b"Content-Type", b"text/event-stream"),
             (b"Cache-Control", b"no-store, no-transform"),
@@ -151,6 +157,13 @@ class Subscriptions:
             request.setHeader(name, value)
         if last_event_id is not None:
             request.setHeader(b"Last-Event-ID", last_event_id.encode("utf-8", "replace"))
+        if self._coder is None:
+            return None
+        vary_on(request, (b"Accept-Encoding",))
+        if preferred_coding(request.getHeader(b"accept-encoding"), (GZIP,)) != GZIP:
+            return None
+        request.setHeader(b"Content-Encoding", GZIP.encode("ascii"))
+        return GzipStream(self._coder)
 
     def _begin(self, subscriber: Subscriber, request: Any, last_event_id: str | None) -> None:
         start = None
@@ -158,22 +171,24 @@ class Subscriptions:
             found = self.history.after(last_event_id, (), 1).found
             start = last_event_id if found else "earliest"
             subscriber.cursor = last_event_id
-        self._head(request, start)
-        request.notifyFinish().addBoth(subscriber.ended)
+        coding = self._head(request, start)
         hello = COMMENT  # a browser's open event does not wait for the first one published
         if self._retry_seconds is not None:
             hello += encode_retry(random.uniform(*self._retry_seconds))
+        ours = isinstance(request, Responding)
+        if ours:
+            request.watch(subscriber)
+        else:
+            request.notifyFinish().addBoth(subscriber.ended)
         if subscriber.is_open:
-            request.write(hello)
-            if isinstance(request, Responding):
-                request.responseHeaders = None  # they have been sent: a fifth of what a subscriber costs
+            subscriber.begin(coding, hello)
         if not subscriber.is_open:
             return  # it had gone before it came
+        if ours:
+            request.responseHeaders = None  # they have been sent: a fifth of what a subscriber costs
         request.registerProducer(subscriber, True)
-        if hasattr(request, "notifyDrain"):
-            request.notifyDrain().addCallback(subscriber.drained)
         subscriber.bound_silence(self._write_seconds)
-        self._ledger = getattr(getattr(request, "site", None), "ledger", None)
+        self._server = request.site.server if ours else None
         self._subscribers[subscriber] = None
         self._everyone = None
         now = self.seconds()
@@ -258,7 +273,7 @@ class Subscriptions:
             with suppress(Exception):
                 self._fan_out.catch_up(subscriber)
                 subscriber.settle()
-                subscriber.request.write(encode_retry(random.uniform(*(self._retry_seconds or (1.0, 5.0)))))
+                subscriber.write(encode_retry(random.uniform(*(self._retry_seconds or (1.0, 5.0)))))
         self._finish(subscriber, reason)
 
     def _finish(self, subscriber: Subscriber, reason: Ended) -> None:
@@ -269,7 +284,7 @@ class Subscriptions:
             self._fan_out.catch_up(subscriber)
             if subscriber.is_open:
                 subscriber.let_go()
-            request = subscriber.request
+            request = subscriber.finish()
             self._end(subscriber, reason)
             if request is not None:
                 request.unregisterProducer()
@@ -278,6 +293,7 @@ class Subscriptions:
             self._failed(subscriber)
 
     def _abort(self, subscriber: Subscriber, reason: Ended) -> None:
+        subscriber.count_past()
         request = subscriber.request
         self._end(subscriber, reason)
         if request is not None:
@@ -369,6 +385,7 @@ class Subscriptions:
 
     def _account(self) -> None:
         """Say in the ledger what is held."""
-        if self._ledger is not None:
-            self._ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
-            self._ledger.hold(self, EVENTS, self.queued_bytes)
+        if self._server is not None:
+            self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
+            self._server.ledger.hold(self, EVENTS, self.queued_bytes)
+            self._server.statistics.bytes_out += self._fan_out.take_passed()

@@ -39,6 +39,7 @@ from hardhttp.web.handling import Handling
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME
 from hardhttp.web.streaming import StreamedBody
+from hardhttp.web.watching import ResponseWatcher
 from hardhttp.wire.cookies import parse_cookies
 from hardhttp.wire.head import Head
 
@@ -324,11 +325,25 @@ class Request(Told, Asking, Handling):
         self._drain_calls.append(waiting)
         return waiting
 
+    def watch(self, watcher: ResponseWatcher) -> None:
+        """As ``notifyFinish`` and ``notifyDrain`` together, for those of whom there are thousands."""
+        if self.finished or self._end is not None:
+            watcher.ended(self._end)
+        elif self.notifications is None:
+            self.notifications = [watcher]
+        else:
+            self.notifications.append(watcher)
+
     def drain(self) -> None:
         """The server wants to stop."""
         calls, self._drain_calls = self._drain_calls, None
         for waiting in calls or ():
             waiting.callback(None)
+        for watcher in self._watchers():
+            watcher.drained()
+
+    def _watchers(self) -> list[ResponseWatcher]:
+        return [each for each in self.notifications or () if isinstance(each, ResponseWatcher)]
 
     def connectionLost(self, reason: Failure) -> None:
         """Nobody waits for the response any more."""
@@ -336,6 +351,8 @@ class Request(Told, Asking, Handling):
             return
         self._end = reason
         self._disconnected = True
+        for watcher in self._watchers():
+            watcher.count_past()
         if self.site.logs:
             self.site.log_unfinished(self, reason)
         pending, self.producer = self._pending, None

@@ -355,6 +355,26 @@ class Responding(BeforeHead, Remembering, server.Request):
         else:
             self.write(data)
 
+    @property
+    def is_corked(self) -> bool:
+        """Whether what is written is held back for now."""
+        return self.channel is not None and bool(self.channel.is_corked)
+
+    def plain_transport(self) -> Any:
+        """Where chunks of this response may be written to as they are, past it and its connection; or ``None``.
+
+        Whoever does has to keep to what ``pauseProducing`` says, and to tell ``count_past``.
+        """
+        if not self.chunked or self.finished or self._encoder is not None or not self._own_output:
+            return None
+        return None if self.channel is None else self.channel.plain_transport()
+
+    def count_past(self, data_bytes: int, framed_bytes: int) -> None:
+        """So much went past this request: bytes of the body, and the same with their framing."""
+        self.sentLength += data_bytes
+        if self.channel is not None:
+            self.channel.count_past(framed_bytes)
+
     def finish(self) -> None:
         """The response is whole."""
         if self.finished or self._end is not None or self.channel is None:

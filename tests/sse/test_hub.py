@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
 
 from hardhttp.errors import HTTPError
 from hardhttp.limits import Limits
@@ -174,7 +175,7 @@ def test_v10_what_callbacks_publish_comes_after() -> None:
 
         site.hub.on_close(told)
         broken = site.newest
-        broken.send = lambda *_: (_ for _ in ()).throw(LookupError("of a subscriber"))
+        broken.request.writeChunk = lambda *_: (_ for _ in ()).throw(LookupError("of a subscriber"))
         site.hub.publish("t", "first")
         site.rig.clock.turn()
         peers[0].reset()
@@ -187,7 +188,7 @@ def test_v10_what_callbacks_publish_comes_after() -> None:
 # -- one way in (V09), one way out (V15) -------------------------------------------------------
 
 
-@pytest.mark.parametrize("where", ["write", "registerProducer", "notifyFinish", "notifyDrain", "setHeader"])
+@pytest.mark.parametrize("where", ["write", "registerProducer", "watch", "setHeader"])
 def test_v09_what_fails_while_subscribing_leaves_nothing(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from hardhttp import Request
 
@@ -395,6 +396,9 @@ class MemoryRequest:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.finishing: Deferred[None] = Deferred()
+        self.responseHeaders = Headers()
+
+    def getHeader(self, name: bytes) -> None: ...
 
     def setHeader(self, name: bytes, value: bytes) -> None: ...
 
