@@ -123,7 +123,7 @@ function describeStream() {
   if (subscription === null) return say("stream", "");
   const {parser, connections, since, after, leftMs} = subscription;
   const parts = [leftMs ? `again in ${seconds(leftMs)}` : since ? `open since ${since}` : "not open"];
-  if (connections > 1) parts.push(`${connections - 1} reconnects`);
+  if (connections > 1) parts.push(`connection ${connections}`);
   parts.push(`retry ${seconds(parser.retryMs)}`);
   if (parser.lastId) parts.push(`last id ${shortened(parser.lastId)}`);
   if (after) parts.push(`history after ${shortened(after)}`);
