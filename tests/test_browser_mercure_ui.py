@@ -431,3 +431,25 @@ async def test_the_page_reads_a_stream_as_we_do(browser: webdriver.Chrome) -> No
 
     async with visited(browser, Tried()) as serving:
         await deferToThread(look, serving.url)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_page_follows_who_is_there(browser: webdriver.Chrome) -> None:
+    """Told of a subscription, it asks for all; it shows no more of them than it can."""
+
+    def look(url: str) -> None:
+        show(browser, f"{url}{PATH}/ui/")
+        enter(browser, token=token(subscribe=["*"]), topics=f"{PATH}/subscriptions{{/topic}}{{/subscriber}}")
+        press(browser, "#subscribe [type=submit]")
+        until(lambda: text(browser, "there") == "1", "itself is there")
+        browser.execute_script("new EventSource(arguments[0])", f"{PATH}?topic=another")
+        until(lambda: text(browser, "there") == "2", "another is there")
+        assert "another" in text(browser, "subscriptions")
+        many = "{subscriptions: Array.from({length: 501}, (_, i) => ({topic: `t${i}`, subscriber: 'x'}))}"
+        browser.execute_script(f"window.fetch = async () => new Response(JSON.stringify({many}))")
+        press(browser, "#refresh")
+        until(lambda: text(browser, "there") == "501, 1 of them not shown", "all are counted")
+        assert browser.execute_script("return document.querySelectorAll('#subscriptions li').length") == 500
+
+    async with visited(browser, Tried()) as serving:
+        await deferToThread(look, serving.url)
