@@ -12,6 +12,7 @@ from zope.interface import implementer
 
 from hardhttp.errors import StoreError
 from hardhttp.interfaces import IHistory, IStreamingResource
+from hardhttp.sse.debugpage import DebugPage
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub
@@ -26,20 +27,24 @@ if TYPE_CHECKING:
 __all__ = ["HubOver", "make_mercure"]
 
 _log = Logger(namespace="hardhttp")
-_ALONE = ("anonymous", "subscriptions", "publish-origins")
+_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui")
 
 
 @implementer(IStreamingResource)
 class HubOver(Resource):
-    """``resource``, with a hub at ``/.well-known/mercure``."""
+    """``resource``, with a hub at ``/.well-known/mercure``, and with ``ui`` the page to try it at ``ui/`` below."""
 
-    def __init__(self, mercure: Mercure, resource: IResource) -> None:
+    def __init__(self, mercure: Mercure, resource: IResource, *, ui: bool = False) -> None:
         super().__init__()
         self._mercure, self._resource = mercure, resource
+        self._page = DebugPage() if ui else None
 
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
         if path == b".well-known" and request.postpath[:1] == [b"mercure"]:
             request.prepath.append(request.postpath.pop(0))
+            if self._page is not None and request.postpath[:1] == [b"ui"]:
+                request.prepath.append(request.postpath.pop(0))
+                return self._page
             return self._mercure
         # The segment is given back: the resource sees the way from its own beginning.
         request.postpath.insert(0, request.prepath.pop())

@@ -137,7 +137,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
-        return around(resource if self.mercure is None else HubOver(self.mercure, resource), self)
+        if self.mercure is not None:
+            resource = HubOver(self.mercure, resource, ui=bool(self["mercure-ui"]))
+        return around(resource, self)
 
     def _mercure(self) -> Mercure | None:
         from twisted.internet import reactor

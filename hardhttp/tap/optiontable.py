@@ -79,6 +79,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "subscriptions", "tell of each subscription's begin and end, and who is there, to those allowed to know"
         ),
+        Option(
+            "mercure-ui",
+            (
+                "a page at /.well-known/mercure/ui/ to subscribe and publish by hand; it holds no key: "
+                "whoever opens it may do what the token he enters allows"
+            ),
+        ),
         Option("max-topics", "topics in one request", "100", "100"),
         Option("max-event-bytes", "one event; more is answered 400", "1MiB", "1MiB"),
         Option(

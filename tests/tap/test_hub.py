@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import Resource
 
 from hardhttp.tap.options import Options
-from hardhttp.testing import Rig
+from hardhttp.testing import Response, Rig
 
 SECRET = "a secret of more than thirty-two bytes, for tests"
 KEY = f"--mercure-publisher-key={SECRET}"
@@ -52,6 +53,51 @@ def test_it_lies_over_whatever_is_served() -> None:
         assert rig.exchange(posted)[0].status == 401
 
 
+def ask(options: Options, path: str, method: str = "GET") -> Response:
+    with Rig(options.around(Page())) as rig:
+        said = f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+        peer = rig.connect()
+        peer.send(said)
+        return peer.responses(method.encode())[0]
+
+
+UI = "/.well-known/mercure/ui"
+
+
+def test_the_page_to_try_it() -> None:
+    """It loads nothing from elsewhere, is put into no frame, and nothing in it is kept."""
+    options = parse(KEY, "--anonymous", "--mercure-ui", "--security-headers", "--compress")
+    page = ask(options, f"{UI}/")
+    assert (page.status, page.get(b"content-type")) == (200, b"text/html; charset=utf-8")
+    assert page.get(b"cache-control") == b"no-store"
+    policy = page.get(b"content-security-policy") or b""
+    rules = dict(rule.strip().partition(b" ")[::2] for rule in policy.split(b";"))
+    assert rules[b"default-src"] == b"'none'"
+    assert {rules[name] for name in (b"script-src", b"style-src", b"connect-src")} == {b"'self'"}
+    assert {rules[name] for name in (b"frame-ancestors", b"base-uri", b"form-action")} == {b"'none'"}
+    assert rules[b"require-trusted-types-for"] == b"'script'"
+    assert rules[b"trusted-types"] == b"'none'"
+    named = re.findall(rb'(?:href|src)="(?!data:)([^"]+)"', page.body)
+    assert sorted(named) == [b"debug.css", b"debug.js"]
+    for name in (*named, b"debugstream.js"):
+        answer = ask(options, f"{UI}/{name.decode()}")
+        assert answer.status == 200
+        assert re.search(rb"https?://(?!example\.com|www\.w3\.org)", answer.body) is None
+    assert ask(options, f"{UI}/", "HEAD").status == 200
+    assert ask(options, f"{UI}/", "POST").status == 405
+    assert [ask(options, f"{UI}{path}").status for path in ("/debug.html", "/debug.js/x", "/..", "x")] == [404] * 4
+
+
+def test_the_page_has_its_own_slash() -> None:
+    """Its files are named relative to it."""
+    answer = ask(parse(KEY, "--anonymous", "--mercure-ui"), UI)
+    assert (answer.status, answer.get(b"location")) == (302, b"ui/")
+
+
+def test_the_page_is_not_there_unasked() -> None:
+    assert ask(parse(KEY, "--anonymous"), f"{UI}/").status == 404
+
+
 @pytest.mark.parametrize(("connections", "subscribers"), [(100, 90), (9, 8), (2, 1), (1, 1)])
 def test_connections_are_left_to_tell_browsers_to_come_again(connections: int, subscribers: int) -> None:
     """Refused at its connection, an EventSource closes for good."""
@@ -84,6 +130,7 @@ def test_without_a_key_there_is_none() -> None:
     [
         (["--anonymous"], "--anonymous is for the hub, which --mercure-publisher-key turns on"),
         (["--subscriptions"], "--subscriptions is for the hub"),
+        (["--mercure-ui"], "--mercure-ui is for the hub, which --mercure-publisher-key turns on"),
         (["--history=sqlite:events.db"], "--history is for the hub"),
         ([KEY], "nobody could subscribe: give --mercure-subscriber-key, or --anonymous"),
         ([KEY, "--mercure-publisher-algorithm=none"], "--mercure-publisher-key: "),
