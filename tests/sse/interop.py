@@ -152,15 +152,20 @@ class Stream:
         """``count`` events, however long they take; fewer when the stream ends before."""
         found: list[Event] = []
         while len(found) < count and not self.over:
-            assert select.select([self], [], [], PATIENCE_SECONDS)[0], f"{len(found)} events of {count} came"
+            assert self._ready(), f"{len(found)} events of {count} came"
             found += self.take()
         return found
 
     def wait_for_hello(self) -> Stream:
         while not self.greeted:
-            assert select.select([self], [], [], PATIENCE_SECONDS)[0], "no hello came"
+            assert self._ready(), "no hello came"
             assert self.take() == []
         return self
+
+    def _ready(self) -> bool:
+        poll = select.poll()  # select has no room for large descriptors
+        poll.register(self, select.POLLIN)
+        return bool(poll.poll(PATIENCE_SECONDS * 1000))
 
     def _read(self, data: bytes) -> list[Event]:
         if self._head is not None:
