@@ -28,7 +28,7 @@ from tests.sse.subscribing import Subscribes, empty
 from tests.web.saying import say
 
 RETURNING = 5000
-STAYING = LOOK_EVERY  # as many as are served between two looks at the clock
+STAYING = 2 * LOOK_EVERY  # one look at the clock is between them
 KEPT = 200
 LIVE = 100
 PAGES_A_SLICE = 8
