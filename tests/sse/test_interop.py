@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -35,6 +36,22 @@ SEEN: list[tuple[str, dict[str, str]]] = [
     ("drei: äöü € \U0001f4da", {"retry": "40"}),
 ]
 MISSED = [("four", {"type": "sold"}), ("five", {"id": "own.id-5"})]
+
+ODD: list[tuple[str, dict[str, str]]] = [
+    (text, {})
+    for text in (
+        "",
+        " leading",
+        "\ufeffa BOM",
+        "a\0b",
+        "a\rb\r\nc\n\rd",
+        "\u2028\x0b\x0c\x1c\x85",
+        "data: x",
+        ":x",
+        "\n",
+        "end\r",
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +81,11 @@ def publish(hub: Hub, topic: str, updates: list[tuple[str, dict[str, str]]]) -> 
 
 def retry(fields: dict[str, str]) -> int | None:
     return int(fields["retry"]) if "retry" in fields else None
+
+
+def as_sent(events: list[Event]) -> list[Event]:
+    """Of each line's end a stream makes LF."""
+    return [Event(each.type, "\n".join(re.split("\r\n|\r|\n", each.data)), each.id, each.retry_ms) for each in events]
 
 
 def without_retry(events: list[Event]) -> list[Event]:
@@ -132,6 +154,12 @@ def test_an_id_of_a_publishers_own_in_any_letters(hub: Hub, topic: str) -> None:
         assert curl.take(1) == missed
     with Curl(hub.asked(topic, lastEventID="earliest")) as curl:
         assert curl.take(2) == seen + missed
+
+
+def test_odd_texts(hub: Hub, topic: str) -> None:
+    with Curl(hub.asked(topic)) as curl:
+        expected = as_sent(publish(hub, topic, ODD))
+        assert curl.take(len(ODD)) == expected
 
 
 def test_private_events_reach_who_may_have_them(hub: Hub, topic: str) -> None:
@@ -273,8 +301,8 @@ def test_the_npm_package_eventsource(hub: Hub, wire: Wire, topic: str, node_modu
         found = list(islice(said, 3))
         expected += publish(hub, topic, MISSED[:1]) if wire.cut() else []
         assert next(said) == "open"
-        expected += publish(hub, topic, MISSED[1:])
-        found += islice(said, 2)
+        expected += as_sent(publish(hub, topic, [*MISSED[1:], *ODD]))
+        found += islice(said, 2 + len(ODD))
     finally:
         watch.cancel()
         process.kill()

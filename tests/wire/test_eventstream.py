@@ -127,6 +127,10 @@ WPT = {
     "format-field-event": (b"event:test\ndata:x\n\ndata:x\n\n", [*events("x", type="test"), *events("x")]),
     "format-field-event-empty": (b"event: \ndata:data\n\n", events("data")),
     "format-field-id-3 persists": (b"id: 1\ndata: 1\n\ndata: 2\n\n", events("1", "2", id="1")),
+    "format-field-id-3 changes and persists": (
+        b"id: 1\ndata:1\n\nid: 2\ndata:2\n\ndata:3\n\n",
+        [*events("1", id="1"), *events("2", "3", id="2")],
+    ),
     "format-field-id-3 resets": (
         b"id: 1\ndata: 1\n\nid:\ndata:2\n\ndata:3\n\n",
         [*events("1", id="1"), *events("2", "3")],
