@@ -11,8 +11,8 @@ import asyncio
 import json
 import re
 import shutil
+import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import islice
@@ -27,6 +27,7 @@ from aiohttp import ClientError
 from aiohttp_sse_client2.client import EventSource as AiohttpEventSource
 
 from hardhttp.wire.eventstream import Event, Parser
+from tests.sse import node
 from tests.sse.interop import Hub, Wire, token, wire_to
 
 PATIENCE_SECONDS = 15
@@ -254,60 +255,46 @@ def test_aiohttp_sse_client2(hub: Hub, wire: Wire, topic: str) -> None:
 
 # -- Node.js -----------------------------------------------------------------------------------
 
-NODE_PACKAGES = Path(__file__).parent / "npm"
-LISTEN = """
-import * as module from "%s";
-const EventSource = module.EventSource ?? module.default;
-const source = new EventSource(process.argv[2]);
-const say = event => console.log(JSON.stringify([event.type, event.data, event.lastEventId]));
-source.onopen = () => console.log(JSON.stringify("open"));
-source.onmessage = say;
-source.addEventListener("sold", say);
-"""
-
 
 @pytest.fixture(scope="module")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.fail("needs npm")
     folder = tmp_path_factory.mktemp("node")
-    shutil.copytree(NODE_PACKAGES, folder, dirs_exist_ok=True)
-    install = [npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    node.install(folder)
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("package", ["eventsource", "eventsource2"])
+@pytest.mark.parametrize("package", node.PACKAGES)
 def test_the_npm_package_eventsource(hub: Hub, wire: Wire, topic: str, node_modules: Path, package: str) -> None:
-    """Its versions over fetch and over http. It comes back by itself after a reset, with the id it has seen last."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.fail("needs node")
-    script = node_modules / f"{package}.mjs"
-    script.write_text(LISTEN % package)
-    process = subprocess.Popen(
-        [node, script.name, hub.asked(topic, port=wire.port)], cwd=node_modules, stdout=subprocess.PIPE, text=True
-    )
-    watch = threading.Timer(PATIENCE_SECONDS, process.kill)
-    watch.start()
-    try:
-        assert process.stdout is not None
-        said = (json.loads(line) for line in process.stdout)
+    """It comes back by itself after a reset, with the id it has seen last."""
+    with node.listening(node_modules, package, hub.asked(topic, port=wire.port)) as said:
         assert next(said) == "open"
         expected = publish(hub, topic, SEEN)
         found = list(islice(said, 3))
-        expected += publish(hub, topic, MISSED[:1]) if wire.cut() else []
+        assert wire.cut() == 1
+        expected += publish(hub, topic, MISSED[:1])
         assert next(said) == "open"
         expected += as_sent(publish(hub, topic, [*MISSED[1:], *ODD]))
         found += islice(said, 2 + len(ODD))
-    finally:
-        watch.cancel()
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
     assert found == [[event.type, event.data, event.id] for event in expected]
     assert wire.connections == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("history", ["sqlite", "memory"])
+def test_it_comes_back_to_a_service_that_was_started_again(tmp_path: Path, node_modules: Path, history: str) -> None:
+    """By itself, after a polite end (when it is told to) and after kill -9."""
+    options = (f"--history=sqlite:{tmp_path / 'events.sqlite'}",) if history == "sqlite" else ()
+    with Hub(tmp_path, *options) as hub, node.listening(node_modules, node.PACKAGES[0], hub.asked("a")) as said:
+        assert next(said) == "open"
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            publish(hub, "a", [(f"before {how.name}", {"retry": "1500"})])
+            assert next(said)[1] == f"before {how.name}"
+            hub.end(how)
+            hub.start_again()
+            expected = publish(hub, "a", [(f"after {how.name}", {})])
+            # It may have come back before that: then it is told of the restart as soon.
+            found = [each for each in islice(said, 3 if history == "memory" else 2) if each != "open"]
+            if history == "memory":
+                assert json.loads(found[0][1])["reason"] == "restart"
+            assert found[-1] == ["message", expected[0].data, expected[0].id]
