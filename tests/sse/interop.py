@@ -152,17 +152,18 @@ class Stream:
         """``count`` events, however long they take; fewer when the stream ends before."""
         found: list[Event] = []
         while len(found) < count and not self.over:
-            assert self._ready(), f"{len(found)} events of {count} came"
+            assert self.wait_until_readable(), f"{len(found)} events of {count} came"
             found += self.take()
         return found
 
     def wait_for_hello(self) -> Stream:
         while not self.greeted:
-            assert self._ready(), "no hello came"
+            assert self.wait_until_readable(), "no hello came"
             assert self.take() == []
         return self
 
-    def _ready(self) -> bool:
+    def wait_until_readable(self) -> bool:
+        """Whether there is something to take, within our patience."""
         poll = select.poll()  # select has no room for large descriptors
         poll.register(self, select.POLLIN)
         return bool(poll.poll(PATIENCE_SECONDS * 1000))

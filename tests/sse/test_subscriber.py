@@ -12,15 +12,14 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
-from twisted.internet.task import deferLater
 
 from hardhttp.limits import Limits
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import COMMENT, Parser
-from tests.serving import KINDS, serve
-from tests.sse.subscribing import Hub, Subscribes, body, data_of, empty, events
+from tests.serving import serve
+from tests.sse.subscribing import Hub, Subscribes, body, data_of, events
 from tests.web.saying import say
 
 FILL = "x" * 100_000  # more than a transport takes before it says wait
@@ -412,47 +411,6 @@ def test_each_event_once_whatever_comes_and_goes(seed: int, steps: int) -> None:
 
 
 # -- the real thing ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@ensureDeferred
-async def test_one_that_stops_reading_on_a_real_socket(kind: str) -> None:
-    """20,000 events of 1 KiB: the others get each, and the one that stopped is gone within its deadline."""
-    hub = EventHub(reactor, write_seconds=2.0, max_queued_bytes=1 << 20, max_queued_events=20_000)
-    reasons: list[str] = []
-    hub.on_close(lambda _, reason: reasons.append(str(reason)))
-    async with serve(kind, Subscribes(hub)) as site:
-        loop = [socket.create_connection(("127.0.0.1", site.port)) for _ in range(3)]
-        for client in loop:
-            client.sendall(say())
-        await site.wait_for(lambda: hub.subscriber_count == 3)
-        readers, still = loop[:2], loop[2]
-        counts = [0, 0]
-        for client in readers:
-            client.setblocking(False)
-        for number in range(200):
-            for _ in range(100):
-                hub.publish("t", f"{number:01000}", event="n")
-            await deferLater(reactor, 0)
-            read(readers, counts)
-            assert hub.queued_bytes <= (1 << 20) + (8 << 20)
-        await site.wait_for(lambda: read(readers, counts) == [20_000, 20_000])
-        await site.wait_for(lambda: hub.subscriber_count == 2)
-        assert reasons[0] in ("overflow", "write-seconds")
-        for client in (*readers, still):
-            client.close()
-        await site.wait_for(lambda: not hub.subscriber_count)
-    empty(hub)
-
-
-def read(clients: list[socket.socket], counts: list[int]) -> list[int]:
-    for number, client in enumerate(clients):
-        try:
-            while data := client.recv(1 << 20):
-                counts[number] += data.count(b"event: n")
-        except BlockingIOError:
-            pass
-    return counts
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux has it")

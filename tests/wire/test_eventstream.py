@@ -127,6 +127,10 @@ WPT = {
     "format-field-event": (b"event:test\ndata:x\n\ndata:x\n\n", [*events("x", type="test"), *events("x")]),
     "format-field-event-empty": (b"event: \ndata:data\n\n", events("data")),
     "format-field-id-3 persists": (b"id: 1\ndata: 1\n\ndata: 2\n\n", events("1", "2", id="1")),
+    "format-field-id-3 changes and persists": (
+        b"id: 1\ndata:1\n\nid: 2\ndata:2\n\ndata:3\n\n",
+        [*events("1", id="1"), *events("2", "3", id="2")],
+    ),
     "format-field-id-3 resets": (
         b"id: 1\ndata: 1\n\nid:\ndata:2\n\ndata:3\n\n",
         [*events("1", id="1"), *events("2", "3")],
@@ -136,7 +140,11 @@ WPT = {
         [*events("1", id="1"), *events("2")],
     ),
     "format-field-id-2": ("id:\u2026\ndata:hello\n\n".encode(), events("hello", id="\u2026")),
-    "format-field-id-null": (b"id: \0\0\ndata:hello\n\nid:x\0\ndata:hello\n\n", events("hello", "hello")),
+    "format-field-id": (b"id: 1\ndata: hello\n\ndata: again\n\n", events("hello", "again", id="1")),
+    **{
+        f"format-field-id-null {value!r}": (b"id:7\n\nid: %b\ndata:hello\n\n" % value, events("hello", id="7"))
+        for value in (b"\0\0", b"x\0", b"\0x", b"x\0x", b" \0")
+    },
     "format-field-parsing": (
         b"data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:3\ndata:4\n\n",
         events("\0\n 2\n1\n3\n\n4"),
@@ -152,6 +160,8 @@ WPT = {
     "format-newlines": (b"data:test\r\ndata\ndata:test\r\n\r", events("test\n\ntest")),
     "format-null-character": (b"data:\0\n\n", events("\0")),
     "format-utf-8": ("data:ok\u2026\n\n".encode(), events("ok\u2026")),
+    "format-field-event, the last of several": (b"event:a\nevent:test\ndata:x\n\n", events("x", type="test")),
+    "eventsource-reconnect": (b"retry:2\n\n", []),
     "event-data": (
         b"data:msg\ndata: msg\n\n:\n\nfalsefield:msg\n\nfalsefield:msg\n\ndata\n\ndata:end\n\n",
         events("msg\nmsg", "", "end"),
