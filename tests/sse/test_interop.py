@@ -212,7 +212,7 @@ def test_httpx_sse(hub: Hub, wire: Wire, topic: str) -> None:
     def take(client: httpx.Client, count: int, begun: Callable[[], Any], port: int, **headers: str) -> None:
         with httpx_sse.connect_sse(client, "GET", hub.asked(topic, port=port), headers=headers) as source:
             begun()
-            # To it a block of ``retry`` alone is an event without data, and so is a comment once there was an id.
+            # To it a block of ``retry`` alone is an event without data.
             events = (event for event in source.iter_sse() if event.data)
             found.extend(Event(each.event, each.data, each.id, each.retry) for each in islice(events, count))
 
