@@ -192,6 +192,7 @@ def test_requests(hub: Hub, wire: Wire, topic: str) -> None:
         url = hub.asked(topic, port=port)
         with requests.get(url, headers=headers, stream=True, timeout=PATIENCE_SECONDS) as response:
             response.raise_for_status()
+            assert response.encoding == "ISO-8859-1"  # its guess, against which the guide warns
             begun()
             parser = Parser()
             pieces = response.iter_content(None)
