@@ -95,4 +95,4 @@ async def test_treq_reads_an_event_stream(kind: str) -> None:
         await site.wait_for(lambda: b"data: 4\n\n" in b"".join(received))
         stream.close()
         await reading
-        assert b"".join(received) == b":\n\n" + b"".join(b"data: %d\n\n" % i for i in range(5))
+        assert b"".join(received) == b":\n" + b"".join(b"data: %d\n\n" % i for i in range(5))

@@ -16,8 +16,9 @@ import attrs
 
 __all__ = ["COMMENT", "Event", "EventTooLargeError", "Parser", "encode_event", "encode_retry"]
 
-# Invisible to a page; keeps proxies from thinking the stream dead.
-COMMENT = b":\n\n"
+# Invisible to a page; keeps proxies from thinking the stream dead. A line is enough: some clients (httpx-sse) take
+# each blank line after the first id for an event without data.
+COMMENT = b":\n"
 # What a timer of 32 bits can hold in milliseconds: a longer wait that a server asks for is this one.
 MAX_RETRY_MS = 2**31 - 1
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,16 +116,18 @@ class Stream:
     ``greeted``: the hub's answer has come, and its hello, so whatever is published from now on is for it.
     """
 
-    def __init__(self, port: int, topic: str, last_event_id: str = "") -> None:
+    def __init__(self, port: int, topic: str, last_event_id: str = "", *, accepts_gzip: bool = False) -> None:
         self._parser = Parser(last_event_id=last_event_id)
+        self._inflater: Any = None  # when the answer is in gzip
         self._head: bytes | None = b""
         self._chunks = b""
         self.greeted = self.over = False
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
-        known = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
+        fields = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
+        fields += "Accept-Encoding: gzip\r\n" if accepts_gzip else ""
         target = f"{PATH}?topic={quote(topic, safe='')}"
         self.socket.sendall(
-            f"GET {target} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{known}\r\n".encode("ascii")
+            f"GET {target} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{fields}\r\n".encode("ascii")
         )
         self.socket.setblocking(False)
 
@@ -175,6 +178,8 @@ class Stream:
             if not blank:
                 return []
             assert head.startswith(b"HTTP/1.1 200 "), head
+            if b"\r\ncontent-encoding: gzip" in head.lower():
+                self._inflater = zlib.decompressobj(wbits=31)
             self._head = None
         self._chunks += data
         found: list[Event] = []
@@ -184,7 +189,8 @@ class Stream:
             if not length or len(rest) < length + 2:
                 return found
             self.greeted = True
-            found += self._parser.feed(rest[:length])
+            piece = rest[:length]
+            found += self._parser.feed(piece if self._inflater is None else self._inflater.decompress(piece))
             self._chunks = rest[length + 2 :]
 
     def reset(self) -> None:

@@ -51,7 +51,7 @@ def test_the_head() -> None:
         assert len(waits) > 1
         assert all(wait is not None and 2000 <= wait <= 3000 for wait in waits)
     with Hub(retry_seconds=None) as site:
-        assert body(site.subscribe()) == b":\n\n"
+        assert body(site.subscribe()) == b":\n"
 
 
 @pytest.mark.parametrize(

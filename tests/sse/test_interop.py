@@ -192,6 +192,7 @@ def test_requests(hub: Hub, wire: Wire, topic: str) -> None:
         url = hub.asked(topic, port=port)
         with requests.get(url, headers=headers, stream=True, timeout=PATIENCE_SECONDS) as response:
             response.raise_for_status()
+            assert response.encoding == "ISO-8859-1"  # its guess, against which the guide warns
             begun()
             parser = Parser()
             pieces = response.iter_content(None)
@@ -212,7 +213,7 @@ def test_httpx_sse(hub: Hub, wire: Wire, topic: str) -> None:
     def take(client: httpx.Client, count: int, begun: Callable[[], Any], port: int, **headers: str) -> None:
         with httpx_sse.connect_sse(client, "GET", hub.asked(topic, port=port), headers=headers) as source:
             begun()
-            # To it a block of ``retry`` alone is an event without data, and so is a comment once there was an id.
+            # To it a block of ``retry`` alone is an event without data.
             events = (event for event in source.iter_sse() if event.data)
             found.extend(Event(each.event, each.data, each.id, each.retry) for each in islice(events, count))
 

@@ -132,7 +132,7 @@ async def test_live_events_do_not_wait_for_replays(descriptors: None, monkeypatc
             # The slice that was there when it was published, and no more: the next begins with what is live.
             assert worst <= PAGES_A_SLICE
 
-            expected = b":\n\n" + b"".join(
+            expected = b":\n" + b"".join(
                 b"id: %s-%d\ndata: %d\n\n" % (hub.epoch.encode(), n + 1, n) for n in range(KEPT + LIVE)
             )
             for client in (*stay, *back):

@@ -1,7 +1,8 @@
 """Ten thousand connects, drops and reconnects at random, over real sockets, while events go out.
 
 The hub is a process of its own. Whoever stayed, or came back with its last id, must have each event of its topics once,
-in order; and when all are gone, everything is as it was: the ledger, the connections, the descriptors.
+in order; and when all are gone, everything is as it was: the ledger, the connections, the descriptors. Half of the
+streams are asked for in gzip, where the hub has it.
 
 The order of things comes from a seed, which is printed; ``STORM_SEED`` repeats it.
 """
@@ -81,7 +82,8 @@ class Storm:
 
     def come(self) -> None:
         client = self._pick(self._absent)
-        client.stream = Stream(self._hub.port, client.selector, client.last_event_id)
+        accepts_gzip = self._choose.random() < 0.5
+        client.stream = Stream(self._hub.port, client.selector, client.last_event_id, accepts_gzip=accepts_gzip)
         self._selector.register(client.stream, selectors.EVENT_READ, client)
         self._present.append(client)
         self.connects += 1

@@ -21,7 +21,7 @@ from hardhttp.wire.response import chunk
 from tests.serving import KINDS, serve
 from tests.web.saying import GET, say
 
-COMMENT = b":\n\n"
+COMMENT = b":\n"
 
 
 class Streaming:

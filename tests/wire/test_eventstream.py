@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import httpx
+import httpx_sse
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,13 @@ def test_there_and_back(data: str, event: str | None, id: str | None, retry_ms: 
 
 def test_comment_is_no_event() -> None:
     assert take(COMMENT * 3) == []
+
+
+def test_comment_is_no_event_to_a_client_that_counts_blank_lines() -> None:
+    """``httpx-sse`` takes each blank line for an event, once there was an id."""
+    stream = COMMENT + encode_event("x", id="1") + COMMENT * 3
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=stream)
+    assert [event.data for event in httpx_sse.EventSource(response).iter_sse()] == ["x"]
 
 
 @pytest.mark.parametrize(
