@@ -25,6 +25,7 @@ from hardhttp.interfaces import IHistory, Wanted
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.fanout import FanOut
 from hardhttp.sse.history import new_epoch
+from hardhttp.sse.journal import Journal, Remembered
 from hardhttp.sse.leaving import Leaving
 from hardhttp.sse.overload import overloaded
 from hardhttp.sse.people import People
@@ -62,6 +63,7 @@ class Subscriptions:
         write_seconds: float,
         retry_seconds: tuple[float, float] | None,
         overload_seconds: tuple[float, float],
+        remembered: Remembered,
     ) -> None:
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
@@ -74,6 +76,7 @@ class Subscriptions:
         self._retry_seconds = retry_seconds
         self._overload_seconds = overload_seconds
         self.room = room
+        self.journal = Journal(clock.seconds, self.epoch, self._sequence, remembered)
         self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
         self._subscribers: dict[Subscriber, None] = {}
         self._index: TopicIndex[Subscriber] = TopicIndex()
@@ -175,6 +178,7 @@ class Subscriptions:
         subscriber.bound_silence(self._write_seconds)
         self._ledger = getattr(getattr(request, "site", None), "ledger", None)
         self._subscribers[subscriber] = None
+        self.journal.begin(subscriber.serial)
         self._everyone = None
         now = self.seconds()
         if self._lifetime_seconds is not None:
@@ -305,6 +309,7 @@ class Subscriptions:
         if subscriber.reason is not None:
             return
         subscriber.reason = reason
+        self.journal.end(subscriber, reason)
         subscriber.release()
         self._subscribers.pop(subscriber, None)
         self.unlisten(subscriber)
@@ -368,7 +373,9 @@ class Subscriptions:
         return self.room.held_bytes + self._fan_out.waiting_bytes
 
     def _account(self) -> None:
-        """Say in the ledger what is held."""
+        """Say in the ledger what is held, and in the journal what is served."""
+        if self.journal.served_to < self.journal.last_sequence:
+            self.journal.served(self._fan_out.first_waiting)
         if self._ledger is not None:
             self._ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
             self._ledger.hold(self, EVENTS, self.queued_bytes)
