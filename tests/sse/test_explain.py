@@ -71,6 +71,30 @@ def test_what_comes_from_the_history() -> None:
         assert data_of(peer)[1:] == ["2", "3"]
 
 
+def broken(*_: Any) -> None:
+    raise LookupError("of a connection")
+
+
+def test_what_could_not_be_written_was_not_sent() -> None:
+    with Hub() as site:
+        site.subscribe()
+        site.subscribe()
+        waits, flows = site.hub.subscribers()
+        before = site.hub.publish("t", 0).id
+        waits.pauseProducing()
+        event = site.hub.publish("t", 1).id
+        waits.request.write = broken
+        waits.resumeProducing()
+        site.hub._fan_out._serving = True  # as a callback would find it: nothing goes out yet
+        late = site.hub.publish("t", 2).id
+        site.hub._fan_out._serving = False
+        flows.send = broken
+        site.hub.close(flows)
+        assert outcome(site, event, waits) == outcome(site, late, flows) == ("dropped", "ended", "failed")
+        assert outcome(site, before, waits) == outcome(site, event, flows) == ("sent", "live")
+        assert len(site.rig.flush()) == 2
+
+
 def test_the_bounds_are_named_and_held() -> None:
     with Hub(max_explained_events=3, max_explained_subscribers=1) as site:
         for _ in range(2):
