@@ -15,6 +15,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import IResource, Resource
 
+from hardhttp.sse.coding import GzipStream
 from hardhttp.sse.hub import EventHub
 from tests.serving import Serving, serve
 from tests.sse.interop import PATH, Hub, token, wire_to
@@ -219,3 +220,25 @@ async def test_one_too_many_comes_back(browser: webdriver.Chrome) -> None:
         await serving.wait_for(lambda: hub.subscribers() not in ([], browser_first), "the other is in")
         hub.publish("t", "at last")
         assert [data for _, _, data in await deferToThread(has, browser, 1)] == ["at last"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_compressed_stream(browser: webdriver.Chrome) -> None:
+    """Chromium asks for gzip, and has each event before the next is sent."""
+    hub = EventHub(reactor)
+    root = Resource()
+    root.putChild(b"", Says(lambda request: BLANK))
+    root.putChild(b"events", Subscribes(hub))
+    async with visited(browser, root) as serving:
+        await deferToThread(browser.get, f"{serving.url}/")
+        await deferToThread(browser.execute_script, LISTEN, "/events?topic=t", {})
+        await deferToThread(opens, browser, 1)
+        (subscriber,) = hub.subscribers()
+        assert isinstance(subscriber._coding, GzipStream)
+        sent = []
+        for number in range(10):
+            sent.append(f"{number} äöü " * 50)
+            hub.publish("t", sent[-1])
+            got = await deferToThread(has, browser, number + 1)
+        assert [data for _, _, data in got] == sent
+        await deferToThread(close, browser)

@@ -63,8 +63,12 @@ class _Batch:
             return
         if self.rest is None:
             self.begin()
-        subscriber.sent = self.last
-        subscriber.take(self.data, self.framed)
+        before, subscriber.sent = subscriber.sent, self.last
+        try:
+            subscriber.take(self.data, self.framed)
+        except BaseException:
+            subscriber.sent = before
+            raise
         for entry in self.entries:
             entry.receipt.write()
 
@@ -121,6 +125,11 @@ class FanOut:
             self._serve_first(None)
         if self._turn is None:
             self._slice()
+
+    @property
+    def first_waiting(self) -> int | None:
+        """The number of the first event that has not been brought to all it is for."""
+        return self._batches[0].first if self._batches else None
 
     def beat(self, due: list[Subscriber]) -> None:
         """These are due for what they do from time to time."""
@@ -204,6 +213,7 @@ class FanOut:
                     continue
                 batch.offer(subscriber)
             except Exception:
+                subscriber.sent = first - 1
                 self._failed(subscriber)
             written -= 1
         self._serving = False

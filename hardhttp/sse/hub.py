@@ -18,6 +18,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from hardhttp.interfaces import IHistory, Update
 from hardhttp.sse.coding import Secret
+from hardhttp.sse.explain import Explanation, explain
+from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
@@ -44,6 +46,8 @@ class EventHub(Subscriptions):
     - ``write_seconds``: one that takes nothing for so long is ended; the kernel is told the same;
     - ``max_event_bytes``; ``max_idempotency_keys``, each kept for ``idempotency_seconds``;
     - ``compressed``: whether clients that accept gzip get it. What is private or directed is not compressed.
+    - what ``explain`` remembers: ``max_explained_events``, ``max_explained_subscribers`` (that have ended),
+      ``max_explained_exceptions``, and ``max_explained_bytes`` of topics and selectors, each.
 
     Raises ``ValueError`` for what cannot be, and for the policy ``pause`` without a history.
     """
@@ -68,6 +72,10 @@ class EventHub(Subscriptions):
         max_idempotency_keys: int = 10_000,
         idempotency_seconds: float = 600.0,
         compressed: bool = True,
+        max_explained_events: int = 1000,
+        max_explained_subscribers: int = 1000,
+        max_explained_exceptions: int = 10_000,
+        max_explained_bytes: int = 1 << 20,
     ) -> None:
         for name, bound in (
             ("max_subscribers", max_subscribers),
@@ -80,6 +88,10 @@ class EventHub(Subscriptions):
             ("write_seconds", write_seconds),
             ("max_idempotency_keys", max_idempotency_keys),
             ("idempotency_seconds", idempotency_seconds),
+            ("max_explained_events", max_explained_events),
+            ("max_explained_subscribers", max_explained_subscribers),
+            ("max_explained_exceptions", max_explained_exceptions),
+            ("max_explained_bytes", max_explained_bytes),
         ):
             if not bound > 0:
                 raise ValueError(f"{name} is {bound!r}; it must be more than 0")
@@ -102,6 +114,9 @@ class EventHub(Subscriptions):
             retry_seconds=retry_seconds,
             overload_seconds=overload_seconds,
             compressed=compressed,
+            remembered=Remembered(
+                max_explained_events, max_explained_subscribers, max_explained_exceptions, max_explained_bytes
+            ),
         )
         self._max_event_bytes = max_event_bytes
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
@@ -133,6 +148,26 @@ class EventHub(Subscriptions):
         """Those whose transports have been full longest, the longest first."""
         return heapq.nsmallest(count, self.waiting, key=self.waiting.__getitem__)
 
+    def subscriber(self, id: str) -> Subscriber | None:
+        """The open subscription of this id. All are looked through."""
+        serial = self.journal.serial_of(id)
+        return next((each for each in self._subscribers if each.serial == serial), None)
+
+    def explain(self, event_id: str, subscriber: Subscriber | str) -> Explanation:
+        """What became of an event at a subscriber, or at one that has ended, which may be given by its id.
+
+        The event's id is that of its receipt, or its publisher's. What is remembered is bounded by the
+        ``max_explained_...`` of this hub; what is not any more is said to be so, never guessed. Never raises.
+        """
+        id = subscriber if isinstance(subscriber, str) else subscriber.id
+        found = self.journal.ended(id)
+        if found is None and (there := self.subscriber(id)) is not None:
+            found = self.journal.portrait(there)
+        return explain(self.journal, event_id, id, found, self._keeps)
+
+    def _keeps(self, event_id: str) -> bool:
+        return self.history is not None and self.history.get(event_id) is not None
+
     def on_connect(self, callback: Callable[[Subscriber], object]) -> None:
         """Call ``callback`` before each subscription begins; ``False`` refuses it (403), as does ``HTTPError``."""
         self._on_connect.append(callback)
@@ -146,15 +181,19 @@ class EventHub(Subscriptions):
     def bind_user(self, subscriber: Subscriber, user: str | None) -> None:
         """``subscriber`` is ``user``'s, and nobody else's; ``None`` is nobody. A user may have many."""
         if subscriber.is_open:
+            self.journal.bound(subscriber, user)
             self._people.bind(subscriber, user)
 
     def join(self, subscriber: Subscriber, group: str) -> None:
         """``subscriber`` is in ``group`` too."""
         if subscriber.is_open:
+            self.journal.grouped(subscriber, group, True)
             self._people.join(subscriber, group)
 
     def leave(self, subscriber: Subscriber, group: str) -> None:
         """``subscriber`` is not in ``group``."""
+        if subscriber.is_open:
+            self.journal.grouped(subscriber, group, False)
         self._people.leave(subscriber, group)
 
     # -- publishing ---------------------------------------------------------------------------
@@ -195,6 +234,7 @@ class EventHub(Subscriptions):
         self._sequence = sequence
         if self.history is not None:
             self.history.append(Update(sequence, known, names, private, key, encoded, now))
+        self.journal.publish(sequence, known, For.PRIVATE if private else For.PUBLIC, names, now, id is not None)
         members, policy = self._audience(names, private)
         receipt = Receipt(known, len(members))
         if idempotency_key is not None:
@@ -236,23 +276,26 @@ class EventHub(Subscriptions):
 
     def to_user(self, user: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """Send to the subscribers of ``user``, and to nobody when there are none. It is kept in no history."""
-        return self._direct(frozenset(self._people.users.get(user, ())), data, event, key)
+        return self._direct(frozenset(self._people.users.get(user, ())), For.USER, user, data, event, key)
 
     def to_group(self, group: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to the members of ``group``."""
-        return self._direct(frozenset(self._people.groups.get(group, ())), data, event, key)
+        return self._direct(frozenset(self._people.groups.get(group, ())), For.GROUP, group, data, event, key)
 
     def to_all(self, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to every subscriber, whatever its topics."""
         if self._everyone is None:
             self._everyone = frozenset(self._subscribers)
-        return self._direct(self._everyone, data, event, key)
+        return self._direct(self._everyone, For.ALL, "", data, event, key)
 
-    def _direct(self, members: frozenset[Subscriber], data: Any, event: str | None, key: str | None) -> Receipt:
+    def _direct(
+        self, members: frozenset[Subscriber], audience: For, name: str, data: Any, event: str | None, key: str | None
+    ) -> Receipt:
         """Without an ``id`` in the stream: it could not be taken up after it."""
         encoded = Secret(self._encode(data, event, None, None))
         self._sequence += 1
         receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
+        self.journal.publish(self._sequence, receipt.id, audience, (name,), self.seconds(), False)
         if members:
             policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
             policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy

@@ -18,6 +18,7 @@ from collections import OrderedDict
 from enum import StrEnum
 
 from hardhttp.sse.coding import joined
+from hardhttp.sse.journal import Journal, Loss
 from hardhttp.sse.receipts import Receipt
 from hardhttp.wire.eventstream import encode_event
 
@@ -71,12 +72,17 @@ class Room:
 
 
 class Queue:
-    """The events that wait for one subscriber, oldest first. ``size`` is their bytes."""
+    """The events that wait for one subscriber, oldest first. ``size`` is their bytes.
 
-    __slots__ = ("_entries", "_lost", "_room", "size")
+    What it loses and what it writes is noted in ``journal``, under the subscriber's ``serial`` number.
+    """
 
-    def __init__(self, room: Room) -> None:
+    __slots__ = ("_entries", "_journal", "_lost", "_room", "_serial", "size")
+
+    def __init__(self, room: Room, journal: Journal, serial: int) -> None:
         self._room = room
+        self._journal = journal
+        self._serial = serial
         self._entries: OrderedDict[int | str, Entry] = OrderedDict()
         self._lost: tuple[str, str, int] | None = None  # first, last, how many
         self.size = 0
@@ -84,13 +90,18 @@ class Queue:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def first(self) -> int | None:
+        """The number of the oldest event."""
+        return next((entry.sequence for entry in self._entries.values()), None)
+
     def put(self, entry: Entry) -> bool:
         """Let ``entry`` wait. Whether there is room: if not, its policy is ``close`` or ``pause``."""
         place: int | str = entry.sequence
         if entry.policy is Policy.LATEST:
             place = entry.key
             if place in self._entries:
-                self._drop(place)
+                self._lose(place, Loss.REPLACED)
         self._entries[place] = entry
         self.size += len(entry.encoded)
         entry.holders += 1
@@ -108,12 +119,14 @@ class Queue:
         if self._lost is not None:
             pieces.append(encode_gap("overflow", *self._lost))
             self._lost = None
-        size = 0
+        size, first = 0, self.first
         while self._entries and (not size or size + len(next(iter(self._entries.values())).encoded) <= max_bytes):
             entry = self._remove(next(iter(self._entries)))
             entry.receipt.write()
             size += len(entry.encoded)
             pieces.append(entry.encoded)
+        if first is not None:
+            self._journal.wrote(self._serial, first, entry.sequence)
         return joined(pieces)
 
     def leave_to_history(self) -> int | None:
@@ -129,7 +142,7 @@ class Queue:
     def clear(self) -> None:
         """Whoever it was for has ended."""
         for place in tuple(self._entries):
-            self._drop(place)
+            self._remove(place).receipt.drop()
         self._lost = None
 
     def _remove(self, place: int | str) -> Entry:
@@ -140,13 +153,15 @@ class Queue:
             self._room.held_bytes -= len(entry.encoded)
         return entry
 
-    def _drop(self, place: int | str) -> Entry:
+    def _lose(self, place: int | str, loss: Loss) -> Entry:
         entry = self._remove(place)
         entry.receipt.drop()
+        self._journal.lost(self._serial, entry.sequence, loss)
         return entry
 
     def _lose_oldest(self) -> None:
         """The one just put in can be lost, so there is one."""
-        lost = self._drop(next(place for place, entry in self._entries.items() if entry.policy in _LOSES))
+        oldest = next(place for place, entry in self._entries.items() if entry.policy in _LOSES)
+        lost = self._lose(oldest, Loss.OVERFLOW)
         first, _, count = self._lost or (lost.id, lost.id, 0)
         self._lost = first, lost.id, count + 1

@@ -86,6 +86,7 @@ class Subscriber(Outlet):
         "groups",
         "reason",
         "sent",
+        "serial",
         "topics",
         "user",
         "waiting_since",
@@ -111,9 +112,15 @@ class Subscriber(Outlet):
         self.cursor: str | HistoryPlace | None = None  # how far it has read the history, while it does
         self.waiting_since: float | None = None  # for its transport's queue to empty
         self.reason: Ended | None = None
+        self.serial: int = hub.journal.admit()
 
     def __repr__(self) -> str:
-        return f"<Subscriber {len(self.topics)} topics {self.reason or 'open'}>"
+        return f"<Subscriber {self.id} {len(self.topics)} topics {self.reason or 'open'}>"
+
+    @property
+    def id(self) -> str:
+        """Its public name, which no other subscriber of this hub has or will have. It is no secret."""
+        return f"{self._hub.epoch}-s{self.serial}"
 
     @property
     def is_open(self) -> bool:
@@ -123,6 +130,11 @@ class Subscriber(Outlet):
     def queue_length(self) -> int:
         """Events that wait in its queue."""
         return 0 if self._queue is None else len(self._queue)
+
+    @property
+    def queued_from(self) -> int | None:
+        """The number of the first event that waits in its queue."""
+        return None if self._queue is None else self._queue.first
 
     def lag(self) -> Lag:
         """How far it is behind, now."""
@@ -152,7 +164,7 @@ class Subscriber(Outlet):
             entry.receipt.write()  # it will read it
         else:
             if self._queue is None:
-                self._queue = Queue(self._hub.room)
+                self._queue = Queue(self._hub.room, self._hub.journal, self.serial)
             if not self._queue.put(entry):
                 if entry.policy is Policy.PAUSE:
                     self._pause()
@@ -173,16 +185,23 @@ class Subscriber(Outlet):
         """Write what waits, as far as the transport takes it."""
         queue = self._queue
         while queue and self.waiting_since is None and self.cursor is None and self.request is not None:
-            self.write(queue.take(WRITE_BYTES))
+            self._write_queued(queue)
         self.flowing = not queue and self.waiting_since is None and self.cursor is None and self.request is not None
         if not queue:
             self._queue = None
+
+    def _write_queued(self, queue: Queue) -> None:
+        try:
+            self.write(queue.take(WRITE_BYTES))
+        except BaseException:
+            self._hub.journal.failed(self.serial)
+            raise
 
     def let_go(self) -> None:
         """Write all that waits, whether the transport has room or not: this is the end."""
         queue = self._queue
         while queue and self.request is not None:
-            self.write(queue.take(WRITE_BYTES))
+            self._write_queued(queue)
 
     def replay_page(self) -> bool:
         """Take a page from the history; whether there is more to take now. At its end it is live."""
@@ -198,9 +217,11 @@ class Subscriber(Outlet):
                 pieces.append(update.encoded)
             elif self.may_see(update.topics):
                 pieces.append(Secret(update.encoded))
-        self.cursor = page.place
         if pieces:
             self._write_pieces(pieces)
+        self._hub.journal.read(self.serial, cursor, page)
+        if self.request is not None:
+            self.cursor = page.place
         if page.more or self.request is None or self.waiting_since is not None:
             return self.request is not None and self.waiting_since is None
         self._hub.listen(self)

@@ -26,6 +26,7 @@ from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
 from hardhttp.sse.fanout import FanOut
 from hardhttp.sse.history import new_epoch
+from hardhttp.sse.journal import Journal, Remembered
 from hardhttp.sse.leaving import Leaving
 from hardhttp.sse.overload import overloaded
 from hardhttp.sse.people import People
@@ -66,6 +67,7 @@ class Subscriptions:
         retry_seconds: tuple[float, float] | None,
         overload_seconds: tuple[float, float],
         compressed: bool,
+        remembered: Remembered,
     ) -> None:
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
@@ -79,6 +81,7 @@ class Subscriptions:
         self._overload_seconds = overload_seconds
         self.room = room
         self._coder = Coder() if compressed else None
+        self.journal = Journal(clock.seconds, self.epoch, self._sequence, remembered)
         self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
         self._subscribers: dict[Subscriber, None] = {}
         self._index: TopicIndex[Subscriber] = TopicIndex()
@@ -190,6 +193,7 @@ class Subscriptions:
         subscriber.bound_silence(self._write_seconds)
         self._server = request.site.server if ours else None
         self._subscribers[subscriber] = None
+        self.journal.begin(subscriber.serial)
         self._everyone = None
         now = self.seconds()
         if self._lifetime_seconds is not None:
@@ -321,6 +325,7 @@ class Subscriptions:
         if subscriber.reason is not None:
             return
         subscriber.reason = reason
+        self.journal.end(subscriber, reason)
         subscriber.release()
         self._subscribers.pop(subscriber, None)
         self.unlisten(subscriber)
@@ -384,7 +389,9 @@ class Subscriptions:
         return self.room.held_bytes + self._fan_out.waiting_bytes
 
     def _account(self) -> None:
-        """Say in the ledger what is held."""
+        """Say in the ledger what is held, and in the journal what is served."""
+        if self.journal.served_to < self.journal.last_sequence:
+            self.journal.served(self._fan_out.first_waiting)
         if self._server is not None:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
             self._server.ledger.hold(self, EVENTS, self.queued_bytes)
