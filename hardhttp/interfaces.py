@@ -248,6 +248,9 @@ class IHistory(Interface):
         delivered once, in order. When what was to come is lost between two pages, a ``Gap`` says so.
         """
 
+    def earliest() -> HistoryPlace:
+        """Before all there is now: to read on from there tells of what was lost since, which ``earliest`` does not."""
+
     def get(event_id: str) -> Update | None:
         """The update with this id (``epoch-sequence`` finds one that has a publisher's id, too)."""
 

@@ -234,7 +234,7 @@ class MemoryHistory:
         if self.expire(READ_SLICE):
             return HistoryPage((), found, gap, place, True)
         if place.sequence < 0:  # from the oldest: what was lost before now was not asked for
-            place = HistoryPlace(0, self._losses)
+            place = self.earliest()
         gap = gap or self._gap(place, wanted)
         updates, reached = (
             self._scan(place.sequence, wanted, limit)
@@ -244,6 +244,9 @@ class MemoryHistory:
         return HistoryPage(
             tuple(updates), found, gap, HistoryPlace(reached, self._losses), reached < self.last_sequence
         )
+
+    def earliest(self) -> HistoryPlace:
+        return HistoryPlace(0, self._losses)
 
     def _find(self, last: str) -> tuple[bool, Gap | None, HistoryPlace]:
         """Whether the id is known; what to say when it is not; its place."""

@@ -12,14 +12,15 @@ from typing import Any
 
 from hardhttp.errors import HTTPError
 from hardhttp.wire.eventstream import encode_retry
+from hardhttp.wire.grammar import list_items
 
 __all__ = ["overloaded"]
 
 
 def overloaded(request: Any, retry_seconds: float) -> bytes:
     """Answer a subscription there is no room for; what ``render`` returns. Raises ``HTTPError`` (503)."""
-    accepted = (request.getHeader(b"accept") or b"").partition(b";")[0].strip().lower()
-    if accepted != b"text/event-stream":
+    accepted = list_items([request.getHeader(b"accept") or b""])
+    if [each.partition(b";")[0].strip() for each in accepted] != [b"text/event-stream"]:
         raise HTTPError(503, "There are too many subscribers.", {"Retry-After": str(math.ceil(retry_seconds))})
     request.setHeader(b"Content-Type", b"text/event-stream")
     request.setHeader(b"Cache-Control", b"no-store, no-transform")

@@ -25,7 +25,7 @@ from hardhttp.interfaces import IHistory, Wanted
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
 from hardhttp.sse.fanout import FanOut
-from hardhttp.sse.history import new_epoch
+from hardhttp.sse.history import EARLIEST, new_epoch
 from hardhttp.sse.journal import Journal, Remembered
 from hardhttp.sse.leaving import Leaving
 from hardhttp.sse.overload import overloaded
@@ -171,9 +171,11 @@ class Subscriptions:
     def _begin(self, subscriber: Subscriber, request: Any, last_event_id: str | None) -> None:
         start = None
         if last_event_id is not None and self.history is not None:
-            found = self.history.after(last_event_id, (), 1).found
-            start = last_event_id if found else "earliest"
-            subscriber.cursor = last_event_id
+            subscriber.cursor, start = last_event_id, last_event_id
+            if last_event_id == EARLIEST:
+                subscriber.cursor = self.history.earliest()
+            elif not self.history.after(last_event_id, (), 1).found:
+                start = EARLIEST
         coding = self._head(request, start)
         hello = COMMENT  # a browser's open event does not wait for the first one published
         if self._retry_seconds is not None:

@@ -15,9 +15,9 @@ from hardhttp.interfaces import IHistory, IStreamingResource
 from hardhttp.sse.debugpage import DebugPage
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
-from hardhttp.sse.hub import EventHub
+from hardhttp.sse.hub import EventHub, Policy
 from hardhttp.tap.checks import items, resolved
-from hardhttp.units import UnitError, parse_count, parse_size
+from hardhttp.units import UnitError, format_seconds, parse_count, parse_seconds, parse_size
 from hardhttp.web.cors import Origins
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["HubOver", "make_mercure"]
 
 _log = Logger(namespace="hardhttp")
+MAX_SECONDS = 7 * 86400.0
 _ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui")
 
 
@@ -74,6 +75,10 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
         history=_history(options, reactor),
         max_event_bytes=_max_event_bytes(options),
         max_subscribers=_most_subscribers(options["max-connections"]),
+        heartbeat_seconds=_seconds(options, "heartbeat-seconds"),
+        lifetime_seconds=_seconds(options, "subscription-seconds"),
+        compressed=not options["uncompressed-events"],
+        **_policies(options["slow-subscribers"]),
     )
     try:
         publish_origins: Any = Origins(items(options["publish-origins"])) if options["publish-origins"] else ()
@@ -116,6 +121,35 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
         except (StoreError, ValueError) as error:
             raise usage.UsageError(f"--history: {error}") from None
     raise usage.UsageError(f"--history is {text}; it must be memory: or sqlite:PATH")
+
+
+def _policies(text: str) -> dict[str, Any]:
+    """The policy for all, and by selector where it differs."""
+    default, policies = Policy.CLOSE, {}
+    try:
+        for word in text.split():
+            selector, equals, name = word.rpartition("=")
+            if equals:
+                policies[selector] = Policy(name)
+            else:
+                default = Policy(name)
+    except ValueError as error:
+        known = ", ".join(Policy)
+        raise usage.UsageError(f"--slow-subscribers: {error}; it must be one of {known}, or SELECTOR=one") from None
+    return {"policy": default, "policies": policies}
+
+
+def _seconds(options: Mapping[str, Any], name: str) -> float | None:
+    if options[name] == "none":
+        return None
+    try:
+        seconds = parse_seconds(options[name])
+        if not 1 <= seconds <= MAX_SECONDS:
+            raise UnitError(f"{options[name]} is out of bounds")
+    except UnitError as error:
+        most = format_seconds(MAX_SECONDS)
+        raise usage.UsageError(f"--{name}: {error}; it must be from 1 second to {most}, or none") from None
+    return seconds
 
 
 def _count(options: Mapping[str, Any], name: str, most: int) -> int:

@@ -91,6 +91,18 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "history", "where events are kept for those who come back: memory:, or sqlite:PATH", "memory:", "memory:"
         ),
+        Option(
+            "slow-subscribers",
+            (
+                "at 1000 events or 1 MiB waiting: close, drop-oldest, latest or pause (see the guide to events); "
+                "for some topics another, with blanks between: close /prices/{id}=latest"
+            ),
+            "close",
+            "close",
+        ),
+        Option("heartbeat-seconds", "a comment goes to whoever was sent nothing for so long; none: never", "15", "15"),
+        Option("subscription-seconds", "how long a subscription may last before it is to come back", "none", "none"),
+        Option("uncompressed-events", "do not compress streams for clients that accept gzip"),
     ),
     "Around what is served:": (
         Option("compress", "compress text, by gzip and what else is installed, where no secret can leak by it"),

@@ -288,6 +288,21 @@ def data_of_closed(peer: Peer) -> list[str]:
     return [event.data for event in Parser().feed(response.body)]
 
 
+def test_who_asks_for_all_is_told_of_what_is_lost_before_its_turn() -> None:
+    with Hub(history=lambda clock: MemoryHistory(clock, max_topic_updates=2)) as site:
+        site.hub.publish("t", "before")
+        site.hub._fan_out._serving = True  # as a callback would find it: nobody's turn comes yet
+        peer = site.subscribe(last_event_id=b"earliest")
+        for number in range(4):
+            site.hub.publish("t", number)
+        site.hub._fan_out._serving = False
+        site.hub._fan_out._soon()
+        site.rig.clock.turn()
+        gap, *rest = events(peer)
+        assert (gap.type, [event.data for event in rest]) == ("gap", ["2", "3"])
+        assert '"reason":"evicted"' in gap.data
+
+
 # -- overload and drain ------------------------------------------------------------------------
 
 
@@ -304,10 +319,10 @@ def test_over_the_cap_a_browser_is_told_to_come_back_and_others_get_503() -> Non
             waits.append(parser.retry_ms)
         assert all(wait is not None and 7000 <= wait <= 9000 for wait in waits)
         assert len(set(waits)) > 1
-        for accept in (b"*/*", b"text/event-stream, text/html"):
+        for accept in (b"*/*", b"text/event-stream, text/html", b"text/event-stream;q=1, */*;q=0.1"):
             (answer,) = site.subscribe(accept=accept).responses()
             assert (answer.status, 7 <= int(answer.get(b"retry-after") or 0) <= 9) == (503, True)
-        assert (site.hub.subscriber_count, site.hub.refused, site.told) == (2, 12, [])
+        assert (site.hub.subscriber_count, site.hub.refused, site.told) == (2, 13, [])
         kept[0].reset()
         site.subscribe()
         assert site.hub.subscriber_count == 2

@@ -139,6 +139,9 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--anonymous", "--history=redis:"], "--history is redis:; it must be memory: or sqlite:PATH"),
         ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 is out of bounds; it must be from 1 to 10,000"),
         ([KEY, "--anonymous", "--max-event-bytes=65MiB"], "it must be from 1 to 64MiB"),
+        ([KEY, "--anonymous", "--heartbeat-seconds=0"], "it must be from 1 second to 7d, or none"),
+        ([KEY, "--anonymous", "--subscription-seconds=soon"], "--subscription-seconds: "),
+        ([KEY, "--anonymous", "--slow-subscribers=forget"], "it must be one of close, drop-oldest, latest, pause"),
         ([KEY, "--anonymous", "--publish-origins=app.example"], "the hub cannot be as asked for"),
     ],
 )
@@ -147,6 +150,26 @@ def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
         parse(*words)
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_how_subscribers_are_served() -> None:
+    policies = "--slow-subscribers=pause https://example.com/{a,b}=latest now=drop-oldest"
+    options = parse(KEY, "--anonymous", policies, "--heartbeat-seconds=none", "--subscription-seconds=1h")
+    assert options.mercure is not None
+    hub = options.mercure.hub
+    assert hub._policy_of(("other",)) == "pause"
+    assert hub._policy_of(("https://example.com/1,2",)) == "latest"
+    assert hub._policy_of(("now",)) == "drop-oldest"
+    assert (hub._heartbeat_seconds, hub._lifetime_seconds) == (None, 3600)
+
+
+@pytest.mark.parametrize(("words", "coded"), [([], True), (["--uncompressed-events"], False)])
+def test_streams_are_compressed(words: list[str], coded: bool) -> None:
+    with Rig(parse(KEY, "--anonymous", *words).around(Page())) as rig:
+        peer = rig.connect()
+        peer.send(b"GET /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nAccept-Encoding: gzip\r\n\r\n")
+        assert (b"content-encoding: gzip" in peer.received.lower()) is coded
+        peer.reset()
 
 
 def test_a_key_from_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
