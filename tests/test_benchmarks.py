@@ -503,7 +503,7 @@ def test_memory_of_a_thousand_requests(tmp_path):
 def test_compressing_saves_where_there_is_something_to_save(capsys):
     """Sizes are the same on every machine; the microseconds are not looked at."""
     assert main(["coding"]) == 0
-    rows = {line[:22].strip(): line[22:].split() for line in capsys.readouterr().out.splitlines()[1:]}
+    rows = {line[:26].strip(): line[26:].split() for line in capsys.readouterr().out.splitlines()[1:]}
     assert float(rows["a list of 20"][1]) < 0.4
     assert float(rows["a quote, 8 together"][1]) < 0.5
     assert all(float(row[1]) <= float(row[2]) for row in rows.values())  # gzip, zstd
