@@ -1,0 +1,143 @@
+"""Early hints: what a page will need, said before the page is made (RFC 8297).
+
+While a handler works its client could load styles and scripts, if only it knew them. ``Request.hints``
+tells it in a 103 response, and ``Hints`` does so by path, before the handler is called. The final response
+repeats the links, for those who got no 103; what the application sets in ``Link`` itself stays as it is.
+
+A 103 is a response that nobody asked for. Clients exist that take it for the final one and read what
+follows as the answer to their next request (RFC 8297, 3), Python's ``http.client`` among them. So by default
+(``auto``) it goes to browsers alone: to a request with ``Sec-Fetch-Mode: navigate`` that came by no proxy we
+know of, since proxies pass that field on whether they know 103 or not. ``always`` is for servers whose every
+client is known, ``never`` for none. Whatever is configured there is no 103 to HTTP/1.0 (RFC 9110, 15.2), none in
+answer to HEAD, whose sender is not going to load anything, and none once the final response has begun.
+
+Who may be told is the site's (``Site.early_hints_to``); what has been hinted is the request's, and goes with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+from twisted.web import server
+from twisted.web.resource import IResource
+
+from hardhttp.web.beforehead import before_head
+from hardhttp.web.hintrules import HintRules, checked_links
+from hardhttp.web.wrapping import Wrapper
+from hardhttp.wire.links import Link, encode_links, parse_links
+
+__all__ = ["POLICIES", "Hinting", "Hints"]
+
+POLICIES = ("auto", "always", "never")
+EARLY_HINTS = 103
+# Fields by which proxies are known.
+_BY_PROXIES = frozenset({b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-real-ip"})
+
+
+class Hinting(server.Request):
+    """The part of a request that hints."""
+
+    head: Any
+    channel: Any
+    site: Any
+    startedWriting: Any
+    _hinted: tuple[Link, ...] = ()  # all that has been hinted
+
+    def hints(self, links: Iterable[Link], *, to: str | None = None, repeat: bool = True) -> bool:
+        """Tell the client of ``links``, by 103; whether it was told. With ``repeat`` a final response that is 2xx
+        has them too.
+
+        ``to`` is ``Site.early_hints_to`` for this once: ``"auto"`` (browsers that navigate), ``"always"`` or
+        ``"never"``. What has been hinted for this request is not said again. When the final response has begun,
+        or nobody waits for it, nothing happens, and that is counted.
+
+        Raises ``ValueError`` for a link that is neither ``preload`` nor ``preconnect``, and for more than
+        ``MAX_LINKS`` or ``MAX_LINK_BYTES`` in one request.
+        """
+        policy = self.site.early_hints_to if to is None else to
+        if policy not in POLICIES:
+            raise ValueError(f"early hints are for {policy!r}; it must be auto, always or never")
+        fresh = tuple(link for link in checked_links(links) if link not in self._hinted)
+        hinted = self._hinted + fresh
+        encode_links(hinted)
+        if self.startedWriting or self.channel is None:
+            self.site.server.statistics.hints_late += 1
+            return False
+        if not fresh:
+            return False
+        self._hinted = hinted
+        if repeat:
+            before_head(self, partial(_repeat, fresh))
+        if policy == "never" or not self._may_be_told(policy):
+            return False
+        self.channel.send_informational(EARLY_HINTS, {b"Link": (encode_links(fresh),)})
+        self.site.server.statistics.hints_sent += 1
+        return True
+
+    def _may_be_told(self, policy: str) -> bool:
+        if self.method == b"HEAD" or self.clientproto == b"HTTP/1.0":
+            return False
+        return policy == "always" or self._is_navigation()
+
+    def _is_navigation(self) -> bool:
+        """Whether a browser is at the other end, and shows what it gets as a page.
+
+        No script can set this field, and browsers use a 103 for nothing else (HTML, 7.4.5).
+        """
+        navigates = False
+        for name, value in () if self.head is None else self.head.fields:
+            if name == b"sec-fetch-mode":
+                navigates = value == b"navigate"
+            elif name in _BY_PROXIES:
+                return False
+        return navigates and not self.channel.server.trusts(self.channel.getPeer())
+
+
+def _repeat(links: tuple[Link, ...], request: Any) -> None:
+    """Have ``links`` on the final response, behind those that the application has set."""
+    if not 200 <= request.code < 300:
+        return  # an error page, or another page, needs something else
+    values = request.responseHeaders.getRawHeaders(b"Link", ())
+    there = {(link.target, link.rel) for link in parse_links(values)}
+    missing = [link for link in links if (link.target, link.rel) not in there]
+    if missing:
+        request.responseHeaders.addRawHeader(b"Link", encode_links(missing))
+
+
+class Hints(Wrapper):
+    """``resource``, with hints by path.
+
+    ``rules`` are links by pattern (``"/"``, ``"/docs/{rest:path}"``: those of a router, from where this is mounted),
+    or ``HintRules``; of several that fit the most particular one counts, as in a router. It may be replaced at any
+    time. GET and HEAD alone are looked at. ``to`` and ``repeat`` are ``Request.hints``'s.
+
+    Under ``twisted.web``'s own server there is no 103, and the links are on the final response.
+    """
+
+    def __init__(
+        self,
+        resource: IResource,
+        rules: HintRules | Mapping[str, Iterable[Link]],
+        *,
+        to: str | None = None,
+        repeat: bool = True,
+    ) -> None:
+        super().__init__(resource)
+        if to is not None and to not in POLICIES:
+            raise ValueError(f"to is {to!r}; it must be auto, always or never")
+        self.rules = rules if isinstance(rules, HintRules) else HintRules(rules)
+        self.to = to
+        self.repeat = repeat
+
+    def begin(self, request: Any) -> None:
+        if request.method != b"GET" and request.method != b"HEAD":
+            return
+        links = self.rules.find(request.postpath)
+        if links is None:
+            return
+        if isinstance(request, Hinting):
+            request.hints(links, to=self.to, repeat=self.repeat)
+        elif self.repeat:
+            before_head(request, partial(_repeat, links))
