@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -26,22 +27,33 @@ from hardhttp.web.patterns import parse_pattern
 from hardhttp.web.routetree import RouteTree
 from hardhttp.wire.links import Link, encode_links
 
-__all__ = ["MAX_FILE_BYTES", "HintRules", "checked_links"]
+__all__ = ["MAX_FILE_BYTES", "HintRules", "Prepared", "prepared"]
 
 MAX_FILE_BYTES = 1 << 20
 # What a client can act on before it has the page, and what all who know 103 understand.
 _RELATIONS = frozenset({"preload", "preconnect"})
 
 
-def checked_links(links: Iterable[Link]) -> tuple[Link, ...]:
-    """``links``, each of which can be hinted. Raises ``ValueError`` naming one that cannot."""
-    checked = tuple(links)
-    for link in checked:
+@attrs.frozen
+class Prepared:
+    """Links that can be hinted, and the value of the field that says so."""
+
+    links: tuple[Link, ...]
+    value: bytes
+
+
+@lru_cache(maxsize=64)
+def prepared(links: tuple[Link, ...]) -> Prepared:
+    """``links``, checked and encoded. An application hints the same few again and again; they are kept.
+
+    Raises ``ValueError`` for links that cannot be hinted, or that are too many.
+    """
+    for link in links:
         if _RELATIONS.isdisjoint(link.rel):
             raise ValueError(f"{link.target!r} is {' '.join(link.rel)}; only preload and preconnect are hinted")
         if "preload" in link.rel and not link.get("as"):
             raise ValueError(f"{link.target!r} is a preload without as, which no browser loads")
-    return checked
+    return Prepared(links, encode_links(links))
 
 
 @attrs.frozen
@@ -49,7 +61,7 @@ class _Rule:
     """What ends at a pattern."""
 
     pattern: str
-    links: tuple[Link, ...]
+    links: Prepared
 
     def describe(self) -> str:
         return f"the path {self.pattern!r}"
@@ -63,10 +75,8 @@ class HintRules:
         self._count = 0
         for pattern, links in rules.items() if isinstance(rules, Mapping) else rules:
             try:
-                rule = _Rule(pattern, checked_links(links))
-                encode_links(rule.links)
-                segments = parse_pattern(pattern).variants()
-                for variant in segments:
+                rule = _Rule(pattern, prepared(tuple(links)))
+                for variant in parse_pattern(pattern).variants():
                     self._tree.check(variant, (b"GET",), rule)
                     self._tree.add(variant, (b"GET",), rule)
             except ValueError as error:
@@ -76,11 +86,15 @@ class HintRules:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, segments: Sequence[bytes]) -> tuple[Link, ...] | None:
-        """The links for a path, as its decoded segments."""
+    def find(self, segments: Sequence[bytes]) -> Prepared | None:
+        """The links for a path, which is given as its decoded segments."""
         found = self._tree.find(b"GET", segments)
-        links: tuple[Link, ...] | None = None if found is None else found[0].links
+        links: Prepared | None = None if found is None else found[0].links
         return links
+
+    def replace(self, other: HintRules) -> None:
+        """Become what ``other`` is, from the next request on."""
+        self._tree, self._count = other._tree, other._count
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> HintRules:

@@ -23,8 +23,8 @@ from typing import Any
 from twisted.web import server
 from twisted.web.resource import IResource
 
-from hardhttp.web.beforehead import before_head
-from hardhttp.web.hintrules import HintRules, checked_links
+from hardhttp.web.beforehead import BeforeHead, before_head, field, set_field
+from hardhttp.web.hintrules import HintRules, Prepared, prepared
 from hardhttp.web.wrapping import Wrapper
 from hardhttp.wire.links import Link, encode_links, parse_links
 
@@ -36,16 +36,17 @@ EARLY_HINTS = 103
 _BY_PROXIES = frozenset({b"via", b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-real-ip"})
 
 
-class Hinting(server.Request):
+class Hinting(BeforeHead, server.Request):
     """The part of a request that hints."""
 
     head: Any
     channel: Any
     site: Any
     startedWriting: Any
-    _hinted: tuple[Link, ...] = ()  # all that has been hinted
+    _hinted: Prepared | None = None  # all that has been hinted
+    _repeated: Prepared | None = None  # what of it the final response says again
 
-    def hints(self, links: Iterable[Link], *, to: str | None = None, repeat: bool = True) -> bool:
+    def hints(self, links: Iterable[Link] | Prepared, *, to: str | None = None, repeat: bool = True) -> bool:
         """Tell the client of ``links``, by 103; whether it was told. With ``repeat`` a final response that is 2xx
         has them too.
 
@@ -59,20 +60,24 @@ class Hinting(server.Request):
         policy = self.site.early_hints_to if to is None else to
         if policy not in POLICIES:
             raise ValueError(f"early hints are for {policy!r}; it must be auto, always or never")
-        fresh = tuple(link for link in checked_links(links) if link not in self._hinted)
-        hinted = self._hinted + fresh
-        encode_links(hinted)
+        fresh = hinted = links if isinstance(links, Prepared) else prepared(tuple(links))
+        before = self._hinted
+        if before is not None:
+            fresh = prepared(tuple(link for link in fresh.links if link not in before.links))
+            hinted = prepared(before.links + fresh.links)
         if self.startedWriting or self.channel is None:
             self.site.server.statistics.hints_late += 1
             return False
-        if not fresh:
+        if not fresh.links:
             return False
         self._hinted = hinted
         if repeat:
-            before_head(self, partial(_repeat, fresh))
+            again = self._repeated
+            self._repeated = fresh if again is None else prepared(again.links + fresh.links)
+            self.before_head(_repeat_own)
         if policy == "never" or not self._may_be_told(policy):
             return False
-        self.channel.send_informational(EARLY_HINTS, {b"Link": (encode_links(fresh),)})
+        self.channel.send_informational(EARLY_HINTS, {b"Link": (fresh.value,)})
         self.site.server.statistics.hints_sent += 1
         return True
 
@@ -95,13 +100,20 @@ class Hinting(server.Request):
         return navigates and not self.channel.server.trusts(self.channel.getPeer())
 
 
-def _repeat(links: tuple[Link, ...], request: Any) -> None:
+def _repeat_own(request: Hinting) -> None:
+    if request._repeated is not None:
+        _repeat(request._repeated, request)
+
+
+def _repeat(links: Prepared, request: Any) -> None:
     """Have ``links`` on the final response, behind those that the application has set."""
     if not 200 <= request.code < 300:
         return  # an error page, or another page, needs something else
-    values = request.responseHeaders.getRawHeaders(b"Link", ())
-    there = {(link.target, link.rel) for link in parse_links(values)}
-    missing = [link for link in links if (link.target, link.rel) not in there]
+    if field(request, b"Link") is None:
+        set_field(request, b"Link", links.value)
+        return
+    there = {(link.target, link.rel) for link in parse_links(request.responseHeaders.getRawHeaders(b"Link", ()))}
+    missing = [link for link in links.links if (link.target, link.rel) not in there]
     if missing:
         request.responseHeaders.addRawHeader(b"Link", encode_links(missing))
 
@@ -110,8 +122,8 @@ class Hints(Wrapper):
     """``resource``, with hints by path.
 
     ``rules`` are links by pattern (``"/"``, ``"/docs/{rest:path}"``: those of a router, from where this is mounted),
-    or ``HintRules``; of several that fit the most particular one counts, as in a router. It may be replaced at any
-    time. GET and HEAD alone are looked at. ``to`` and ``repeat`` are ``Request.hints``'s.
+    or ``HintRules``; of several that fit the most particular one counts, as in a router. GET and HEAD alone are
+    looked at. ``to`` and ``repeat`` are ``Request.hints``'s. Raises ``ValueError`` for rules that cannot be.
 
     Under ``twisted.web``'s own server there is no 103, and the links are on the final response.
     """
@@ -139,5 +151,5 @@ class Hints(Wrapper):
             return
         if isinstance(request, Hinting):
             request.hints(links, to=self.to, repeat=self.repeat)
-        elif self.repeat:
+        elif self.repeat and links.links:
             before_head(request, partial(_repeat, links))

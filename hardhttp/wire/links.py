@@ -64,7 +64,7 @@ def _attributes(given: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> tuple[t
     return tuple((name.lower(), "" if value is True else value) for name, value in pairs)
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Link:
     """One link. ``Link("/app.css", "preload", {"as": "style"})``
 
