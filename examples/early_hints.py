@@ -1,7 +1,7 @@
 """Pages that say what they need before they are made.
 
 python examples/early_hints.py
-curl -i http://127.0.0.1:8080/slow -H 'Sec-Fetch-Mode: navigate'
+curl -i http://127.0.0.1:8080/slow -H 'Sec-Fetch-Mode: navigate' -H 'Connection: keep-alive'
 """
 
 import sys

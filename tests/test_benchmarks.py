@@ -498,3 +498,17 @@ def test_memory_of_a_thousand_requests(tmp_path):
         assert entry["objects"]["collector"] is False
         assert len(entry["rss"]) == 10
         assert entry["slope"]["low"] <= entry["slope"]["median"] <= entry["slope"]["high"]
+
+
+# -- early hints ----------------------------------------------------------------------------------
+
+
+def test_c03_what_hints_cost_is_measured_by_one_command(capsys):
+    """Each case answers what it is said to, and leaves nothing; times are not judged here."""
+    assert main(["hints", "--pairs", "1", "--requests", "20", "--json", "-"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows) == ["none", "other", "final", "103", "call"]
+    sizes = [row["answer_bytes"] for row in rows.values()]
+    assert sizes[0] == sizes[1] < sizes[2] < sizes[3] == sizes[4]
+    assert all(row["microseconds"] > 0 and row["peak_bytes"] > 0 for row in rows.values())
+    assert main(["hints", "--list"]) == 0

@@ -39,7 +39,6 @@ def sent(request):
     return str(request.site.statistics.hints_sent)
 """
 LINK = "</app.css>; rel=preload; as=style"
-NAVIGATE = {"Sec-Fetch-Mode": "navigate"}
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_curl_and_a_file_that_is_read_again(start: Callable[..., Server], tmp_pa
     server = start()
     early, final, link = "HTTP/1.1 103 Early Hints", "HTTP/1.1 200 OK", f"Link: {LINK}"
     assert curl(server) == [final, link]
-    navigate = ("-H", "Sec-Fetch-Mode: navigate")
+    navigate = ("-H", "Sec-Fetch-Mode: navigate", "-H", "Connection: keep-alive")
     assert curl(server, *navigate, times=2) == [early, link, final, link] * 2  # on one connection
     assert curl(server, *navigate, "-0") == [final, link]
     assert curl(server, *navigate, "-H", "X-Forwarded-For: 192.0.2.1") == [final, link]

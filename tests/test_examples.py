@@ -122,7 +122,7 @@ def test_early_hints(start: Callable[..., Program]) -> None:
     program = start("early_hints.py")
     for path, first in (("/slow", b"</app.css>; rel=preload; as=style, <https://fonts"), ("/users/ann", b"</app.css>")):
         with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
-            fields = "Host: a\r\nSec-Fetch-Mode: navigate\r\nConnection: close\r\n\r\n"
+            fields = "Host: a\r\nSec-Fetch-Mode: navigate\r\nConnection: keep-alive, close\r\n\r\n"
             client.sendall(f"GET {path} HTTP/1.1\r\n{fields}".encode())
             answer = client.makefile("rb").read()
         early, *between, head, body = answer.split(b"\r\n\r\n")

@@ -5,11 +5,12 @@ tells it in a 103 response, and ``Hints`` does so by path, before the handler is
 repeats the links, for those who got no 103; what the application sets in ``Link`` itself stays as it is.
 
 A 103 is a response that nobody asked for. Clients exist that take it for the final one and read what
-follows as the answer to their next request (RFC 8297, 3), Python's ``http.client`` among them. So by default
-(``auto``) it goes to browsers alone: to a request with ``Sec-Fetch-Mode: navigate`` that came by no proxy we
-know of, since proxies pass that field on whether they know 103 or not. ``always`` is for servers whose every
-client is known, ``never`` for none. Whatever is configured there is no 103 to HTTP/1.0 (RFC 9110, 15.2), none in
-answer to HEAD, whose sender is not going to load anything, and none once the final response has begun.
+follows as the answer to their next request (RFC 8297, 3), Python's ``http.client`` among them; nginx 1.22
+never answers its own client then. So by default (``auto``) it goes to browsers alone: to a request with
+``Sec-Fetch-Mode: navigate`` that came by no proxy, since proxies pass that field on whether they know 103 or
+not. ``always`` is for servers whose every client is known, ``never`` for none. Whatever is configured there
+is no 103 to HTTP/1.0 (RFC 9110, 15.2), none in answer to HEAD, whose sender is not going to load anything, and
+none once the final response has begun.
 
 Who may be told is the site's (``Site.early_hints_to``); what has been hinted is the request's, and goes with it.
 """
@@ -26,6 +27,7 @@ from twisted.web.resource import IResource
 from hardhttp.web.beforehead import BeforeHead, before_head, field, set_field
 from hardhttp.web.hintrules import HintRules, Prepared, prepared
 from hardhttp.web.wrapping import Wrapper
+from hardhttp.wire.grammar import list_items
 from hardhttp.wire.links import Link, encode_links, parse_links
 
 __all__ = ["POLICIES", "Hinting", "Hints"]
@@ -87,17 +89,22 @@ class Hinting(BeforeHead, server.Request):
         return policy == "always" or self._is_navigation()
 
     def _is_navigation(self) -> bool:
-        """Whether a browser is at the other end, and shows what it gets as a page.
+        """Whether a browser is at the other end of this connection, and shows what it gets as a page.
 
-        No script can set this field, and browsers use a 103 for nothing else (HTML, 7.4.5).
+        No script can set Sec-Fetch-Mode, and browsers use a 103 for nothing but navigation (HTML). Over
+        HTTP/1.1 each of them says ``Connection: keep-alive``, which is about its own connection: no proxy may pass
+        that on (RFC 9110, 7.6.1).
         """
         navigates = False
+        is_its_own = self.clientproto != b"HTTP/1.1"
         for name, value in () if self.head is None else self.head.fields:
             if name == b"sec-fetch-mode":
                 navigates = value == b"navigate"
+            elif name == b"connection":
+                is_its_own = is_its_own or b"keep-alive" in list_items([value])
             elif name in _BY_PROXIES:
                 return False
-        return navigates and not self.channel.server.trusts(self.channel.getPeer())
+        return navigates and is_its_own and not self.channel.server.trusts(self.channel.getPeer())
 
 
 def _repeat_own(request: Hinting) -> None:

@@ -21,7 +21,8 @@ from tests.web.saying import Says, say
 STYLE = Link("/app.css", "preload", {"as": "style"})
 FONTS = Link("https://fonts.example", "preconnect", {"crossorigin": True})
 LINK = b"</app.css>; rel=preload; as=style"
-NAVIGATE = say(Sec_Fetch_Mode=b"navigate")
+BROWSER = {"Sec_Fetch_Mode": b"navigate", "Connection": b"keep-alive"}
+NAVIGATE = say(**BROWSER)
 EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: " + LINK + b"\r\n\r\n"
 
 
@@ -90,7 +91,7 @@ def test_the_one_pipelined_in_front_is_answered_first() -> None:
     tree.putChild(b"second", Hints(Says(lambda request: waiting), {"": [STYLE]}))
     with Rig(tree) as rig:
         peer = rig.connect()
-        peer.send(say(target=b"/first") + say(target=b"/second", Sec_Fetch_Mode=b"navigate"))
+        peer.send(say(target=b"/first") + say(target=b"/second", **BROWSER))
         assert peer.received.endswith(b"\r\n\r\npage" + EARLY)
         waiting.callback(b"second")
         assert [response.status for response in peer.responses()] == [200, 103, 200]
@@ -154,7 +155,7 @@ def test_not_on_a_connection_that_was_upgraded() -> None:
 def test_before_a_body_is_invited() -> None:
     with Rig(Hints(Says(page), {"/": [STYLE]})) as rig:
         peer = rig.connect()
-        head = say(b"GET", body=b"four", Sec_Fetch_Mode=b"navigate", Expect=b"100-continue")
+        head = say(b"GET", body=b"four", **BROWSER, Expect=b"100-continue")
         peer.send(head[:-4])
         peer.send(b"four")
         assert sorted(response.status for response in peer.responses()) == [100, 103, 200]
@@ -167,10 +168,13 @@ def test_before_a_body_is_invited() -> None:
     ("request_", "expected"),
     [
         (say(), [200]),
-        (say(Sec_Fetch_Mode=b"cors"), [200]),
-        (say(Sec_Fetch_Mode=b"no-cors"), [200]),
-        (say(Sec_Fetch_Mode=b"navigate"), [103, 200]),
-        *((say(Sec_Fetch_Mode=b"navigate", **{name: b"x"}), [200]) for name in ("Via", "Forwarded", "X_Forwarded_For")),
+        (say(Sec_Fetch_Mode=b"cors", Connection=b"keep-alive"), [200]),
+        (say(Sec_Fetch_Mode=b"no-cors", Connection=b"keep-alive"), [200]),
+        (say(**BROWSER), [103, 200]),
+        (say(Sec_Fetch_Mode=b"navigate", Connection=b"x, Keep-Alive"), [103, 200]),
+        (say(Sec_Fetch_Mode=b"navigate"), [200]),  # as nginx asks with keep-alive connections
+        (say(Sec_Fetch_Mode=b"navigate", Connection=b"close"), [200]),  # and without
+        *((say(**BROWSER, **{name: b"x"}), [200]) for name in ("Via", "Forwarded", "X_Forwarded_For")),
     ],
 )
 def test_auto_is_for_browsers_that_navigate(request_: bytes, expected: list[int]) -> None:
@@ -202,14 +206,14 @@ def test_never_to_http_1_0() -> None:
 
 
 def test_never_to_head_whose_answer_has_the_links_that_get_has() -> None:
-    request = say(b"HEAD", Sec_Fetch_Mode=b"navigate")
+    request = say(b"HEAD", **BROWSER)
     with Rig(Hints(Says(page), {"/": [STYLE]}, to="always")) as rig:
         (response,) = rig.exchange(request, methods=[b"HEAD"])
         assert response.get(b"link") == LINK
 
 
 def test_rules_are_for_get() -> None:
-    request = say(b"POST", body=b"a=b", Sec_Fetch_Mode=b"navigate")
+    request = say(b"POST", body=b"a=b", **BROWSER)
     assert statuses(Hints(Says(page), {"/": [STYLE]}), request) == [200]
     assert statuses(hinting(), request) == [103, 200]
 
@@ -334,7 +338,7 @@ def test_rules_are_found_as_a_router_finds_routes() -> None:
         b"/other": [],
     }
     for target, links in found.items():
-        assert final_links(tree, say(target=target, Sec_Fetch_Mode=b"navigate")) == links, target
+        assert final_links(tree, say(target=target, **BROWSER)) == links, target
 
 
 def test_patterns_begin_where_it_is_mounted() -> None:
