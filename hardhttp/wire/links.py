@@ -143,7 +143,7 @@ def parse_links(values: Iterable[bytes], max_links: int = MAX_LINKS, max_bytes: 
     links: list[Link] = []
     for value in values:
         max_bytes -= len(value)
-        if max_bytes < 0 or len(links) >= max_links:
+        if max_bytes < 0:
             break
         if FIELD_VALUE.fullmatch(value) is not None:
             _parse_line(_text(value), links, max_links)

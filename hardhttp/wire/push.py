@@ -66,7 +66,7 @@ def pushes(
         if len(found) >= max_pushes:
             break
         wanted = _target(link, base)
-        if wanted is None or wanted == target or wanted in found:
+        if wanted is None or wanted == target:
             continue
         if copied is None:
             copied = tuple((name, value) for name, value in fields if name in PUSHED_FIELDS)

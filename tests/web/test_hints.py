@@ -88,11 +88,18 @@ def test_the_one_pipelined_in_front_is_answered_first() -> None:
     waiting: Deferred[bytes] = Deferred()
     tree = Resource()
     tree.putChild(b"first", Says(page))
-    tree.putChild(b"second", Hints(Says(lambda request: waiting), {"": [STYLE]}))
+    seen = []
+
+    def answer(request: Any) -> Deferred[bytes]:
+        seen.append(peer.received)
+        return waiting
+
+    tree.putChild(b"second", Hints(Says(answer), {"": [STYLE]}))
     with Rig(tree) as rig:
         peer = rig.connect()
         peer.send(say(target=b"/first") + say(target=b"/second", **BROWSER))
-        assert peer.received.endswith(b"\r\n\r\npage" + EARLY)
+        (before,) = seen
+        assert before.endswith(b"\r\n\r\npage" + EARLY)
         waiting.callback(b"second")
         assert [response.status for response in peer.responses()] == [200, 103, 200]
 
@@ -126,6 +133,8 @@ def test_late_hints_are_dropped_and_counted(way: str) -> None:
         assert rig.site.statistics.hints_late == 1
         assert rig.site.statistics.hints_sent == 0
         if way == "write":
+            kept[0].channel.send_informational(103, {b"Link": (LINK,)})
+            assert peer.received == before
             kept[0].finish()
 
 
@@ -291,6 +300,12 @@ def test_nothing_is_hinted_twice_in_a_request() -> None:
         assert [response.status for response in rig.exchange(NAVIGATE)] == [103, 200]
         assert rig.site.statistics.hints_sent == 1
 
+    def answer(request: Any) -> bytes:
+        return b"%d %d %d" % tuple(request.hints(links) for links in ([STYLE], [FONTS], [STYLE]))
+
+    with Rig(Says(answer)) as rig:
+        assert rig.exchange(NAVIGATE)[-1].body == b"1 1 0"
+
 
 def test_what_may_be_hinted() -> None:
     bad = [Link("/a", "next"), Link("/a", "preload"), Link("/a", "prefetch", {"as": "style"})]
@@ -302,14 +317,15 @@ def test_what_may_be_hinted() -> None:
     assert statuses(hinting(Link("/a", "modulepreload preload", {"as": "script"}))) == [103, 200]
 
 
-def test_a_request_hints_no_more_than_its_bound() -> None:
+@pytest.mark.parametrize("repeat", [True, False])
+def test_a_request_hints_no_more_than_its_bound(repeat: bool) -> None:
     many = [Link(f"/{i}", "preload", {"as": "style"}) for i in range(MAX_LINKS + 1)]
     refused = []
 
     def answer(request: Any) -> bytes:
         for link in many:
             try:
-                request.hints([link])
+                request.hints([link], repeat=repeat)
             except ValueError as error:
                 refused.append(str(error))
         return b"page"
@@ -370,3 +386,7 @@ def test_under_twisted_web_the_final_response_has_them() -> None:
     server.send(NAVIGATE)
     assert b"103" not in server.transport.value()
     assert b"\r\nLink: " + LINK + b"\r\n" in server.transport.value()
+    server.transport.clear()
+    server.send(say(target=b"/none"))
+    assert b"200 OK" in server.transport.value()
+    assert b"Link" not in server.transport.value()
