@@ -12,6 +12,9 @@ not. ``always`` is for servers whose every client is known, ``never`` for none. 
 is no 103 to HTTP/1.0 (RFC 9110, 15.2), none in answer to HEAD, whose sender is not going to load anything, and
 none once the final response has begun.
 
+Over a protocol that can push, a channel with a method ``push(links)`` is given the same links first, whatever
+the client may be told: it decides by ``hardhttp.wire.push``.
+
 Who may be told is the site's (``Site.early_hints_to``); what has been hinted is the request's, and goes with it.
 """
 
@@ -77,7 +80,12 @@ class Hinting(BeforeHead, server.Request):
             again = self._repeated
             self._repeated = fresh if again is None else prepared(again.links + fresh.links)
             self.before_head(_repeat_own)
-        if policy == "never" or not self._may_be_told(policy):
+        if policy == "never":
+            return False
+        push = getattr(self.channel, "push", None)  # a stream of HTTP/2 knows whether its client takes them
+        if push is not None:
+            push(fresh.links)  # before the client reads of them and asks (RFC 9113, 8.4.1)
+        if not self._may_be_told(policy):
             return False
         self.channel.send_informational(EARLY_HINTS, {b"Link": (fresh.value,)})
         self.site.server.statistics.hints_sent += 1

@@ -12,6 +12,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp import Compressed, Link, RateLimited
+from hardhttp.net.channel import Channel
 from hardhttp.testing import Rig, every_split
 from hardhttp.web.hints import Hints
 from hardhttp.wire.links import MAX_LINKS, parse_links
@@ -333,6 +334,26 @@ def test_a_request_hints_no_more_than_its_bound(repeat: bool) -> None:
     assert statuses(Says(answer)) == [103] * MAX_LINKS + [200]
     assert len(refused) == 1
     assert "at most 64" in refused[0]
+
+
+def test_a_channel_that_can_push_is_given_the_links_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+
+    def push(channel: Any, links: Any) -> None:
+        given.append((links, peer.received))
+
+    monkeypatch.setattr(Channel, "push", push, raising=False)
+    for request, site_policy, expected in (
+        (NAVIGATE, "auto", [((STYLE,), b"")]),
+        (say(), "auto", [((STYLE,), b"")]),  # a 103 is not for it; whether pushes are, its settings say
+        (NAVIGATE, "never", []),
+    ):
+        given.clear()
+        with Rig(hinting()) as rig:
+            rig.site.early_hints_to = site_policy
+            peer = rig.connect()
+            peer.send(request)
+            assert given == expected
 
 
 # -- by path ------------------------------------------------------------------------------------
