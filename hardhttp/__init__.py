@@ -8,6 +8,7 @@ from hardhttp.sse.stream import EventStream
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.compression import Compressed
 from hardhttp.web.cors import CORS
+from hardhttp.web.hints import Hints
 from hardhttp.web.ratelimit import RateLimited
 from hardhttp.web.request import Request
 from hardhttp.web.response import Response, abort
@@ -17,6 +18,7 @@ from hardhttp.web.service import HTTPService, listen, service
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.site import Site
 from hardhttp.web.static import StaticFiles
+from hardhttp.wire.links import Link
 
 __version__ = "0.1.0"
 
@@ -28,8 +30,10 @@ __all__ = [
     "EventStream",
     "HTTPError",
     "HTTPService",
+    "Hints",
     "IStreamingResource",
     "Limits",
+    "Link",
     "RateLimited",
     "Request",
     "Response",

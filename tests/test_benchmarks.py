@@ -507,3 +507,17 @@ def test_compressing_saves_where_there_is_something_to_save(capsys):
     assert float(rows["a list of 20"][1]) < 0.4
     assert float(rows["a quote, 8 together"][1]) < 0.5
     assert all(float(row[1]) <= float(row[2]) for row in rows.values())  # gzip, zstd
+
+
+# -- early hints ----------------------------------------------------------------------------------
+
+
+def test_c03_what_hints_cost_is_measured_by_one_command(capsys):
+    """Each case answers what it is said to, and leaves nothing; times are not judged here."""
+    assert main(["hints", "--pairs", "1", "--requests", "20", "--json", "-"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert list(rows) == ["none", "other", "final", "103", "call"]
+    sizes = [row["answer_bytes"] for row in rows.values()]
+    assert sizes[0] == sizes[1] < sizes[2] < sizes[3] == sizes[4]
+    assert all(row["microseconds"] > 0 and row["peak_bytes"] > 0 for row in rows.values())
+    assert main(["hints", "--list"]) == 0

@@ -118,6 +118,24 @@ def test_service(start: Callable[..., Program], tmp_path: Path) -> None:
     assert ended_as_twistd_does(program.stop())
 
 
+def test_early_hints(start: Callable[..., Program]) -> None:
+    program = start("early_hints.py")
+    for path, first in (("/slow", b"</app.css>; rel=preload; as=style, <https://fonts"), ("/users/ann", b"</app.css>")):
+        with socket.create_connection(("127.0.0.1", program.port), PATIENCE_SECONDS) as client:
+            fields = "Host: a\r\nSec-Fetch-Mode: navigate\r\nConnection: keep-alive, close\r\n\r\n"
+            client.sendall(f"GET {path} HTTP/1.1\r\n{fields}".encode())
+            answer = client.makefile("rb").read()
+        early, *between, head, body = answer.split(b"\r\n\r\n")
+        assert early.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: " + first)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b"/app.css>; rel=preload" in head
+        assert body.startswith(b"<link rel=stylesheet")
+        assert [part[:12] for part in between] == ([] if path == "/slow" else [b"HTTP/1.1 103"])
+    assert program.ask("/slow")[0] == 200  # no browser: no 103
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
 def test_upload(start: Callable[..., Program], tmp_path: Path) -> None:
     program = start("upload.py")
     body = os.urandom(3 << 20)

@@ -11,7 +11,7 @@ does not know.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IConsumer
@@ -28,7 +28,7 @@ from hardhttp.net.told import is_bare
 from hardhttp.wire.body import BodyDecoder, ChunkedBody, LengthBody
 from hardhttp.wire.deadlines import NEVER, Pace
 from hardhttp.wire.head import Head
-from hardhttp.wire.response import CONTINUE, encode_head, refusal
+from hardhttp.wire.response import CONTINUE, encode_head, reason_phrase, refusal
 
 __all__ = ["Channel"]
 
@@ -314,6 +314,12 @@ class Channel(Connection):
         else:
             self._written += size
             transport.write(data)
+
+    def send_informational(self, status: int, fields: Mapping[bytes, Iterable[bytes]]) -> None:
+        """An interim response (RFC 9110, 15.2), sent at once; when the final one has begun it is not sent."""
+        if BODY_PHASE <= self.phase < UPGRADED and self.request is not None and not self.request.startedWriting:
+            self.write(encode_head(status, reason_phrase(status), fields))
+            self._uncork()
 
     @property
     def sends_files(self) -> bool:

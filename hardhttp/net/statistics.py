@@ -27,7 +27,8 @@ class Statistics:
     """Counters since the start or the last ``reset``.
 
     ``accepted``, ``rejected``, ``errors`` (failed handlers), ``ignored_writes`` (to a request that
-    had ended), ``bytes_in`` and ``bytes_out`` may be read and added to directly.
+    had ended), ``hints_sent`` and ``hints_late`` (103, and hints that came after the head of the answer),
+    ``bytes_in`` and ``bytes_out`` may be read and added to directly.
     """
 
     __slots__ = (
@@ -40,6 +41,8 @@ class Statistics:
         "classes",
         "closed",
         "errors",
+        "hints_late",
+        "hints_sent",
         "ignored_writes",
         "methods",
         "peak",
@@ -56,7 +59,7 @@ class Statistics:
         self._started = self._clock.seconds()
         self._samples: deque[tuple[float, int]] = deque([(self._started, 0)], maxlen=RATE_SECONDS + 1)
         self.accepted = self.rejected = self.errors = self.ignored_writes = self.peak = 0
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_in = self.bytes_out = self.hints_sent = self.hints_late = 0
         self.methods: dict[bytes, int] = dict.fromkeys(_METHODS, 0) | {b"other": 0}
         self.classes = [0] * 10  # by the status's first digit
         self.closed: dict[Reason, int] = dict.fromkeys(Reason, 0)
@@ -100,6 +103,8 @@ class Statistics:
             "reaped_by_reason": {r.value: n for r, n in self.closed.items() if n and r not in _ORDINARY},
             "errors": self.errors,
             "ignored_writes": self.ignored_writes,
+            "hints_sent": self.hints_sent,
+            "hints_late": self.hints_late,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }

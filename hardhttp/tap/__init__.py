@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -27,6 +28,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from hardhttp.sse.stream import EventStream
+from hardhttp.tap.hints import read_again
 from hardhttp.tap.options import Options
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
@@ -60,11 +62,13 @@ class Serving(Service):
         figures: Figures | None,
         quits: Quits,
         closes: Sequence[Callable[[], Any]] = (),
+        hang_ups: Sequence[Callable[[], Any]] = (),
     ) -> None:
         self.site = http.site
         self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
-        self._hangup = None if access_log is None else HangUp(access_log.hang_up, http.site.reactor)
+        self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
+        self._hangup = HangUp(self._hung_up, http.site.reactor) if self._hang_ups else None
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -83,6 +87,14 @@ class Serving(Service):
             self._hangup.start()
         if self._figures is not None:
             self._figures.start()
+
+    def _hung_up(self) -> None:
+        """SIGHUP: a new log file, and files read again."""
+        for act in self._hang_ups:
+            try:
+                act()
+            except Exception:
+                self._log.failure("what SIGHUP asks for could not be done")
 
     def _listen(self) -> None:
         early: list[Any] = []
@@ -207,12 +219,14 @@ def makeService(options: Options) -> IService:
     site = Site(options.around(resource), limits=options.limits, reactor=reactor, sessions=sessions)
     site.access_log = options.access_log
     site.trusted_proxies = options.trusted_proxies
+    site.early_hints_to = options["early-hints-to"]
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
     http = HTTPService(site, options["listen"], reactor, proxy_protocol=bool(options["proxy-protocol"]))
     closes = [] if options.mercure is None else [options.mercure.hub.history.close]
-    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes)
+    reads = [] if options.hints is None else [partial(read_again, options.hints, options["early-hints"])]
+    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads)
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:

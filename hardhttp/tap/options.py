@@ -29,15 +29,18 @@ from hardhttp.tap.checks import (
     networks,
     resolved,
 )
+from hardhttp.tap.hints import hint_rules
 from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.web.accesslog import AccessLog
+from hardhttp.web.hints import Hints
 from hardhttp.web.static import StaticFiles
 
 if TYPE_CHECKING:
     from hardhttp.sse.mercure import Mercure
+    from hardhttp.web.hintrules import HintRules
 
 __all__ = ["Options"]
 
@@ -93,6 +96,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     resource: IResource | None = None
     session_store: ISessionStore
     mercure: Mercure | None = None
+    hints: HintRules | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,10 +137,13 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         else:
             self.resource = WebrootOver(webroot, app)
         self.mercure = self._mercure()
+        self.hints = hint_rules(self)
         self.around(Resource())  # whatever is wrong with the wrappers is known now
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
+        if self.hints is not None:
+            resource = Hints(resource, self.hints)
         if self.mercure is not None:
             resource = HubOver(self.mercure, resource, ui=bool(self["mercure-ui"]))
         return around(resource, self)

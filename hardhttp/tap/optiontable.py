@@ -116,6 +116,17 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "ORIGIN,...",
         ),
         Option("cors-credentials", "those scripts may read it with the user's cookies; not with *"),
+        Option(
+            "early-hints",
+            "a TOML file: what pages will need, by path, said to browsers (103, Link) before a page is made",
+            "FILE",
+        ),
+        Option(
+            "early-hints-to",
+            "who gets 103: auto (browsers that open a page, with no proxy between), always, or never",
+            "auto|always|never",
+            "auto",
+        ),
         Option("rate-limit", "requests an address may make: 100/m, 5/s, 1000/h; more are answered 429", "COUNT/TIME"),
     ),
     "Proxies in front:": (

@@ -36,6 +36,7 @@ from hardhttp.web.body import BodyStore
 from hardhttp.web.clientinfo import Told
 from hardhttp.web.forms import Args, parse_query
 from hardhttp.web.handling import Handling
+from hardhttp.web.hints import Hinting
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME
 from hardhttp.web.streaming import StreamedBody
@@ -46,7 +47,7 @@ from hardhttp.wire.head import Head
 __all__ = ["SERVER_NAME", "Request"]
 
 
-class Request(Told, Asking, Handling):
+class Request(Told, Hinting, Asking, Handling):
     """One request and the response to it.
 
     ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called

@@ -65,6 +65,8 @@ class Site(twisted_server.Site):
     """
 
     requestFactory: Any = Request
+    # Who gets 103: "auto", "always" or "never"; see ``hardhttp.web.hints``.
+    early_hints_to = "auto"
     # Make error pages, of requests and of the connection's own refusals: see ``hardhttp.web.pages``.
     error_page: Callable[[Any, pages.Problem], Any] | None = None
     refusal_page: Callable[[pages.Problem, Head | None], tuple[bytes, bytes]] = staticmethod(pages.refusal_page)

@@ -181,3 +181,29 @@ def test_lists_and_rules() -> None:
     assert cache_rule("a/*= no-store") == ("a/*", "no-store")
     given = {"access-log-format": "json", "access-log-rotate": "1MiB", "access-log-keep": "3"}
     assert log_settings(given) == ("json", 1024 * 1024, 3)
+
+
+def test_early_hints(tmp_path: Path) -> None:
+    (tmp_path / "hints.toml").write_text(
+        '[[hints]]\npath = "/"\nlinks = [{href = "/a.css", rel = "preload", as = "style"}]\n'
+    )
+    options = parse("--early-hints=hints.toml", "--compress", "--rate-limit=1/h")
+    assert field(answer(options), b"link") == b"</a.css>; rel=preload; as=style"
+    assert options["early-hints"] == str(tmp_path / "hints.toml")
+    assert parse()["early-hints-to"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "hints.toml: No such file"),
+        ("[[", "hints.toml: "),
+        ('[[hints]]\npath = "/"\nlinks = [{href = "/a", rel = "next"}]', "path '/': '/a' is next"),
+    ],
+)
+def test_early_hints_that_cannot_be(tmp_path: Path, text: str | None, said: str) -> None:
+    if text is not None:
+        (tmp_path / "hints.toml").write_text(text)
+    assert refusal("--early-hints=hints.toml").startswith("--early-hints ")
+    assert said in refusal("--early-hints=hints.toml")
+    assert "auto, always or never" in refusal("--early-hints-to=some")

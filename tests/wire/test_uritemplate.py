@@ -245,7 +245,9 @@ TEXTS = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="%") | st.sampled_from("ab/?&=,;.ü"), max_size=6
 )
 VALUES = st.dictionaries(
-    st.sampled_from(NAMES), TEXTS | st.lists(TEXTS, max_size=3) | st.dictionaries(TEXTS, TEXTS, max_size=3)
+    # A pair without a name is none that a template could mean.
+    st.sampled_from(NAMES),
+    TEXTS | st.lists(TEXTS, max_size=3) | st.dictionaries(TEXTS.filter(bool), TEXTS, max_size=3),
 )
 
 
