@@ -22,7 +22,7 @@ from io import BytesIO
 from types import MappingProxyType
 from typing import IO, Any, ClassVar
 
-from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IProtocol
 from twisted.logger import Logger
@@ -40,14 +40,14 @@ from hardhttp.web.hints import Hinting
 from hardhttp.web.lazy import lazy
 from hardhttp.web.responding import SERVER_NAME
 from hardhttp.web.streaming import StreamedBody
-from hardhttp.web.watching import ResponseWatcher
+from hardhttp.web.watching import Watched
 from hardhttp.wire.cookies import parse_cookies
 from hardhttp.wire.head import Head
 
 __all__ = ["SERVER_NAME", "Request"]
 
 
-class Request(Told, Hinting, Asking, Handling):
+class Request(Watched, Told, Hinting, Asking, Handling):
     """One request and the response to it.
 
     ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
@@ -72,7 +72,6 @@ class Request(Told, Hinting, Asking, Handling):
     _store: BodyStore | None = None
     _streamed: StreamedBody | None = None
     _remaining: int | None = None
-    _drain_calls: list[Deferred[None]] | None = None
     _transport_was_asked_for = False
     _parsePOSTFormSubmission = True
 
@@ -304,47 +303,6 @@ class Request(Told, Hinting, Asking, Handling):
     def _keep_addresses(self) -> None:
         """Whoever is told of the end may ask whose it was."""
         self.client, self.host  # noqa: B018
-
-    def notifyFinish(self) -> Deferred[None]:
-        """Fires with ``None`` when the response has been written whole, with a failure when nobody
-        waits for it any more; at once, when that has happened already."""
-        if self.finished:
-            return succeed(None)
-        if self._end is not None:
-            return fail(self._end)
-        waiting: Deferred[None] = Deferred()
-        if self.notifications is None:
-            self.notifications = []
-        self.notifications.append(waiting)
-        return waiting
-
-    def notifyDrain(self) -> Deferred[None]:
-        """Fires when the server wants to stop: a stream should say so and end."""
-        waiting: Deferred[None] = Deferred()
-        if self._drain_calls is None:
-            self._drain_calls = []
-        self._drain_calls.append(waiting)
-        return waiting
-
-    def watch(self, watcher: ResponseWatcher) -> None:
-        """As ``notifyFinish`` and ``notifyDrain`` together, for those of whom there are thousands."""
-        if self.finished or self._end is not None:
-            watcher.ended(self._end)
-        elif self.notifications is None:
-            self.notifications = [watcher]
-        else:
-            self.notifications.append(watcher)
-
-    def drain(self) -> None:
-        """The server wants to stop."""
-        calls, self._drain_calls = self._drain_calls, None
-        for waiting in calls or ():
-            waiting.callback(None)
-        for watcher in self._watchers():
-            watcher.drained()
-
-    def _watchers(self) -> list[ResponseWatcher]:
-        return [each for each in self.notifications or () if isinstance(each, ResponseWatcher)]
 
     def connectionLost(self, reason: Failure) -> None:
         """Nobody waits for the response any more."""

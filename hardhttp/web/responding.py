@@ -358,7 +358,7 @@ class Responding(BeforeHead, Remembering, server.Request):
     @property
     def is_corked(self) -> bool:
         """Whether what is written is held back for now."""
-        return self.channel is not None and bool(self.channel.is_corked)
+        return bool(self.chunked) and self.channel is not None and self.channel.is_corked
 
     def plain_transport(self) -> Any:
         """Where chunks of this response may be written to as they are, past it and its connection; or ``None``.

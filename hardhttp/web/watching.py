@@ -1,4 +1,4 @@
-"""Who wants to know how a response goes on, without a Deferred for each question.
+"""Who wants to know how a response goes on: by Deferreds, or by a watcher.
 
 A Deferred, its callbacks and the list it waits in are some 250 bytes, and a stream of events asks for two. A
 watcher is asked and told by name, and stands in the place where those Deferreds would.
@@ -6,7 +6,12 @@ watcher is asked and told by name, and stands in the place where those Deferreds
 
 from __future__ import annotations
 
-__all__ = ["ResponseWatcher"]
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+__all__ = ["ResponseWatcher", "Watched"]
 
 
 class ResponseWatcher:
@@ -30,3 +35,53 @@ class ResponseWatcher:
 
     def errback(self, reason: object) -> None:
         self.ended(reason)
+
+
+class Watched:
+    """The part of a request that they ask."""
+
+    finished: Any
+    notifications: Any
+    _end: Failure | None
+    _drain_calls: list[Deferred[None]] | None = None
+
+    def notifyFinish(self) -> Deferred[None]:
+        """Fires with ``None`` when the response has been written whole, with a failure when nobody
+        waits for it any more; at once, when that has happened already."""
+        if self.finished:
+            return succeed(None)
+        if self._end is not None:
+            return fail(self._end)
+        waiting: Deferred[None] = Deferred()
+        if self.notifications is None:
+            self.notifications = []
+        self.notifications.append(waiting)
+        return waiting
+
+    def notifyDrain(self) -> Deferred[None]:
+        """Fires when the server wants to stop: a stream should say so and end."""
+        waiting: Deferred[None] = Deferred()
+        if self._drain_calls is None:
+            self._drain_calls = []
+        self._drain_calls.append(waiting)
+        return waiting
+
+    def watch(self, watcher: ResponseWatcher) -> None:
+        """As ``notifyFinish`` and ``notifyDrain`` together, for those of whom there are thousands."""
+        if self.finished or self._end is not None:
+            watcher.ended(self._end)
+        elif self.notifications is None:
+            self.notifications = [watcher]
+        else:
+            self.notifications.append(watcher)
+
+    def drain(self) -> None:
+        """The server wants to stop."""
+        calls, self._drain_calls = self._drain_calls, None
+        for waiting in calls or ():
+            waiting.callback(None)
+        for watcher in self._watchers():
+            watcher.drained()
+
+    def _watchers(self) -> list[ResponseWatcher]:
+        return [each for each in self.notifications or () if isinstance(each, ResponseWatcher)]
