@@ -14,7 +14,7 @@ waits here is bounded: a publisher that is ahead by more than that does the work
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -80,22 +80,25 @@ class _Batch:
 
 
 class FanOut:
-    """``failed`` is called with a subscriber, while what was raised in serving it is being handled;
-    ``served`` after each slice."""
+    """``failed`` is called with a subscriber, while what was raised in serving it is being handled; ``close``
+    with one that is to be closed; ``served`` after each slice."""
 
     def __init__(
         self,
         clock: IReactorTime,
         failed: Callable[[Subscriber], None],
+        close: Callable[[Subscriber], None],
         served: Callable[[], None],
         max_waiting_bytes: int,
     ) -> None:
         self._clock = clock
         self._failed = failed
+        self._close = close
         self._served = served
         self._max_bytes = max_waiting_bytes
         self._batches: deque[_Batch] = deque()
         self._due: deque[Subscriber] = deque()
+        self._closing: deque[Subscriber] = deque()
         self._replays: deque[Subscriber] = deque()
         self._turn: IDelayedCall | None = None
         self._serving = False  # whoever publishes within waits for the next slice
@@ -136,6 +139,11 @@ class FanOut:
         self._due += due
         self._soon()
 
+    def close(self, subscribers: Iterable[Subscriber]) -> None:
+        """Each is to be closed, when it has what is on its way to it."""
+        self._closing += subscribers
+        self._soon()
+
     def replay(self, subscriber: Subscriber) -> None:
         """It takes from the history, page by page."""
         self._replays.append(subscriber)
@@ -146,11 +154,6 @@ class FanOut:
         for batch in self._batches:
             if subscriber.sent < batch.first and subscriber in batch.members:
                 batch.hand(subscriber)
-
-    def finish(self) -> None:
-        """Serve all that is on its way, however long it takes."""
-        while self._batches and not self._serving:
-            self._serve_first(None)
 
     def take_passed(self) -> int:
         """Bytes that went past their connections since this was last asked."""
@@ -163,6 +166,7 @@ class FanOut:
             self._turn.cancel()
             self._turn = None
         self._due.clear()
+        self._closing.clear()
         self._replays.clear()
         batches, self._batches = self._batches, deque()
         self.waiting_bytes = 0
@@ -179,18 +183,18 @@ class FanOut:
     def _slice(self) -> None:
         self._turn = None
         until = self._clock.seconds() + SLICE_SECONDS
-        while self._batches or self._due:
+        while self._batches or self._due or self._closing:
             if self._batches:
                 self._serve_first(LOOK_EVERY)
             else:
-                self._each(self._due, LOOK_EVERY)
+                self._each(self._due or self._closing, LOOK_EVERY)
             if self._clock.seconds() >= until:
                 break
         while self._replays:
             self._each(self._replays, 1)
             if self._clock.seconds() >= until:
                 break
-        if self._batches or self._due or self._replays:
+        if self._batches or self._due or self._closing or self._replays:
             self._soon()
         self._served()
 
@@ -235,6 +239,8 @@ class FanOut:
             try:
                 if waiting is self._due:
                     subscriber.due(self._clock.seconds())
+                elif waiting is self._closing:
+                    self._close(subscriber)
                 elif subscriber.replay_page():
                     waiting.append(subscriber)
             except Exception:

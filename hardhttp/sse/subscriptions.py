@@ -88,7 +88,7 @@ class Subscriptions:
         self._audiences: dict[tuple[tuple[str, ...], bool], Audience] = {}
         self._everyone: frozenset[Subscriber] | None = None
         self._people = People()
-        self._fan_out = FanOut(clock, self._failed, self._account, max_waiting_bytes)
+        self._fan_out = FanOut(clock, self._failed, self.close, self._account, max_waiting_bytes)
         self._leaving = Leaving(clock, self._tell_and_finish)
         tick = TICK_SECONDS if heartbeat_seconds is None else min(TICK_SECONDS, heartbeat_seconds / 4)
         self._wheel: Wheel[Subscriber] = Wheel(tick, clock.seconds())
@@ -248,17 +248,15 @@ class Subscriptions:
 
     def close_user(self, user: str) -> int:
         """Close the subscribers of ``user``; how many they were."""
-        return self._close_each(tuple(self._people.users.get(user, ())))
-
-    def close_all(self) -> int:
-        """Close every subscriber; how many they were. The hub goes on for whoever comes."""
-        self._fan_out.finish()
-        return self._close_each(tuple(self._subscribers))
-
-    def _close_each(self, subscribers: Collection[Subscriber]) -> int:
+        subscribers = tuple(self._people.users.get(user, ()))
         for subscriber in subscribers:
             self.close(subscriber)
         return len(subscribers)
+
+    def close_all(self) -> int:
+        """Close every subscriber there is; how many they are. They go in slices, from the reactor's next turn on."""
+        self._fan_out.close(self._subscribers)
+        return len(self._subscribers)
 
     def overflow(self, subscriber: Subscriber) -> None:
         """Its queue is full."""

@@ -415,6 +415,8 @@ class Explaining(RuleBasedStateMachine):
                 assert found.outcome is not Outcome.WAITING, (sent, found, client.subscriber)
         self.compare(self.sent)
         self.hub.close_all()
+        while self.hub._fan_out._turn is not None:
+            self.clock.clock.advance(TURN_SECONDS)
         self.compare(self.sent)
         empty(self.hub)
         assert self.clock.clock.getDelayedCalls() == []
