@@ -24,6 +24,7 @@ from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
 from hardhttp.web.remembering import Remembering
 from hardhttp.wire.conditional import evaluate, kept_in_304
 from hardhttp.wire.cookies import plain_cookie
+from hardhttp.wire.fieldblock import encode_block, encode_field, encode_length
 from hardhttp.wire.grammar import FIELD_VALUE, list_items
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
 
@@ -98,6 +99,9 @@ class Responding(BeforeHead, Remembering, server.Request):
             return
         channel = self.channel
         length = len(body)
+        if channel.multiplexed:
+            self._respond_on_stream(channel, body)
+            return
         if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
             self.sentLength = length
             message = self._plain_head(length) + body
@@ -109,6 +113,37 @@ class Responding(BeforeHead, Remembering, server.Request):
         self.startedWriting = 1
         channel.write(message)
         self._finished()
+
+    def _respond_on_stream(self, stream: Any, body: bytes) -> None:
+        """The same over HTTP/2."""
+        length = len(body)
+        if self.method == b"HEAD" or has_no_body(self.code):
+            block, body = encode_block(self.code, self._fields(length or None)), b""
+        elif self._headers is None and self.code == 200 and self._is_plain():
+            block = self._plain_block(length)
+        else:
+            block = encode_block(self.code, self._fields(length))
+        self.sentLength = len(body)
+        self.startedWriting = 1
+        stream.respond(block, body)
+        self._finished()
+
+    def _plain_block(self, length: int) -> bytes:
+        """``_plain_head``, for HTTP/2."""
+        fields = self._plain
+        kind = self.defaultContentType if length else None
+        if fields is None:
+            return b"%b\x0f\x0d%b" % (self.site.preamble_block(kind), encode_length(length))
+        parts = [self.site.preamble_block(fields.get(b"Content-Type", kind)), b"\x0f\x0d", encode_length(length)]
+        parts += [encode_field(name, value) for name, value in fields.items() if name != b"Content-Type"]
+        return b"".join(parts)
+
+    def _fields(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
+        """All fields of a response over HTTP/2."""
+        raw = self._complete(length)
+        if self._cookies:
+            raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
+        return raw
 
     def _is_plain(self) -> bool:
         """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
@@ -288,11 +323,16 @@ class Responding(BeforeHead, Remembering, server.Request):
             length = None
         if length is not None:
             self._remaining = int(length[0])
-        elif not bodiless:
+        elif not bodiless and not self.channel.multiplexed:
             if self.clientproto == b"HTTP/1.1":
                 self.chunked = 1
             else:
                 self.channel.keep_alive = False  # the end of the connection ends the body
+        if self.channel.multiplexed:
+            self.channel.send_head(encode_block(self.code, self._fields(None)))
+            self.startedWriting = 1
+            self.channel.began()
+            return b""
         head = self._head(None)
         if self.chunked:
             head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -384,6 +424,9 @@ class Responding(BeforeHead, Remembering, server.Request):
     def _respond_empty(self) -> None:
         if self._head_calls is not None:
             self._before_whole(b"")
+        if self.channel.multiplexed:
+            self._respond_on_stream(self.channel, b"")
+            return
         head = self._head(0)
         self.startedWriting = 1
         self.channel.write(head)
