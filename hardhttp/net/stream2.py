@@ -293,12 +293,17 @@ class Stream:
         if self._connection is not None and self.said is Said.NOTHING:
             self._connection.send_head(self, encode_block(status, fields or {}), end=False)
 
+    @property
+    def _is_bodiless(self) -> bool:
+        """An answer to HEAD ends at its head, whatever the application takes the method for."""
+        return self._head is not None and self._head.method == b"HEAD"
+
     def respond(self, block: bytes, body: bytes) -> None:
         """The whole response: its header block and its body."""
         connection = self._connection
         if connection is not None and self.said is Said.NOTHING:
             self.said = Said.LAST
-            connection.send_whole(self, block, body)
+            connection.send_whole(self, block, b"" if self._is_bodiless else body)
 
     def send_head(self, block: bytes) -> None:
         """The head of a response whose body follows by ``write``."""
@@ -309,7 +314,7 @@ class Stream:
     def write(self, data: bytes) -> None:
         """Part of the body."""
         connection = self._connection
-        if connection is None or self.said is not Said.HEAD or not data:
+        if connection is None or self.said is not Said.HEAD or not data or self._is_bodiless:
             return
         if self.queued and connection.queued > self.server.limits.max_unsent_bytes:
             self.server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")
@@ -438,7 +443,7 @@ class Stream:
             fault, server.date(), page=server.page(fault, head, request_id), request_id=request_id, more=more
         )
         self.deadline = NEVER
-        self.respond(encode_block(fault.status, fields), b"" if head is not None and head.method == b"HEAD" else body)
+        self.respond(encode_block(fault.status, fields), body)
         self._end_if_said()
 
     def _end_if_said(self) -> None:
@@ -462,19 +467,16 @@ class Stream:
         if self._connection is not None:
             self._connection.reset(self, code)
 
-    def abort(self, reason: Reason) -> None:
+    def abort(self, reason: Reason, code: ErrorCodes = ErrorCodes.INTERNAL_ERROR) -> None:
         """End now, because of ``reason``."""
         if self._connection is not None:
             if self.reason is None:
                 self.reason = reason
-            self.reset(ErrorCodes.INTERNAL_ERROR)
+            self.reset(code)
 
     def abortConnection(self) -> None:
         """The application gives this response up; the connection goes on."""
-        if self._connection is not None:
-            if self.reason is None:
-                self.reason = Reason.APPLICATION
-            self.reset(ErrorCodes.CANCEL)
+        self.abort(Reason.APPLICATION, ErrorCodes.CANCEL)
 
     loseConnection = abortConnection
 
@@ -522,7 +524,7 @@ class Stream:
             self._send_pace.progress(now, self._sent)
         if now >= self._send_pace.deadline:
             self.server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
-            self.abort(Reason.SEND_RATE)
+            self.abort(Reason.SEND_RATE, ErrorCodes.CANCEL)
 
     def _expire(self, now: float) -> None:
         limits = self.server.limits

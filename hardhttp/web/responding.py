@@ -130,13 +130,12 @@ class Responding(BeforeHead, Remembering, server.Request):
 
     def _plain_block(self, length: int) -> bytes:
         """``_plain_head``, for HTTP/2."""
-        fields = self._plain
-        kind = self.defaultContentType if length else None
+        fields, kind = self._plain, self.defaultContentType if length else None
         if fields is None:
             return b"%b\x0f\x0d%b" % (self.site.preamble_block(kind), encode_length(length))
-        parts = [self.site.preamble_block(fields.get(b"Content-Type", kind)), b"\x0f\x0d", encode_length(length)]
+        parts = [self.site.preamble_block(fields.get(b"Content-Type", kind))]
         parts += [encode_field(name, value) for name, value in fields.items() if name != b"Content-Type"]
-        return b"".join(parts)
+        return b"%b\x0f\x0d%b" % (b"".join(parts), encode_length(length))
 
     def _fields(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
         """All fields of a response over HTTP/2."""
