@@ -22,6 +22,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from hardhttp.testing import Peer, Response
+from hardhttp.wire.http2 import FrameCutter, Kind
 
 if TYPE_CHECKING:
     from hardhttp.testing import Rig
@@ -57,6 +58,7 @@ class HTTP2Peer(Peer):
         self.goaways: list[tuple[int, int]] = []
         self.pings = 0
         self._read = 0
+        self._cutter = FrameCutter()
         config = H2Configuration(
             client_side=True, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
         )
@@ -128,19 +130,19 @@ class HTTP2Peer(Peer):
             if not (came or data):
                 return
             self._read += len(came)
-            try:
-                for event in self.wire.receive_data(came):
-                    self._hear(event)
-            except ProtocolError as error:
-                if not self.goaways:
+            for kind, _, _, frame in self._cutter.cut(came):
+                if kind == Kind.GOAWAY:  # of which h2 believes that nothing may come behind it
+                    self.goaways.append((int.from_bytes(frame[9:13]), int.from_bytes(frame[13:17])))
+                    continue
+                try:
+                    for event in self.wire.receive_data(frame):
+                        self._hear(event)
+                except ProtocolError as error:
                     raise AssertionError("the server broke the rules of HTTP/2") from error
-                return
 
     def _hear(self, event: Any) -> None:
         heard = self.streams.get(getattr(event, "stream_id", None) or 0)
-        if isinstance(event, events.ConnectionTerminated):
-            self.goaways.append((event.last_stream_id or 0, int(event.error_code or 0)))
-        elif isinstance(event, events.PingAckReceived):
+        if isinstance(event, events.PingAckReceived):
             self.pings += 1
         elif heard is None:
             return
