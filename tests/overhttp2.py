@@ -1,7 +1,8 @@
 """HTTP/1.1 requests, said over HTTP/2: so the tests of what is above the connection run over both.
 
-A module that imports ``protocol`` runs each of its tests twice: as it is, and with a ``Rig`` whose peers speak
-HTTP/2 below. What is about HTTP/1.1's own bytes is marked ``@pytest.mark.http1`` and runs once.
+The tests in ``tests/web`` that use a ``Rig`` run twice: as they are, and with peers that speak HTTP/2 below. Those
+named in ``HTTP1_ALONE`` run once: they look at HTTP/1.1's own bytes (status lines, phrases, chunks), send what only
+it can say, or count on what ends a connection there and a stream here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,43 @@ import pytest
 from hardhttp.testing import Rig
 from hardhttp.testing.http2 import HTTP2Peer
 
-__all__ = ["SayingPeer", "protocol"]
+__all__ = ["HTTP1_ALONE", "OVER_BOTH", "QUICK", "SayingPeer", "protocol"]
+
+OVER_BOTH = {
+    "test_accesslog",
+    "test_asking",
+    "test_body",
+    "test_bodystream",
+    "test_clientinfo",
+    "test_compression",
+    "test_cors",
+    "test_csrf",
+    "test_forms",
+    "test_headers",
+    "test_injection",
+    "test_listing",
+    "test_pages",
+    "test_ratelimit",
+    "test_remembering",
+    "test_request",
+    "test_responding",
+    "test_response",
+    "test_results",
+    "test_routing",
+    "test_securityheaders",
+    "test_sessions",
+    "test_site",
+    "test_static",
+    "test_streaming",
+    "test_traversal",
+    "test_twistedsession",
+    "test_wrappers_together",
+    "test_wrapping",
+}
+# The others are slow over HTTP/2: there are two thousand of them.
+QUICK = {"test_body", "test_csrf", "test_headers", "test_results", "test_streaming", "test_wrappers_together"}
+
+HTTP1_ALONE: dict[str, set[str]] = {}
 
 _CONNECTION = frozenset({b"host", b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
 
@@ -82,10 +119,11 @@ def _dechunked(data: bytes) -> tuple[bytes, bytes, bool]:
     return body, b"", True
 
 
-@pytest.fixture(params=["http/1.1", "http/2"], autouse=True)
+@pytest.fixture(autouse=True)
 def protocol(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """What is spoken."""
-    if request.param == "http/2":
+    spoken = str(getattr(request, "param", "http/1.1"))
+    if spoken == "http/2":
 
         def connect(rig: Rig, host: str = "127.0.0.1") -> SayingPeer:
             peer = SayingPeer(rig, (host, 1024 + len(rig.peers) % 64_000))
@@ -93,4 +131,4 @@ def protocol(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
             return peer
 
         monkeypatch.setattr(Rig, "connect", connect)
-    return str(request.param)
+    return spoken
