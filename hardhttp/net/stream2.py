@@ -156,8 +156,11 @@ class Stream:
     def _expect_body(self, head: StreamHead) -> None:
         connection = self._connection
         assert connection is not None
-        self.request = request = connection.request_factory(self)
         self.phase = MOVES[IDLE][EXPECT_BODY]
+        limits = self.server.limits
+        if head.content_length is not None and head.content_length > limits.max_body_bytes:
+            raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
+        self.request = request = connection.request_factory(self)
         self._started = self.server.seconds()
         self._pace_body(0)
         request.gotHead(head)

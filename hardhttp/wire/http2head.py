@@ -91,7 +91,7 @@ def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHe
     _judge_characters(given)
     _judge_size(given, limits)
     head = StreamHead(method, target, asked, given)
-    _decide(head, given, ended, limits)
+    _decide(head, given, ended)
     return head
 
 
@@ -162,7 +162,7 @@ def _judge_size(fields: Fields, limits: Limits) -> None:
         raise LimitFault(431, Reason.HEAD_BYTES, f"the head is longer than {limits.max_head_bytes} bytes")
 
 
-def _decide(head: StreamHead, given: Fields, ended: bool, limits: Limits) -> None:
+def _decide(head: StreamHead, given: Fields, ended: bool) -> None:
     """Judge the fields that frame the message and say whom it is for."""
     host: bytes | None = None
     lengths: list[bytes] = []
@@ -196,7 +196,7 @@ def _decide(head: StreamHead, given: Fields, ended: bool, limits: Limits) -> Non
     if head.authority is not None:
         kept.insert(0, (b"host", head.authority))
     head._fields = kept
-    _frame_body(head, lengths, ended, limits)
+    _frame_body(head, lengths, ended)
     head.repeatable = ended and not lengths
 
 
@@ -213,7 +213,7 @@ def _judge_host(head: StreamHead, host: bytes | None) -> None:
         raise PeerFault(400, Reason.BAD_HOST, "the authority is not a host and port")
 
 
-def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool, limits: Limits) -> None:
+def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool) -> None:
     """RFC 9113, 8.1.1. That the body is as long as this says is h2's to see."""
     said = {*lengths}
     if len(said) > 1 or any(not length.isdigit() for length in said):
@@ -222,7 +222,7 @@ def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool, limits:
         digits = length.lstrip(b"0") or b"0"
         if ended and digits != b"0":
             raise _malformed("a body was announced and there is none")
-        if len(digits) > 18 or int(digits) > limits.max_body_bytes:
-            raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
+        if len(digits) > 18:
+            raise LimitFault(413, Reason.BODY_BYTES, "Content-Length is beyond any bound")
         head.content_length = int(digits)
     head.chunked = not ended and head.content_length is None

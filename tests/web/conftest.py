@@ -13,6 +13,8 @@ __all__ = ["protocol"]
 
 def pytest_generate_tests(metafunc: Any) -> None:
     module, name = metafunc.module.__name__.rpartition(".")[2], metafunc.function.__name__
+    if hasattr(metafunc.function, "hypothesis"):
+        return  # many examples each, and pytest-twisted runs those with parameters in a greenlet of its own
     if module in OVER_BOTH and name not in HTTP1_ALONE.get(module, ()):
         marks = () if module in QUICK else pytest.mark.slow
         metafunc.parametrize("protocol", ["http/1.1", pytest.param("http/2", marks=marks)], indirect=True)
