@@ -21,6 +21,7 @@ from h2.settings import SettingCodes, Settings
 
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
+from hardhttp.wire.fielddecoder import FieldDecoder
 
 __all__ = [
     "ACK",
@@ -139,7 +140,7 @@ class WireConnection(H2Connection):
         self.local_settings = Settings(
             client=False, initial_values={**said, SettingCodes.MAX_CONCURRENT_STREAMS: LAST_STREAM}
         )
-        self.decoder.max_header_list_size = 2 * list_bytes
+        self.decoder = FieldDecoder(2 * list_bytes)
 
     def let_go(self) -> None:
         """h2 holds itself, by a table of its own methods; nothing of ours waits for the collector."""
