@@ -22,7 +22,7 @@ from typing import Any
 
 from h2 import events
 from h2.exceptions import DenialOfServiceError, ProtocolError
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -504,7 +504,7 @@ class Channel2(Connection):
             self._reset(stream.number, ErrorCodes.NO_ERROR)
         else:
             self.wire.streams.pop(stream.number, None)
-        self._lose(stream, Failure(ConnectionDone()))
+        self._lose(stream, None)
 
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         self._reset(stream.number, code)
@@ -516,7 +516,7 @@ class Channel2(Connection):
             self.wire.reset_stream(number, code)
             self.put(self.wire.data_to_send())
 
-    def _lose(self, stream: Stream, failure: Failure) -> None:
+    def _lose(self, stream: Stream, failure: Failure | None) -> None:
         self.streams.pop(stream.number, None)
         stream.lost(failure)
         if not self.streams and self.phase is HANDLING:

@@ -488,12 +488,13 @@ class Stream:
         if self.request is not None:
             self.request.drain()
 
-    def lost(self, failure: Failure) -> None:
-        """Nobody waits for the response any more; let go of everything."""
+    def lost(self, failure: Failure | None) -> None:
+        """Let go of everything; whoever was to answer is told that nobody waits, and why."""
         if self._connection is None:
             return
         self._hold_body(0)
-        self._wait(-self.waiting_bytes)
+        if self.waiting_bytes:
+            self._wait(-self.waiting_bytes)
         self._connection.queued -= self.queued
         request, self.request = self.request, None
         producer, self._producer = self._producer, None
@@ -501,7 +502,7 @@ class Stream:
         self.queued = 0
         self.deadline = NEVER
         self.phase = MOVES[self.phase][LOST]
-        if request is not None:
+        if request is not None and failure is not None:
             self.server.guard(request.connectionLost, failure)
         if producer is not None:
             self.server.guard(producer.stopProducing)
