@@ -11,6 +11,7 @@ from twisted.web.resource import Resource
 
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.stores.sqlite import SQLiteStore
+from hardhttp.tap import makeService
 from hardhttp.tap.checks import cache_rule, items, log_settings, resolved
 from hardhttp.tap.options import Options
 from hardhttp.tap.optiontable import OPTIONS
@@ -181,3 +182,9 @@ def test_lists_and_rules() -> None:
     assert cache_rule("a/*= no-store") == ("a/*", "no-store")
     given = {"access-log-format": "json", "access-log-rotate": "1MiB", "access-log-keep": "3"}
     assert log_settings(given) == ("json", 1024 * 1024, 3)
+
+
+@pytest.mark.parametrize(("words", "spoken"), [((), [b"h2", b"http/1.1"]), (("--no-http2",), [b"http/1.1"])])
+def test_http2_can_be_left_out(words: tuple[str, ...], spoken: list[bytes]) -> None:
+    service: Any = makeService(parse("--listen=tcp:0", *words))
+    assert service.site.acceptableProtocols() == spoken
