@@ -106,6 +106,7 @@ class Channel2(Connection):
         "factory",
         "queued",
         "request_factory",
+        "sent",
         "site",
         "streams",
         "wire",
@@ -123,6 +124,7 @@ class Channel2(Connection):
         self.wire = WireConnection(server.limits)
         self.conduct = Conduct(server.limits, server.seconds())
         self.queued = 0  # bytes that wait at all streams
+        self.sent = 0  # of bodies that have waited
         self._cutter = FrameCutter()
         self._preface = PREFACE  # what is still to come of it
         self._settled = False  # its first SETTINGS have come
@@ -455,6 +457,11 @@ class Channel2(Connection):
         if size:
             self.wire.acknowledge_received_data(size, number)
             self.put(self.wire.data_to_send())
+
+    @property
+    def invites_nothing(self) -> bool:
+        """Whether the window for all bodies together is shut."""
+        return bool(self.wire.inbound_flow_control_window <= 0)
 
     @property
     def transport_bytes(self) -> int:

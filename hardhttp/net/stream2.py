@@ -74,6 +74,7 @@ class Stream:
         "_handling_seconds",
         "_head",
         "_offset",
+        "_paced_by_window",
         "_paused",
         "_producer",
         "_queue",
@@ -124,6 +125,7 @@ class Stream:
         self._offset = 0  # into the first piece of the queue
         self._sent = 0
         self._send_pace: Pace | None = None
+        self._paced_by_window = False
         self._producer: Any = None
         self._paused = False
         self._head: StreamHead | None = None
@@ -377,6 +379,7 @@ class Stream:
         connection.put(data_frame(self.number, data, end=last))
         connection.conduct.sent(self.server.now, size, cut_short=size < queued)
         self._sent += size
+        connection.sent += size
         if last:
             self._all_said()
             return Turn.NO_MORE
@@ -438,6 +441,7 @@ class Stream:
         elif said:
             server.tell_refused(self.getPeer(), head, fault.status, fault.reason, request_id)
         self._hold_body(0)
+        self._body_pace = None
         if self.said is not Said.NOTHING:
             self.reset(_code_of(fault))
             return
@@ -516,16 +520,28 @@ class Stream:
             self._judge_output(now)
         else:
             self._send_pace = None
+        connection = self._connection
+        if connection is None:
+            return
+        if self._body_pace is not None and connection.invites_nothing:
+            self._pace_body(self.request.receivedBytes)  # other bodies wait for their applications: not its fault
         if now >= self.deadline:
             self._expire(now)
 
     def _judge_output(self, now: float) -> None:
-        """The client has bytes to take: does it open its window?"""
-        limits = self.server.limits
-        if self._send_pace is None:
-            self._send_pace = Pace(now, limits.send_seconds, limits.send_bytes_per_second, self._sent)
+        """The client has bytes to take: does it open its window?
+
+        Where it has, what matters is what the connection sends: this stream waits for its turn.
+        """
+        connection, limits = self._connection, self.server.limits
+        assert connection is not None
+        shut = self.window.outbound_flow_control_window <= 0
+        taken = self._sent if shut else connection.sent
+        if self._send_pace is None or shut is not self._paced_by_window:
+            self._send_pace = Pace(now, limits.send_seconds, limits.send_bytes_per_second, taken)
+            self._paced_by_window = shut
         else:
-            self._send_pace.progress(now, self._sent)
+            self._send_pace.progress(now, taken)
         if now >= self._send_pace.deadline:
             self.server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
             self.abort(Reason.SEND_RATE, ErrorCodes.CANCEL)

@@ -442,6 +442,49 @@ def test_a_body_that_comes_too_slowly() -> None:
         assert peer.response(quick).status == 200
 
 
+def test_a_body_that_we_leave_no_window_for_is_not_slow() -> None:
+    """Others have filled the connection's window and wait for their applications."""
+    takes = Takes()
+    root = Resource()
+    root.putChild(b"takes", takes)
+    root.putChild(b"echo", Says(echo))
+    with Rig(root) as rig:
+        peer = HTTP2Peer(rig)
+        receivers = []
+        for _ in range(CONNECTION_WINDOW_BYTES // STREAM_WINDOW_BYTES):
+            number = peer.begin(b"POST", b"/takes")
+            takes.receiver.transport.pauseProducing()
+            receivers.append(takes.receiver)
+            peer.body(number, b"x" * STREAM_WINDOW_BYTES, end=False)
+        number = peer.begin(b"POST", b"/echo")
+        assert peer.body(number, b"later") == 0
+        rig.advance(200)
+        assert peer.streams[number].headers is None
+        receivers[0].transport.resumeProducing()
+        peer.pump()
+        peer.body(number, b"later")
+        assert peer.response(number).body == b"POST /echo later"
+        rig.advance(62)
+        takes.request = None
+
+
+def test_a_stream_that_waits_for_its_turn_is_not_slow() -> None:
+    """A hundred bodies over a slow line: each is a while without a byte, and the client takes all it gets."""
+    with Rig(Says(lambda request: b"x" * 100_000)) as rig:
+        peer = HTTP2Peer(rig, settings={SettingCodes.INITIAL_WINDOW_SIZE: 200_000})
+        peer.wire.increment_flow_control_window(20_000_000)
+        peer.pump()
+        peer.take(0)
+        numbers = [peer.request(b"GET", b"/") for _ in range(100)]
+        for _ in range(200):
+            peer.take(15_000)  # a round of them all takes two minutes
+            rig.advance(1)
+        assert [peer.streams[number].code for number in numbers] == [None] * 100
+        peer.take(None)
+        peer.pump()
+        assert all(len(peer.response(number).body) == 100_000 for number in numbers)
+
+
 def test_part_of_a_data_frame_is_progress() -> None:
     with Rig(Says(echo)) as rig:
         peer = HTTP2Peer(rig)
