@@ -369,17 +369,11 @@ class Channel2(Connection):
             if not self._in_turn:
                 self.server.flush_soon(self)
 
-    def send_head(self, stream: Stream, block: bytes, *, end: bool) -> None:
-        """HEADERS, at once; or where the transport's queue is long, when it is not."""
-        first = bool(self._no_table)
-        if first:
+    def send_head(self, stream: Stream, block: bytes) -> None:
+        """HEADERS, with more to come: its stream's end waits where the transport's queue is long."""
+        if self._no_table:
             block, self._no_table = self._no_table + block, b""
-        frames = headers_frames(stream.number, block, end=end)
-        if (self.choked and not first) or stream.has_waiting_head:
-            stream.head_waits(frames)
-            self.wants_turn(stream)
-        else:
-            self.put(frames)
+        self.put(headers_frames(stream.number, block, end=False))
 
     def send_whole(self, stream: Stream, block: bytes, body: bytes) -> None:
         """A response that is all there."""
@@ -391,9 +385,8 @@ class Channel2(Connection):
             or size > window.outbound_flow_control_window
             or self.choked
             or self._no_table
-            or stream.has_waiting_head
         ):
-            self.send_head(stream, block, end=False)
+            self.send_head(stream, block)
             if size:
                 stream.queue(body)
             self.wants_turn(stream)

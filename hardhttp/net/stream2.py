@@ -68,7 +68,6 @@ class Stream:
 
     __slots__ = (
         "__weakref__",
-        "_before",
         "_body_pace",
         "_connection",
         "_handling_seconds",
@@ -120,7 +119,6 @@ class Stream:
         self.queued = 0  # bytes of the response that wait
         self.held = 0  # bytes of the request's body in memory
         self.waiting_bytes = 0
-        self._before = b""  # HEADERS that wait, because the transport's queue is long
         self._queue: deque[bytes] = deque()
         self._offset = 0  # into the first piece of the queue
         self._sent = 0
@@ -296,7 +294,7 @@ class Stream:
     def send_informational(self, status: int, fields: Mapping[bytes, Iterable[bytes]] | None = None) -> None:
         """An interim response (RFC 9110, 15.2), before the final one; afterwards it is not sent."""
         if self._connection is not None and self.said is Said.NOTHING:
-            self._connection.send_head(self, encode_block(status, fields or {}), end=False)
+            self._connection.send_head(self, encode_block(status, fields or {}))
 
     @property
     def _is_bodiless(self) -> bool:
@@ -314,7 +312,7 @@ class Stream:
         """The head of a response whose body follows by ``write``."""
         if self._connection is not None and self.said is Said.NOTHING:
             self.said = Said.HEAD
-            self._connection.send_head(self, block, end=False)
+            self._connection.send_head(self, block)
 
     def write(self, data: bytes) -> None:
         """Part of the body."""
@@ -342,21 +340,10 @@ class Stream:
         connection.queued += len(data)
         connection.wants_turn(self)
 
-    def head_waits(self, frames: bytes) -> None:
-        """HEADERS that cannot go now."""
-        self._before += frames
-
-    @property
-    def has_waiting_head(self) -> bool:
-        return bool(self._before)
-
     def take_turn(self) -> Turn:
-        """Send one frame of the body, and what goes before it."""
+        """Send one frame of the body."""
         connection = self._connection
         assert connection is not None
-        if self._before:
-            connection.put(self._before)
-            self._before = b""
         queued, ends = self.queued, self.said is Said.LAST
         if not queued:
             if ends:
@@ -516,7 +503,7 @@ class Stream:
     # -- deadlines ----------------------------------------------------------------------------
 
     def reap(self, now: float) -> None:
-        if self.queued or self._before:
+        if self.queued:
             self._judge_output(now)
         else:
             self._send_pace = None

@@ -9,6 +9,7 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from twisted.internet.protocol import Protocol
+from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
@@ -185,6 +186,25 @@ def test_head_and_options() -> None:
         assert (head.status, head.body, head.complete, head.get(b"content-length")) == (200, b"", True, b"8")
         star = peer.response(peer.request(b"OPTIONS", b"*"))
         assert star.complete
+
+
+def test_head_of_what_knows_get_alone_has_no_body() -> None:
+    """It is told GET, and writes (see ``render_as_get``)."""
+
+    class Old(Resource):
+        isLeaf = True
+
+        def render(self, request: Any) -> int:
+            if request.method != b"GET":
+                raise UnsupportedMethod([b"GET"])
+            request.write(b"body")
+            request.finish()
+            return NOT_DONE_YET
+
+    with Rig(Old()) as rig:
+        peer = HTTP2Peer(rig)
+        response = peer.response(peer.request(b"HEAD", b"/"))
+        assert (response.status, response.body, response.complete) == (200, b"", True)
 
 
 def test_a_body_in_parts_of_unknown_length_is_not_chunked() -> None:

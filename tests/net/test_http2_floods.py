@@ -306,9 +306,21 @@ def test_a_body_asked_for_a_byte_at_a_time() -> None:
         attack.ends_with(CALM, Reason.CONTROL_FRAMES)
 
 
-def test_requests_of_one_that_takes_nothing_wait_at_their_streams() -> None:
+def test_bodies_asked_for_a_byte_at_a_time_by_settings() -> None:
+    """One frame of the client's, and as many of ours as there are streams."""
+    with Rig(Says(lambda request: b"x" * 10_000), limits=FEW) as rig:
+        attack = Attack(rig, {SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        attack.send(b"".join(opened(stream) for stream in range(1, 41, 2)))
+        for size in range(1, 5):
+            attack.send(frame(SETTINGS, struct.pack(">HI", 4, size)))
+        attack.ends_with(CALM, Reason.CONTROL_FRAMES)
+        assert len(attack.said(DATA)) <= 60
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_requests_of_one_that_takes_nothing_wait_at_their_streams(size: int) -> None:
     """The transport's queue stays short: what is beyond it keeps its stream open, and streams are counted."""
-    with Rig(Says(lambda request: b"x" * 1000), limits=Limits(max_streams=50, max_stream_resets=100)) as rig:
+    with Rig(Says(lambda request: b"x" * size), limits=Limits(max_streams=50, max_stream_resets=100)) as rig:
         attack = Attack(rig)
         attack.peer.take(0)
         for stream in range(1, 4001, 2):
