@@ -27,6 +27,7 @@ from hardhttp.wire.head import Head, HeadParser
 if TYPE_CHECKING:
     from hardhttp.net.channel2 import Channel2
     from hardhttp.net.connection import Connection
+    from hardhttp.net.multiplexed import Multiplexed
     from hardhttp.net.proxyprotocol import HeaderFirst
     from hardhttp.net.refusal import Refusal
 
@@ -77,7 +78,7 @@ class Server:
         self._lines_until = 0.0
         # Makes the HTTP/2 connection that takes over from an HTTP/1.1 one; ``None`` where that is not spoken.
         self.http2: Callable[..., Channel2] | None = None
-        self._unflushed: dict[Channel2, None] = {}
+        self._unflushed: dict[Multiplexed, None] = {}
         self._date = b""
         self.date_until = 0.0
         self.ledger.gauge("connections", lambda: len(self.tracker))
@@ -204,7 +205,7 @@ class Server:
             channel.shed()
             ledger.release(heaviest)
 
-    def flush_soon(self, channel: Channel2) -> None:
+    def flush_soon(self, channel: Multiplexed) -> None:
         """Have ``channel`` send, in the next turn of the reactor, what it has gathered in this one."""
         if not self._unflushed:
             self.clock.callLater(0, self._flush)
