@@ -156,18 +156,19 @@ class Channel2(Multiplexed):
         """SETTINGS have come."""
         if not self._settled and not flags & ACK:
             self._settled = True
-            self.phase = MOVES[self.phase][DONE] if self.streams else IDLE
+            self.phase = MOVES[MOVES[self.phase][CALL]][DONE]  # the greeting is over, as an exchange is
             self.deadline = self.server.now + self.server.limits.idle_seconds
 
     # -- what h2 makes of them ----------------------------------------------------------------
 
     def _requested(self, event: events.RequestReceived) -> None:
         number, ended = event.stream_id, event.stream_ended is not None
-        server, limits = self.server, self.server.limits
+        limits = self.server.limits
         if len(self.streams) >= limits.max_streams or self._leaving is Leaving.TOLD:
             self._refuse_stream(number)
             return
         stream = Stream(self, number, self.wire.streams[number])
+        stream.bodiless = (b":method", b"HEAD") in event.headers
         try:
             head = request_head(event.headers, ended, limits, self._previous)
         except StreamFault as fault:
@@ -186,8 +187,7 @@ class Channel2(Multiplexed):
         except Fault as fault:
             stream.refuse(fault)
         except Exception:
-            server.failed("a request could not be handed to the application")
-            stream.abort(Reason.INTERNAL)
+            self._handing_failed(stream)
 
     def _open(self, stream: Stream) -> None:
         self.streams[stream.number] = stream
@@ -217,8 +217,7 @@ class Channel2(Multiplexed):
         except Fault as fault:
             stream.refuse(fault)
         except Exception:
-            self.server.failed("a body could not be handed to the application")
-            stream.abort(Reason.INTERNAL)
+            self._handing_failed(stream)
 
     def _trailers(self, event: events.TrailersReceived) -> None:
         stream = self.streams.get(event.stream_id)
@@ -233,6 +232,13 @@ class Channel2(Multiplexed):
             self.conduct.reset(self.server.now)
         except Fault as fault:
             stream.refuse(fault)
+        except Exception:
+            self._handing_failed(stream)
+
+    def _handing_failed(self, stream: Stream) -> None:
+        """What is being handled was raised in handing a message over; it costs its stream."""
+        self.server.failed("a request could not be handed to the application")
+        stream.abort(Reason.INTERNAL)
 
     def _stream_ended(self, event: events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
@@ -243,8 +249,7 @@ class Channel2(Multiplexed):
         except Fault as fault:
             stream.refuse(fault)
         except Exception:
-            self.server.failed("a request could not be handed to the application")
-            stream.abort(Reason.INTERNAL)
+            self._handing_failed(stream)
 
     def _stream_reset(self, event: events.StreamReset) -> None:
         """The client gives a stream up; or h2 does, because of what the client said about its window."""

@@ -66,6 +66,7 @@ class StreamOutput:
         "_queue",
         "_send_pace",
         "_sent",
+        "bodiless",
         "has_turn",
         "number",
         "queued",
@@ -93,6 +94,7 @@ class StreamOutput:
         self.request: Any = None
         self.has_turn = False  # it stands in the connection's queue of those that have something to send
         self.queued = 0  # bytes of the response that wait
+        self.bodiless = False  # it answers HEAD, whatever the application takes the method for
         self._head: StreamHead | None = None
         self._queue: deque[bytes] = deque()
         self._offset = 0  # into the first piece of the queue
@@ -125,17 +127,12 @@ class StreamOutput:
         if self._connection is not None and self.said is Said.NOTHING:
             self._connection.send_head(self, encode_block(status, fields or {}))
 
-    @property
-    def _is_bodiless(self) -> bool:
-        """An answer to HEAD ends at its head, whatever the application takes the method for."""
-        return self._head is not None and self._head.method == b"HEAD"
-
     def respond(self, block: bytes, body: bytes) -> None:
         """The whole response: its header block and its body."""
         connection = self._connection
         if connection is not None and self.said is Said.NOTHING:
             self.said = Said.LAST
-            connection.send_whole(self, block, b"" if self._is_bodiless else body)
+            connection.send_whole(self, block, b"" if self.bodiless else body)
 
     def send_head(self, block: bytes) -> None:
         """The head of a response whose body follows by ``write``."""
@@ -146,7 +143,7 @@ class StreamOutput:
     def write(self, data: bytes) -> None:
         """Part of the body."""
         connection = self._connection
-        if connection is None or self.said is not Said.HEAD or not data or self._is_bodiless:
+        if connection is None or self.said is not Said.HEAD or not data or self.bodiless:
             return
         if self.queued and connection.queued > self.server.limits.max_unsent_bytes:
             self.server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")

@@ -299,6 +299,13 @@ def test_the_bounds_of_a_head_itself_are_allowed() -> None:
         assert peer.response(peer.request(b"GET", b"/", [(b"x", b"y" * 996)])).status == 431
 
 
+def test_a_refusal_of_head_has_no_body_either() -> None:
+    with Rig(Says(echo)) as rig:
+        peer = HTTP2Peer(rig)
+        response = peer.response(peer.request(b"HEAD", b"/", [(b"x", b"y")] * 101))
+        assert (response.status, response.body, response.complete) == (431, b"", True)
+
+
 def test_connect_is_refused() -> None:
     with Rig(Says(echo)) as rig:
         peer = HTTP2Peer(rig)
