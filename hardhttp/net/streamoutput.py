@@ -82,6 +82,7 @@ class StreamOutput:
     sends_files = False
     is_upgraded = False
     disconnecting = False
+    is_corked = False  # whatever is written in one turn of the reactor goes out together anyway
 
     def __init__(self, connection: Multiplexed, number: int, window: Any) -> None:
         self._connection: Multiplexed | None = connection
@@ -289,7 +290,10 @@ class StreamOutput:
     # -- as a transport, and for whoever knows a channel --------------------------------------
 
     def cork(self) -> None:
-        """What is written in one turn of the reactor goes out together anyway."""
+        """Nothing: see ``is_corked``."""
+
+    def plain_transport(self) -> None:
+        """No socket takes what a stream says as it is."""
 
     @property
     def factory(self) -> Any:
@@ -325,6 +329,11 @@ class StreamOutput:
 
     def isSecure(self) -> bool:
         return self._connection is not None and self._connection.isSecure()
+
+    @property
+    def peer_certificate(self) -> Any:
+        """The client's certificate, where the connection knows of one."""
+        return getattr(self._connection, "peer_certificate", None)
 
     def sendFile(self, descriptor: int, offset: int, count: int, more: bool) -> int | None:
         raise NotImplementedError("files go through frames here")
