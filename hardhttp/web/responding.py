@@ -21,10 +21,10 @@ from twisted.web.http_headers import Headers
 from hardhttp.errors import Reason
 from hardhttp.web.beforehead import BeforeHead
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
+from hardhttp.web.onstream import OnStream
 from hardhttp.web.remembering import Remembering
 from hardhttp.wire.conditional import evaluate, kept_in_304
 from hardhttp.wire.cookies import plain_cookie
-from hardhttp.wire.fieldblock import encode_block, encode_field, encode_length
 from hardhttp.wire.grammar import FIELD_VALUE, list_items
 from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, reason_phrase
 
@@ -33,7 +33,7 @@ __all__ = ["SERVER_NAME", "Responding"]
 SERVER_NAME = b"hardhttp"
 
 
-class Responding(BeforeHead, Remembering, server.Request):
+class Responding(BeforeHead, Remembering, OnStream, server.Request):
     """What ``hardhttp.web.request.Request`` says; that class makes the attributes used here."""
 
     _log = Logger(namespace="hardhttp")
@@ -113,36 +113,6 @@ class Responding(BeforeHead, Remembering, server.Request):
         self.startedWriting = 1
         channel.write(message)
         self._finished()
-
-    def _respond_on_stream(self, stream: Any, body: bytes) -> None:
-        """The same over HTTP/2."""
-        length = len(body)
-        if self.method == b"HEAD" or has_no_body(self.code):
-            block, body = encode_block(self.code, self._fields(length or None)), b""
-        elif self._headers is None and self.code == 200 and self._is_plain():
-            block = self._plain_block(length)
-        else:
-            block = encode_block(self.code, self._fields(length))
-        self.sentLength = len(body)
-        self.startedWriting = 1
-        stream.respond(block, body)
-        self._finished()
-
-    def _plain_block(self, length: int) -> bytes:
-        """``_plain_head``, for HTTP/2."""
-        fields, kind = self._plain, self.defaultContentType if length else None
-        if fields is None:
-            return b"%b\x0f\x0d%b" % (self.site.preamble_block(kind), encode_length(length))
-        parts = [self.site.preamble_block(fields.get(b"Content-Type", kind))]
-        parts += [encode_field(name, value) for name, value in fields.items() if name != b"Content-Type"]
-        return b"%b\x0f\x0d%b" % (b"".join(parts), encode_length(length))
-
-    def _fields(self, length: int | None) -> dict[bytes, Sequence[bytes]]:
-        """All fields of a response over HTTP/2."""
-        raw = self._complete(length)
-        if self._cookies:
-            raw[b"Set-Cookie"] = [*raw.get(b"Set-Cookie", ()), *self._cookies]
-        return raw
 
     def _is_plain(self) -> bool:
         """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
@@ -328,9 +298,7 @@ class Responding(BeforeHead, Remembering, server.Request):
             else:
                 self.channel.keep_alive = False  # the end of the connection ends the body
         if self.channel.multiplexed:
-            self.channel.send_head(encode_block(self.code, self._fields(None)))
-            self.startedWriting = 1
-            self.channel.began()
+            self._begin_on_stream(self.channel)
             return b""
         head = self._head(None)
         if self.chunked:
