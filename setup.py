@@ -28,9 +28,11 @@ def version() -> str:
 
 
 compression = ["brotli", 'zstandard; python_version < "3.14"']
+http2 = ["h2>=4.3,<5"]
 mercure = ["PyJWT[crypto]>=2.12,<3"]
 test = [
     *compression,
+    *http2,
     *mercure,
     "aiohttp",
     "aiohttp-sse-client2",
@@ -52,7 +54,17 @@ test = [
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
-bench = ["aiohttp", "aiohttp-sse", "granian", "klein", "sse-starlette", "starlette", "tornado", "uvicorn[standard]"]
+bench = [
+    "aiohttp",
+    "aiohttp-sse",
+    "granian",
+    "hypercorn",
+    "klein",
+    "sse-starlette",
+    "starlette",
+    "tornado",
+    "uvicorn[standard]",
+]
 
 setup(
     name="hardhttp",
@@ -92,6 +104,7 @@ setup(
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "compression": compression,
+        "http2": http2,
         "mercure": mercure,
         "test": test,
         "coverage": [*test, "coverage[toml]"],

@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks http``, ``memory``, ``web``, ``sse``, ``coding`` and ``hints``."""
+"""The command line: ``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``coding`` and ``hints``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import coding_rows, hints_rows, http_rows, memory_rows, sse_rows, web_rows
+from benchmarks import coding_rows, h2_rows, hints_rows, http_rows, memory_rows, sse_rows, web_rows
 from benchmarks.processes import Failed
 
 __all__ = ["main", "parser"]
@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m benchmarks", description="hardhttp beside its peers, on this machine")
     commands = top.add_subparsers(dest="command", required=True)
     http_rows.add_options(commands.add_parser("http", help="requests a second, cost against size, under attack"))
+    h2_rows.add_options(commands.add_parser("h2", help="requests a second over HTTP/2"))
     memory_rows.add_options(commands.add_parser("memory", help="bytes for an idle connection; a million requests"))
     web_rows.add_options(commands.add_parser("web", help="requests a second: JSON by a route, sessions, files"))
     sse_rows.add_options(commands.add_parser("sse", help="events to everyone who listens: speed, delay, memory"))

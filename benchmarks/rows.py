@@ -15,10 +15,15 @@ from benchmarks.rounds import Plan
 __all__ = ["make_plan", "run_rows"]
 
 
-def make_plan(options: argparse.Namespace, directory: Path, **more: Any) -> Plan:
-    """The plan that ``options`` ask for; this process goes to the load's core. Raises ``Failed`` without wrk."""
-    if find_program("wrk") is None:
-        raise Failed(wrk.INSTALL)
+def make_plan(
+    options: argparse.Namespace, directory: Path, load: tuple[str, str] = ("wrk", wrk.INSTALL), **more: Any
+) -> Plan:
+    """The plan that ``options`` ask for; this process goes to the load's core.
+
+    ``load`` is the program that makes it, and how to install it. Raises ``Failed`` when it is not there.
+    """
+    if find_program(load[0]) is None:
+        raise Failed(load[1])
     server_core, load_core = (None, None) if options.no_pin else cores()
     pin(load_core)
     return Plan(options.pairs, options.seconds, options.connections, directory, server_core, load_core, **more)

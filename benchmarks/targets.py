@@ -17,6 +17,8 @@ AT_LEAST: dict[tuple[str, str], float] = {
     ("tree-read", "twisted.web"): 3.0,
     ("tls", "uvicorn"): 1.0,
     ("post", "uvicorn"): 1.0,
+    ("h2", "hypercorn"): 2.0,
+    ("h2-browser", "hypercorn"): 2.0,
     ("json", "starlette"): 1.5,
     ("json", "klein"): 5.0,
     ("session", "without"): 0.7,

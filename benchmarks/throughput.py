@@ -1,4 +1,4 @@
-"""Requests a second: the rows that wrk loads as fast as it can."""
+"""Requests a second: the rows that wrk, or h2load, loads as fast as it can."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks import wrk
+from benchmarks import h2load, wrk
 from benchmarks.figures import ratios, spread
 from benchmarks.messages import BROWSER_HEADERS, HELLO, HELLO_PATH, POST_BYTES, POST_PATH, READ_PATH
 from benchmarks.peers import Peer
@@ -30,6 +30,7 @@ class RateRow:
     """One request, sent again and again.
 
     ``answer`` is the body it must get. ``keeps_cookies``: the first answer's cookies go with all others.
+    ``streams`` are those of a connection, over HTTP/2; with none it is HTTP/1.1.
     """
 
     name: str
@@ -42,6 +43,7 @@ class RateRow:
     only_tree: bool = False
     answer: bytes = HELLO
     keeps_cookies: bool = False
+    streams: int = 0
 
     @property
     def expected(self) -> bytes:
@@ -143,13 +145,13 @@ def _round(row: RateRow, where: str, series: dict[str, Series[RateSample]], plan
                     servers[name] = server = stack.enter_context(setting)
                     _check(row, server)
                     scripts[name] = lua = _script(row, server, plan)
-                    wrk.run(server.url + row.path, lua, plan.connections, WARM_SECONDS, plan.load_core)
+                    _load(row, server, lua, WARM_SECONDS, plan)
         for _ in range(plan.seconds):
             for name, server in servers.items():
                 if series[name].failure is None:
                     with given_up_on_failure(series[name]):
                         before = server.cpu_seconds()
-                        load = wrk.run(server.url + row.path, scripts[name], plan.connections, 1, plan.load_core)
+                        load = _load(row, server, scripts[name], 1, plan)
                         slices.setdefault(name, []).append(RateSample(load, server.cpu_seconds() - before))
         for name, server in servers.items():
             if series[name].failure is None:
@@ -159,6 +161,14 @@ def _round(row: RateRow, where: str, series: dict[str, Series[RateSample]], plan
         each.samples.append(RateSample.joined(slices[name]) if each.failure is None else None)
         if each.failure is None:
             progress(f"{where} {name}: {each.samples[-1]}")
+
+
+def _load(row: RateRow, server: Server, lua: Path, seconds: int, plan: Plan) -> wrk.Load:
+    url = server.url + row.path
+    if not row.streams:
+        return wrk.run(url, lua, plan.connections, seconds, plan.load_core)
+    log = plan.directory / "h2load.log"
+    return h2load.run(url, row.headers, plan.connections, row.streams, seconds, plan.load_core, log)
 
 
 def _script(row: RateRow, server: Server, plan: Plan) -> Path:

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     BAD_VERSION = "bad-version"
     BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
     UNKNOWN_CODING = "unknown-coding"
+    BAD_FRAME = "bad-frame"  # what HTTP/2 does not allow
     CONNECT = "connect"
     # limits
     HEAD_BYTES = "head-bytes"
@@ -56,6 +57,9 @@ class Reason(StrEnum):
     BODY_BYTES = "body-bytes"
     FORM_FIELDS = "form-fields"
     FORM_BYTES = "form-bytes"
+    STREAMS = "streams"  # of one HTTP/2 connection; the one too many may be tried again
+    STREAM_RESETS = "stream-resets"
+    CONTROL_FRAMES = "control-frames"
     UNSENT_BYTES = "unsent-bytes"
     BUFFERED_BYTES = "buffered-bytes"
     CONNECTIONS = "connections"

@@ -68,6 +68,16 @@ class Limits:
     max_connections_per_address: int = _count(
         200, 1_000_000, "connections from one address (IPv6: one /64); loopback and trusted proxies are exempt"
     )
+    # nginx's http2_max_concurrent_streams.
+    max_streams: int = _count(128, 10_000, "requests at once on an HTTP/2 connection; more are refused, to be retried")
+    # gunicorn's, for both: rapid reset (CVE-2023-44487) and what makes us reset (CVE-2025-8671).
+    max_stream_resets: int = _count(
+        200, 1_000_000, "HTTP/2 streams that a client resets, or has reset, in ten seconds; more end the connection"
+    )
+    # SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION, empty DATA; bodies and requests pay for some.
+    max_control_frames: int = _count(
+        1000, 1_000_000, "HTTP/2 frames in ten seconds that bring nothing; more end the connection"
+    )
     # As nginx and Apache allow.
     max_headers: int = _count(100, 10_000, "header fields in a request; more are answered 431")
     # PHP's max_input_vars and Django's DATA_UPLOAD_MAX_NUMBER_FIELDS.

@@ -22,6 +22,8 @@ from benchmarks import (  # noqa: E402
     attackers,
     crowd,
     figures,
+    h2_rows,
+    h2load,
     million,
     options,
     peers,
@@ -106,10 +108,39 @@ def test_verdicts_at_the_bound():
             entered = set(sse_rows.SSE_PEERS)
         elif row in web_rows.ROWS:
             entered = {each.name for each in web_rows.ROWS[row][1]}
+        elif row in h2_rows.ROWS:
+            entered = set(h2_rows.H2_PEERS)
         else:
             entered = set(peers.PEERS)
         assert peer in entered
-        assert row in {*RATE_ROWS, *web_rows.ROWS, *(f"sse-{size}" for size in sse_rows.SIZES)}
+        assert row in {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *(f"sse-{size}" for size in sse_rows.SIZES)}
+
+
+# -- h2load -------------------------------------------------------------------------------------
+
+H2LOAD = """
+TLS Protocol: TLSv1.3
+Application protocol: h2
+finished in 1.01s, 15000.50 req/s, 1.32MB/s
+requests: 15153 total, 15253 started, 15153 done, 15150 succeeded, 3 failed, 2 errored, 1 timeout
+status codes: 15150 2xx, 0 3xx, 1 4xx, 0 5xx
+traffic: 1.32MB (1385500) total, 600.50KB (614912) headers (space savings 26.21%), 192.38KB (196989) data
+"""
+
+
+def test_what_h2load_says():
+    log = "".join(f"1700000000\t200\t{time}\n" for time in (300, 100, 200))
+    load = h2load.parse(H2LOAD, log)
+    assert (load.requests, load.microseconds, load.bytes) == (15150, 1_010_000, 1_385_500)
+    assert load.errors == {"read": 2, "timeout": 1, "status": 4}
+    assert (load.p50, load.p99, load.max) == (200, 300, 300)
+
+
+def test_h2load_that_got_no_http2_is_no_figure():
+    with pytest.raises(processes.Failed, match=r"http/1\.1"):
+        h2load.parse(H2LOAD.replace("protocol: h2", "protocol: http/1.1"), "")
+    with pytest.raises(processes.Failed, match="something else"):
+        h2load.parse("", "")
 
 
 # -- rounds -------------------------------------------------------------------------------------

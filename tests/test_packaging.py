@@ -72,7 +72,18 @@ def test_python_and_dependencies(metadata: dict[str, Any]) -> None:
 
 def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
     extras = metadata["extras_require"]
-    assert set(extras) == {"compression", "mercure", "redis", "test", "coverage", "docs", "lint", "bench", "dev"}
+    assert set(extras) == {
+        "compression",
+        "http2",
+        "mercure",
+        "redis",
+        "test",
+        "coverage",
+        "docs",
+        "lint",
+        "bench",
+        "dev",
+    }
     for name, needs in extras.items():
         assert set(needs) <= set(extras["dev"]), name
 
@@ -82,6 +93,8 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     declared = {Requirement(need).name.partition(".")[0] for need in metadata["install_requires"]}
     # Ours, and Twisted's own dependencies, some through its extra [tls].
     declared |= {"hardhttp", "OpenSSL", "constantly", "incremental", "hyperlink", "typing_extensions"}
+    # What only a site that speaks HTTP/2 imports.
+    for_http2 = {f"hardhttp/{name}.py" for name in ("net/channel2", "testing/http2", "wire/fielddecoder", "wire/http2")}
     unknown = set()
     for path in (ROOT / "hardhttp").rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -91,5 +104,23 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]
             tops = {name.partition(".")[0] for name in names}
+            if path.relative_to(ROOT).as_posix() in for_http2:
+                tops -= {"h2", "hpack"}
             unknown |= {f"{path.relative_to(ROOT)}: {top}" for top in tops - declared - sys.stdlib_module_names}
     assert unknown == set()
+
+
+def test_without_h2_http_1_is_spoken_alone() -> None:
+    script = (
+        "import sys; sys.modules['h2'] = sys.modules['hpack'] = None\n"
+        "import hardhttp, hardhttp.tap, hardhttp.sse, hardhttp.testing\n"
+        "from twisted.internet.task import Clock\n"
+        "site = hardhttp.Site(None, reactor=Clock())\n"
+        "assert site.acceptableProtocols() == [b'http/1.1']\n"
+        "try:\n"
+        "    hardhttp.Site(None, reactor=Clock(), http2=True)\n"
+        "except ImportError:\n"
+        "    print('refused')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("refused\n", "")

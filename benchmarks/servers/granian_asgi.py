@@ -1,7 +1,8 @@
-"""granian running the bare ASGI callable: one worker, one runtime thread, uvloop."""
+"""granian running the bare ASGI callable: one worker, one runtime thread, uvloop; with ``--http2`` that too."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from granian import Granian
@@ -11,7 +12,8 @@ from benchmarks.servers.options import parse
 
 
 def main() -> None:
-    options = parse()
+    http2 = "--http2" in sys.argv
+    options = parse([each for each in sys.argv[1:] if each != "--http2"])
     certificate, key = map(Path, options.tls) if options.tls else (None, None)
     Granian(
         "benchmarks.servers.asgi:app",
@@ -21,7 +23,7 @@ def main() -> None:
         workers=1,
         runtime_threads=1,
         loop=Loops.uvloop,
-        http=HTTPModes.http1,
+        http=HTTPModes.auto if http2 else HTTPModes.http1,
         websockets=False,
         backlog=4096,
         # How many connections a worker takes at once.

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.interfaces import IConsumer
+from twisted.internet.interfaces import IConsumer, IHandshakeListener
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,11 +37,13 @@ PART, EXPECT_BODY, CALL, LATER, DONE, UPGRADE, LINGER, CLOSE, LOST = Event
 
 # Responses to pipelined requests are sent together, up to about this much.
 CORK_BYTES = 64 * 1024
+# Of the preface, as much as makes a request line.
+HTTP2_BEGINS = b"PRI * HTTP/2.0\r\n"
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
 
 
-@implementer(IConsumer)
+@implementer(IConsumer, IHandshakeListener)
 class Channel(Connection):
     """One HTTP/1.1 connection.
 
@@ -134,6 +136,8 @@ class Channel(Connection):
                         self._behind(data[position:])
                     break
         except Fault as fault:
+            if fault.reason is Reason.BAD_VERSION and self._goes_on_as_http2(data[position:]):
+                return
             self.refuse(fault)
         except Exception:
             self._log.failure("a request could not be handed to the application")
@@ -141,6 +145,42 @@ class Channel(Connection):
         if self._cork is not None:
             self._uncork()
             self._cork = None
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there, and the client has chosen a protocol (RFC 7301)."""
+        if getattr(self._transport, "negotiatedProtocol", None) == b"h2":
+            self._become_http2(b"")
+
+    def _goes_on_as_http2(self, data: bytes) -> bool:
+        """Whether this is a client that knows that we speak HTTP/2 (RFC 9113, 3.3)."""
+        if self._written or not data.startswith(HTTP2_BEGINS):
+            return False
+        return self._become_http2(data)
+
+    def _become_http2(self, data: bytes) -> bool:
+        """Pass the connection on, with what has come of it, as a new one."""
+        transport, base, server = self._transport, self._base, self.server
+        if server.http2 is None:
+            return False
+        if getattr(base, "protocol", None) is self:
+            below, name = base, "protocol"
+        elif getattr(transport, "wrappedProtocol", None) is self:
+            below, name = transport, "wrappedProtocol"
+        else:
+            return False
+        channel = server.http2(server, self.request_factory, transport.getPeer())
+        channel.factory = channel.site = self.site
+        transport.unregisterProducer()
+        self.phase, self.deadline = CLOSED, NEVER
+        self._transport = self._base = None
+        self._input = b""
+        self._cork = None
+        server.passed_on(transport)
+        setattr(below, name, channel)
+        channel.makeConnection(transport)
+        if data:
+            channel.dataReceived(data)
+        return True
 
     def _partial(self, data: bytes) -> None:
         """Keep part of a head; its deadline runs from its first byte and nothing moves it."""

@@ -39,6 +39,8 @@ class Connection:
     """One connection. Subclasses say what bytes mean (``dataReceived``), what being due means
     (``_expire``) and how to go on when the peer takes bytes again (``_go_on``)."""
 
+    multiplexed = False  # whether several requests share it; then each has a stream of its own
+
     __slots__ = (
         "__weakref__",
         "_base",
@@ -317,6 +319,11 @@ class Connection:
         if self._input_paused and self._transport is not None:
             self._input_paused = False
             self._transport.resumeProducing()
+
+    @property
+    def request_count(self) -> int:
+        """Requests that are not answered yet."""
+        return 0 if self.request is None else 1
 
     # -- what requests and resources ask of a channel -----------------------------------------
 

@@ -66,6 +66,7 @@ class HeaderFirst:
 
     factory = None
     request = None
+    request_count = 0
 
     def __init__(self, factory: Any, server: Server) -> None:
         self._factory = factory

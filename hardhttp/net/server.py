@@ -25,7 +25,9 @@ from hardhttp.wire.forwarded import IPAddress, parse_ip
 from hardhttp.wire.head import Head, HeadParser
 
 if TYPE_CHECKING:
+    from hardhttp.net.channel2 import Channel2
     from hardhttp.net.connection import Connection
+    from hardhttp.net.multiplexed import Multiplexed
     from hardhttp.net.proxyprotocol import HeaderFirst
     from hardhttp.net.refusal import Refusal
 
@@ -74,10 +76,13 @@ class Server:
         self.started = False
         self._lines: dict[Reason, int] = {}
         self._lines_until = 0.0
+        # Makes the HTTP/2 connection that takes over from an HTTP/1.1 one; ``None`` where that is not spoken.
+        self.http2: Callable[..., Channel2] | None = None
+        self._unflushed: dict[Multiplexed, None] = {}
         self._date = b""
         self.date_until = 0.0
         self.ledger.gauge("connections", lambda: len(self.tracker))
-        self.ledger.gauge("requests", lambda: sum(1 for channel in self.tracker if channel.request is not None))
+        self.ledger.gauge("requests", lambda: sum(channel.request_count for channel in self.tracker))
         self.ledger.gauge("refusals", lambda: len(self.refusals))
         self.ledger.gauge("addresses", lambda: self.tracker.addresses)
 
@@ -199,6 +204,17 @@ class Server:
                 break
             channel.shed()
             ledger.release(heaviest)
+
+    def flush_soon(self, channel: Multiplexed) -> None:
+        """Have ``channel`` send, in the next turn of the reactor, what it has gathered in this one."""
+        if not self._unflushed:
+            self.clock.callLater(0, self._flush)
+        self._unflushed[channel] = None
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, {}
+        for channel in unflushed:
+            self.guard(channel.flush)
 
     # -- saying so --------------------------------------------------------------------------
 

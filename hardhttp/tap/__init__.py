@@ -216,7 +216,8 @@ def makeService(options: Options) -> IService:
         ticker = Figures(figures, stream, reactor)
         resource = WelcomeResource(figures, stream)
     sessions = Sessions(options.session_store)
-    site = Site(options.around(resource), limits=options.limits, reactor=reactor, sessions=sessions)
+    http2 = False if options["no-http2"] else None
+    site = Site(options.around(resource), limits=options.limits, reactor=reactor, sessions=sessions, http2=http2)
     site.access_log = options.access_log
     site.trusted_proxies = options.trusted_proxies
     site.early_hints_to = options["early-hints-to"]

@@ -21,6 +21,7 @@ from twisted.web.http_headers import Headers
 from hardhttp.errors import Reason
 from hardhttp.web.beforehead import BeforeHead
 from hardhttp.web.headers import PLAIN_NAMES, ResponseHeaders
+from hardhttp.web.onstream import OnStream
 from hardhttp.web.remembering import Remembering
 from hardhttp.wire.conditional import evaluate, kept_in_304
 from hardhttp.wire.cookies import plain_cookie
@@ -32,7 +33,7 @@ __all__ = ["SERVER_NAME", "Responding"]
 SERVER_NAME = b"hardhttp"
 
 
-class Responding(BeforeHead, Remembering, server.Request):
+class Responding(BeforeHead, Remembering, OnStream, server.Request):
     """What ``hardhttp.web.request.Request`` says; that class makes the attributes used here."""
 
     _log = Logger(namespace="hardhttp")
@@ -98,6 +99,9 @@ class Responding(BeforeHead, Remembering, server.Request):
             return
         channel = self.channel
         length = len(body)
+        if channel.multiplexed:
+            self._respond_on_stream(channel, body)
+            return
         if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
             self.sentLength = length
             message = self._plain_head(length) + body
@@ -288,11 +292,14 @@ class Responding(BeforeHead, Remembering, server.Request):
             length = None
         if length is not None:
             self._remaining = int(length[0])
-        elif not bodiless:
+        elif not bodiless and not self.channel.multiplexed:
             if self.clientproto == b"HTTP/1.1":
                 self.chunked = 1
             else:
                 self.channel.keep_alive = False  # the end of the connection ends the body
+        if self.channel.multiplexed:
+            self._begin_on_stream(self.channel)
+            return b""
         head = self._head(None)
         if self.chunked:
             head = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -404,6 +411,9 @@ class Responding(BeforeHead, Remembering, server.Request):
     def _respond_empty(self) -> None:
         if self._head_calls is not None:
             self._before_whole(b"")
+        if self.channel.multiplexed:
+            self._respond_on_stream(self.channel, b"")
+            return
         head = self._head(0)
         self.startedWriting = 1
         self.channel.write(head)

@@ -37,6 +37,7 @@ from hardhttp.web.request import SERVER_NAME, Request, adapt
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.stockpages import STOCK_PAGES, ours
 from hardhttp.web.streaming import streaming_below
+from hardhttp.wire.fieldblock import encode_block
 from hardhttp.wire.forwarded import parse_network
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ CLIENT_LEFT = 499
 _NOT_GIVEN: Any = object()
 
 
+def _http2(*, required: bool) -> Any:
+    """What speaks HTTP/2, where its library is installed. Raises ``ImportError`` when it is not and must be."""
+    try:
+        from hardhttp.net.channel2 import Channel2
+    except ImportError:
+        if required:
+            raise
+        return None
+    return Channel2
+
+
 @implementer(IProtocolNegotiationFactory)
 class Site(twisted_server.Site):
     """An HTTP site.
@@ -61,7 +73,9 @@ class Site(twisted_server.Site):
     ``resource`` is the root ``IResource``. ``limits`` may be replaced while the site runs.
     ``reactor`` (``IReactorTime``) is the clock of every deadline; without one the running reactor
     is. ``sessions`` says where cookie sessions are kept; without it they are kept in memory, once there
-    is one. ``timeout`` is ``twisted.web``'s name for ``Limits.idle_seconds``.
+    is one. ``http2`` says whether HTTP/2 is spoken too, over TLS by ALPN and else with clients that begin
+    with it; left out, it is if the ``h2`` library is installed. ``timeout`` is ``twisted.web``'s name for
+    ``Limits.idle_seconds``.
     """
 
     requestFactory: Any = Request
@@ -82,6 +96,7 @@ class Site(twisted_server.Site):
         *,
         limits: Limits | None = None,
         sessions: Sessions | None = None,
+        http2: bool | None = None,
         parsePOSTFormSubmission: bool = True,
     ) -> None:
         limits = Limits() if limits is None else limits
@@ -98,11 +113,14 @@ class Site(twisted_server.Site):
         )
         self.server = Server(self.reactor, limits)
         self.server.error_page = self._page_of
+        self.server.http2 = None if http2 is False else _http2(required=bool(http2))
         self._twisted_log = logPath is not None or logFormatter is not None
         self.access_log = None
         self._factory_given: Any = None
         self._factory: Any = None
         self._preambles: dict[bytes | None, bytes] = {}
+        self._preamble_blocks: dict[bytes | None, bytes] = {}
+        self._preamble_blocks_until = 0.0
         self._preambles_until = 0.0
         self.sessions = OrderedDict()  # what getSession gives, by uid; the one touched longest ago first
         self.cookie_sessions = Sessions() if sessions is None else sessions
@@ -214,7 +232,7 @@ class Site(twisted_server.Site):
         return drain(self.server)
 
     def acceptableProtocols(self) -> list[bytes]:
-        return [b"http/1.1"]
+        return [b"http/1.1"] if self.server.http2 is None else [b"h2", b"http/1.1"]
 
     # -- requests -----------------------------------------------------------------------------
 
@@ -257,6 +275,21 @@ class Site(twisted_server.Site):
             if len(self._preambles) < MAX_PREAMBLES:
                 self._preambles[content_type] = preamble
         return preamble
+
+    def preamble_block(self, content_type: bytes | None) -> bytes:
+        """``preamble``, as the beginning of an HTTP/2 header block."""
+        if self.server.now >= self._preamble_blocks_until:
+            self._preamble_blocks.clear()
+        block = self._preamble_blocks.get(content_type)
+        if block is None:
+            fields = {b"Server": [SERVER_NAME], b"Date": [self.server.date()]}
+            self._preamble_blocks_until = self.server.date_until
+            if content_type is not None:
+                fields[b"Content-Type"] = [content_type]
+            block = encode_block(200, fields)
+            if len(self._preamble_blocks) < MAX_PREAMBLES:
+                self._preamble_blocks[content_type] = block
+        return block
 
     @property
     def access_log(self) -> Callable[[Request], object] | None:

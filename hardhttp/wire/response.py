@@ -13,7 +13,7 @@ from http import HTTPStatus
 from hardhttp.errors import Fault
 from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
 
-__all__ = ["CONTINUE", "LAST_CHUNK", "chunk", "encode_head", "has_no_body", "reason_phrase", "refusal"]
+__all__ = ["CONTINUE", "LAST_CHUNK", "chunk", "encode_head", "has_no_body", "reason_phrase", "refusal", "refusal_parts"]
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
@@ -73,6 +73,36 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+def refusal_parts(
+    fault: Fault,
+    date: bytes,
+    *,
+    page: tuple[bytes, bytes] | None = None,
+    request_id: str | None = None,
+    more: Mapping[bytes, Iterable[bytes]] | None = None,
+) -> tuple[dict[bytes, Iterable[bytes]], bytes]:
+    """Fields and body of what answers ``fault``.
+
+    ``page`` is a content type and a body to send instead of two lines of plain text; ``more`` are fields
+    besides its own.
+    """
+    if page is None:
+        text = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
+        page = b"text/plain; charset=utf-8", text
+    kind, body = page
+    fields: dict[bytes, Iterable[bytes]] = {
+        **(more or {}),
+        b"Date": [date],
+        b"Content-Type": [kind],
+        b"Content-Length": [b"%d" % len(body)],
+        b"Cache-Control": [b"no-store"],
+        b"X-Refused": [fault.reason.value.encode("ascii")],
+    }
+    if request_id is not None:
+        fields[b"X-Request-ID"] = [request_id.encode("ascii")]
+    return fields, body
+
+
 def refusal(
     fault: Fault,
     date: bytes,
@@ -83,26 +113,10 @@ def refusal(
     request_id: str | None = None,
     more: Mapping[bytes, Iterable[bytes]] | None = None,
 ) -> bytes:
-    """The whole response that answers ``fault`` and ends its connection.
-
-    ``page`` is a content type and a body to send instead of two lines of plain text; ``more`` are fields
-    besides its own.
-    """
-    if page is None:
-        text = b"%d %s\n%s\n" % (fault.status, reason_phrase(fault.status), fault.detail.encode("utf-8"))
-        page = b"text/plain; charset=utf-8", text
-    kind, body = page
-    fields = {
-        b"Date": [date],
-        b"Content-Type": [kind],
-        b"Content-Length": [b"%d" % len(body)],
-        b"Cache-Control": [b"no-store"],
-        b"Connection": [b"close"],
-        b"X-Refused": [fault.reason.value.encode("ascii")],
-    }
-    if request_id is not None:
-        fields[b"X-Request-ID"] = [request_id.encode("ascii")]
+    """The whole response that answers ``fault`` and ends its connection; see ``refusal_parts``."""
+    fields, body = refusal_parts(fault, date, page=page, request_id=request_id, more=more)
+    fields[b"Connection"] = [b"close"]
     if retry_after_seconds is not None:
         fields[b"Retry-After"] = [b"%d" % retry_after_seconds]
-    head = encode_head(fault.status, reason_phrase(fault.status), {**(more or {}), **fields})
+    head = encode_head(fault.status, reason_phrase(fault.status), fields)
     return head if head_only else head + body

@@ -11,6 +11,7 @@ from twisted.web.resource import Resource
 
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.stores.sqlite import SQLiteStore
+from hardhttp.tap import makeService
 from hardhttp.tap.checks import cache_rule, items, log_settings, resolved
 from hardhttp.tap.options import Options
 from hardhttp.tap.optiontable import OPTIONS
@@ -207,3 +208,9 @@ def test_early_hints_that_cannot_be(tmp_path: Path, text: str | None, said: str)
     assert refusal("--early-hints=hints.toml").startswith("--early-hints ")
     assert said in refusal("--early-hints=hints.toml")
     assert "auto, always or never" in refusal("--early-hints-to=some")
+
+
+@pytest.mark.parametrize(("words", "spoken"), [((), [b"h2", b"http/1.1"]), (("--no-http2",), [b"http/1.1"])])
+def test_http2_can_be_left_out(words: tuple[str, ...], spoken: list[bytes]) -> None:
+    service: Any = makeService(parse("--listen=tcp:0", *words))
+    assert service.site.acceptableProtocols() == spoken
