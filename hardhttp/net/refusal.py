@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IHalfCloseableProtocol, ITransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,9 +23,14 @@ RETRY_AFTER_SECONDS = 2
 MAX_DISCARDED_BYTES = 1 << 20
 
 
-@implementer(IHalfCloseableProtocol)
+# RFC 9113, 3.4 and 6.8: empty SETTINGS, then GOAWAY that names no stream; its code follows.
+_GOAWAY = b"\0\0\0\x04\0\0\0\0\0" + b"\0\0\x08\x07\0\0\0\0\0" + b"\0\0\0\0"
+_NO_ERROR, _ENHANCE_YOUR_CALM = b"\0\0\0\0", b"\0\0\0\x0b"
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class Refusal:
-    """A protocol that answers 503 at once, then waits for the client to hang up.
+    """A protocol that answers 503 at once, then waits for the client to hang up. Over HTTP/2 it says GOAWAY.
 
     Closing at once would reset the connection while the client's request is on its way, and the
     client would see the reset and not the answer (RFC 9112, 9.6).
@@ -52,9 +57,21 @@ class Refusal:
         self._deadline = now + server.limits.abort_seconds
         server.refusals.add(transport, self)
         server.reaper.start()
+        if not ISSLTransport.providedBy(transport):
+            self._answer(transport)
+
+    def handshakeCompleted(self) -> None:
+        """TLS is there, and what is spoken over it."""
+        if self.transport is not None:
+            self._answer(self.transport)
+
+    def _answer(self, transport: ITransport) -> None:
+        server = self._server
         kind = OurFault if self._reason is Reason.DRAINING else LimitFault
         fault = kind(503, self._reason, _DETAIL[self._reason])
         answer = refusal(fault, server.date(), retry_after_seconds=RETRY_AFTER_SECONDS)
+        if getattr(transport, "negotiatedProtocol", None) == b"h2":
+            answer = _GOAWAY + (_NO_ERROR if self._reason is Reason.DRAINING else _ENHANCE_YOUR_CALM)
         server.statistics.bytes_out += len(answer)
         transport.write(answer)
         if half_closes(transport):

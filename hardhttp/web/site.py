@@ -231,8 +231,13 @@ class Site(twisted_server.Site):
         """
         return drain(self.server)
 
+    @property
+    def http2(self) -> bool:
+        """Whether HTTP/2 is spoken too."""
+        return self.server.http2 is not None
+
     def acceptableProtocols(self) -> list[bytes]:
-        return [b"http/1.1"] if self.server.http2 is None else [b"h2", b"http/1.1"]
+        return [b"h2", b"http/1.1"] if self.http2 else [b"http/1.1"]
 
     # -- requests -----------------------------------------------------------------------------
 

@@ -12,12 +12,14 @@ Nothing here knows of time: whoever calls says what time it is.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes, Settings
+from hpack import Encoder
 
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
@@ -108,6 +110,27 @@ class StreamFault(Exception):
         self.code, self.detail = code, detail
 
 
+@lru_cache(maxsize=16)
+def _settings(streams: int, list_bytes: int) -> Settings:
+    """Our settings, which never change: all connections share them, for they are several KiB."""
+    values = {
+        SettingCodes.MAX_CONCURRENT_STREAMS: streams,
+        SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
+        SettingCodes.MAX_HEADER_LIST_SIZE: list_bytes,
+        SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
+    }
+    return Settings(client=False, initial_values=values)
+
+
+class _NoEncoder(Encoder):
+    """Stands where h2 has an encoder: ours (``fieldblock``) keeps no table, so what the client allows is the same."""
+
+    header_table_size = property(lambda self: 0, lambda self, size: None)
+
+
+_NO_ENCODER: Final = _NoEncoder()
+
+
 class WireConnection(H2Connection):
     """h2's connection, as a server's, under our limits. It hands out headers as they are."""
 
@@ -126,21 +149,14 @@ class WireConnection(H2Connection):
             )
         )
         list_bytes = limits.max_head_bytes + 32 * limits.max_headers  # 6.5.2 counts 32 for each field
-        said = {
-            SettingCodes.MAX_CONCURRENT_STREAMS: limits.max_streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
-            SettingCodes.MAX_HEADER_LIST_SIZE: list_bytes,
-            SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
-        }
-        self.local_settings = Settings(client=False, initial_values=said)
+        self.local_settings = _settings(limits.max_streams, list_bytes)
         self.initiate_connection()
         self.increment_flow_control_window(CONNECTION_WINDOW_BYTES - 65_535)
         # What is said is not what is enforced: who opens too many streams is refused them and keeps the rest, and
         # who sends a list that is somewhat too long is answered 431.
-        self.local_settings = Settings(
-            client=False, initial_values={**said, SettingCodes.MAX_CONCURRENT_STREAMS: LAST_STREAM}
-        )
+        self.local_settings = _settings(LAST_STREAM, list_bytes)
         self.decoder = FieldDecoder(2 * list_bytes)
+        self.encoder = _NO_ENCODER
 
     def let_go(self) -> None:
         """h2 holds itself, by a table of its own methods; nothing of ours waits for the collector."""

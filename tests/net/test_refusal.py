@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,8 @@ import pytest
 from hardhttp import Limits
 from hardhttp.net.server import MAX_REFUSALS
 from hardhttp.testing import Rig
-from tests.net.loopback import Answer
+from hardhttp.wire.http2 import FrameCutter
+from tests.net.loopback import Answer, Client, Loopback, blocking, certificate, until
 from tests.net.test_channel import GET
 
 ONE = Limits(max_connections=1, abort_seconds=5)
@@ -95,3 +99,32 @@ def test_the_accept_hook_refuses(says: Any) -> None:
         assert len(rig.flush()) == isinstance(says, Exception)
         rig.site.on_accept = lambda peer: None
         assert rig.exchange(GET)[0].status == 200
+
+
+@pytest.mark.parametrize(("spoken", "answer"), [(["http/1.1"], b"HTTP/1.1 503 "), (["h2", "http/1.1"], None)])
+@blocking
+def test_over_tls_it_is_said_in_what_is_spoken(tmp_path: Path, spoken: list[str], answer: bytes | None) -> None:
+    pem = certificate(tmp_path)
+    with Loopback(Answer(lambda request: b""), certificate=pem, limits=ONE) as loop:
+        loop.connect()
+        context = ssl.create_default_context(cafile=str(pem))
+        context.set_alpn_protocols(spoken)
+        with socket.create_connection(loop.address) as plain:
+            plain.setblocking(False)
+            client = Client(context.wrap_socket(plain, server_hostname="localhost", do_handshake_on_connect=False))
+            until(lambda: shaken(client.socket), "the handshake")
+            came = client.end()
+            client.close()
+        if answer is not None:
+            assert came.startswith(answer)
+        else:
+            (_, _, _, settings), (kind, _, _, goaway) = FrameCutter().cut(came)
+            assert (settings[3], kind, goaway[9:]) == (4, 7, b"\0\0\0\0\0\0\0\x0b")
+
+
+def shaken(handle: Any) -> bool:
+    try:
+        handle.do_handshake()
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        return False
+    return True

@@ -97,7 +97,9 @@ def test_it_is_a_site() -> None:
     assert site.resource is HELLO
     assert site.requestFactory is Request
     assert (site.displayTracebacks, site.sessions) == (False, {})
+    assert site.http2
     assert site.acceptableProtocols() == [b"h2", b"http/1.1"]
+    assert not Site(HELLO, reactor=Clock(), http2=False).http2
 
 
 def test_arguments_by_place_as_twisted_web_takes_them(tmp_path: Any) -> None:
