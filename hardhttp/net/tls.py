@@ -1,5 +1,8 @@
 """TLS over a fast port.
 
+Certificates that look after their files (``hardhttp.net.certificatestore``) do so while the port listens. A
+handshake that fails is counted, with its reason, by the connection it was for.
+
 Twisted's memory-BIO protocol, with one thing known beforehand: when what has come is exactly one
 whole record, and it held application data, then nothing more is to be read and nothing to be sent.
 The stock protocol learns both by catching exceptions, two for every request.
@@ -11,6 +14,9 @@ from typing import Any
 
 from OpenSSL.SSL import Error
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+
+from hardhttp.net.certificatestore import Certificates
+from hardhttp.net.tlspolicy import said_by
 
 __all__ = ["TLSFactory"]
 
@@ -56,6 +62,14 @@ class TLSProtocol(TLSMemoryBIOProtocol):
             if len(record) == size:
                 self._flushSendBIO()  # something else was waiting
 
+    def _tlsShutdownFinished(self, reason: Any) -> None:
+        super()._tlsShutdownFinished(reason)
+        failure: Any = self._reason
+        failed = not self._handshakeDone and failure is not None and failure.check(Error)
+        told = getattr(self.wrappedProtocol, "handshake_failed", None) if failed else None
+        if told is not None:  # who leaves half-way (ConnectionLost) has done no wrong
+            told(said_by(failure.value))
+
     def _quiet(self) -> bool:
         return self._handshakeDone and not self._appSendBuffer and not self._lostTLSConnection
 
@@ -77,3 +91,12 @@ class TLSFactory(TLSMemoryBIOFactory):
 
     def __init__(self, context_factory: Any, wrapped: Any, clock: Any) -> None:
         super().__init__(context_factory, False, wrapped, clock)
+        self._certificates = context_factory if isinstance(context_factory, Certificates) else None
+
+    def startFactory(self) -> None:
+        if self._certificates is not None:
+            self._certificates.start()
+
+    def stopFactory(self) -> None:
+        if self._certificates is not None:
+            self._certificates.stop()

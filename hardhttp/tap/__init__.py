@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.options import Options
+from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
@@ -60,11 +61,13 @@ class Serving(Service):
         figures: Figures | None,
         quits: Quits,
         closes: Sequence[Callable[[], Any]] = (),
+        hang_ups: Sequence[Callable[[], Any]] = (),
     ) -> None:
         self.site = http.site
         self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
-        self._hangup = None if access_log is None else HangUp(access_log.hang_up, http.site.reactor)
+        self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
+        self._hangup = HangUp(self._hung_up, http.site.reactor) if self._hang_ups else None
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -83,6 +86,14 @@ class Serving(Service):
             self._hangup.start()
         if self._figures is not None:
             self._figures.start()
+
+    def _hung_up(self) -> None:
+        """SIGHUP: a new log file, and certificates read again."""
+        for act in self._hang_ups:
+            try:
+                act()
+            except Exception:
+                self._log.failure("what SIGHUP asks for could not be done")
 
     def _listen(self) -> None:
         early: list[Any] = []
@@ -210,9 +221,10 @@ def makeService(options: Options) -> IService:
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    http = HTTPService(site, options["listen"], reactor, proxy_protocol=bool(options["proxy-protocol"]))
+    http = HTTPService(site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]))
     closes = [] if options.mercure is None else [options.mercure.hub.history.close]
-    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes)
+    reads = [certificates.refresh for certificates in certificates_of(options.listening)]
+    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads)
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:

@@ -24,7 +24,6 @@ from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
     cache_rule,
     check_descriptors,
-    check_endpoint,
     log_settings,
     networks,
     resolved,
@@ -33,10 +32,12 @@ from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.static import StaticFiles
 
 if TYPE_CHECKING:
+    from hardhttp.net.tlsendpoint import TLSListen
     from hardhttp.sse.mercure import Mercure
 
 __all__ = ["Options"]
@@ -53,7 +54,7 @@ def _is_parameter(option: Option) -> bool:
 class Options(usage.Options):
     """What ``twistd hardhttp`` takes.
 
-    Once parsed, ``limits`` is the ``Limits`` asked for, ``access_log`` the log if there is one,
+    Once parsed, ``limits`` is the ``Limits`` asked for, ``listening`` where to listen, ``access_log`` the log if any,
     ``session_store`` the store, and ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for
     the welcome page; ``around`` puts the wrappers around either.
     """
@@ -84,11 +85,16 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         *([option_name(field), None, field.default, field.metadata["help"], reader(field)] for field in FIELDS),
     ]
     compData = usage.Completions(
-        optActions={"webroot": usage.CompleteDirs(), "access-log": usage.CompleteFiles()},
+        optActions={
+            "webroot": usage.CompleteDirs(),
+            "access-log": usage.CompleteFiles(),
+            "tls-client-ca": usage.CompleteFiles(),
+        },
         multiUse=[option.name for option in OPTIONS.values() if option.several],
     )
 
     limits: Limits
+    listening: list[str | TLSListen]
     access_log: AccessLog | None = None
     resource: IResource | None = None
     session_store: ISessionStore
@@ -118,8 +124,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     def postOptions(self) -> None:
         self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
-        for description in self["listen"]:
-            check_endpoint(description)
+        self.listening = self._listening()
         check_descriptors(self.limits.max_connections)
         self.trusted_proxies = networks(self["trusted-proxies"])
         if self["proxy-protocol"] and not self.trusted_proxies:
@@ -137,7 +142,13 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
-        return around(resource if self.mercure is None else HubOver(self.mercure, resource), self)
+        served = around(resource if self.mercure is None else HubOver(self.mercure, resource), self)
+        return secured(served, self, self.listening)
+
+    def _listening(self) -> list[str | TLSListen]:
+        from twisted.internet import reactor
+
+        return read_listen(self, reactor)
 
     def _mercure(self) -> Mercure | None:
         from twisted.internet import reactor
