@@ -35,7 +35,7 @@ CIPHERS = (
 )
 # RFC 8446, 4.6.1 allows seven days; nginx keeps five minutes, Go seven days.
 TICKET_SECONDS = 4 * 3600
-_OPERATORS = "!-+@"
+_OPERATORS = ("!", "-", "+", "@")
 
 
 def _known_version(policy: Any, attribute: Any, version: str) -> None:
@@ -68,7 +68,7 @@ class TLSPolicy:
         for suite in new:
             _accepts("set_tls13_ciphersuites", suite, "a cipher of TLS 1.3")
         for text in old:
-            if text[:1] not in _OPERATORS:
+            if not text.startswith(_OPERATORS):
                 _accepts("set_cipher_list", text, "a cipher that OpenSSL knows")
         if old:
             _accepts("set_cipher_list", ":".join(old), "a choice of ciphers")
@@ -146,5 +146,5 @@ def make_context(
 
 def said_by(error: SSL.Error) -> str:
     """What OpenSSL says, in words."""
-    reasons = error.args[0] if error.args else ()
+    reasons = error.args[0] if error.args and isinstance(error.args[0], list) else ()
     return ", ".join(str(reason[-1]) for reason in reasons) or "OpenSSL does not say why"
