@@ -3,11 +3,13 @@
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
+from hardhttp.net.tlspolicy import TLSPolicy
 from hardhttp.sse.hub import EventHub
 from hardhttp.sse.stream import EventStream
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.compression import Compressed
 from hardhttp.web.cors import CORS
+from hardhttp.web.httpsredirect import HTTPSRedirect
 from hardhttp.web.ratelimit import RateLimited
 from hardhttp.web.request import Request
 from hardhttp.web.response import Response, abort
@@ -27,6 +29,7 @@ __all__ = [
     "EventHub",
     "EventStream",
     "HTTPError",
+    "HTTPSRedirect",
     "HTTPService",
     "IStreamingResource",
     "Limits",
@@ -38,6 +41,7 @@ __all__ = [
     "Sessions",
     "Site",
     "StaticFiles",
+    "TLSPolicy",
     "abort",
     "listen",
     "service",

@@ -24,12 +24,19 @@ _HEADER_BYTES = 5  # RFC 8446, 5.1: type, version, length
 _APPLICATION_DATA = 23
 _RECORD_BYTES = 1 << 14
 _OVERHEAD_BYTES = 512  # more than any cipher adds to a record
+# What OpenSSL calls a request in the clear; whoever makes it is told what is wrong, and nothing else.
+_PLAIN_HTTP = "http request"
+_PLAIN_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 37\r\nConnection: close\r\n\r\n"
+    b"This port speaks TLS: ask by https.\r\n"
+)
 
 
 class TLSProtocol(TLSMemoryBIOProtocol):
     """Reads and writes single records without asking twice."""
 
     transport: Any
+    _reason: Any
     _record_left = 0  # bytes still to come of a record, or -1: not known any more
 
     def dataReceived(self, data: bytes) -> None:
@@ -63,12 +70,14 @@ class TLSProtocol(TLSMemoryBIOProtocol):
                 self._flushSendBIO()  # something else was waiting
 
     def _tlsShutdownFinished(self, reason: Any) -> None:
+        failed = not self._handshakeDone and not self._lostTLSConnection and reason is not None
+        why = said_by(reason.value) if failed and reason.check(Error) else ""
+        if why == _PLAIN_HTTP:
+            self.transport.write(_PLAIN_ANSWER)
         super()._tlsShutdownFinished(reason)
-        failure: Any = self._reason
-        failed = not self._handshakeDone and failure is not None and failure.check(Error)
-        told = getattr(self.wrappedProtocol, "handshake_failed", None) if failed else None
-        if told is not None:  # who leaves half-way (ConnectionLost) has done no wrong
-            told(said_by(failure.value))
+        told = getattr(self.wrappedProtocol, "handshake_failed", None)
+        if failed and told is not None and self._reason.check(Error):  # who leaves half-way has done no wrong
+            told(why)
 
     def _quiet(self) -> bool:
         return self._handshakeDone and not self._appSendBuffer and not self._lostTLSConnection

@@ -19,6 +19,7 @@ from hardhttp.net.certificatestore import CHECK_SECONDS
 from hardhttp.net.tls import TLSFactory
 from hardhttp.net.tlsendpoint import names_path, read_tls
 from hardhttp.net.tlspolicy import TLSPolicy
+from hardhttp.testing import parse_responses
 from hardhttp.web.service import listen
 from tests.certificates import Authority
 from tests.net.loopback import GET, Answer, Client, Loopback, blocking, result_of, until
@@ -367,6 +368,11 @@ def test_what_is_no_handshake(live: Path, authority: Authority, garbage: bytes) 
         client = loop.connect()
         client.send_all(garbage)
         client.end()
+        if garbage is GET:
+            (told,) = parse_responses(client.received[: client.received.index(b"https.\r\n") + 8])[0]
+            assert (told.status, told.body) == (400, b"This port speaks TLS: ask by https.\r\n")
+        else:
+            assert b"HTTP" not in client.received
         until(lambda: loop.site.statistics.closed[Reason.TLS_HANDSHAKE] == 1)
         assert loop.site.statistics.refused[Reason.TLS_HANDSHAKE] == 1
         assert loop.site.statistics.requests == 0
