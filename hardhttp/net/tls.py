@@ -78,6 +78,9 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         told = getattr(self.wrappedProtocol, "handshake_failed", None)
         if failed and told is not None and self._reason.check(Error):  # who leaves half-way has done no wrong
             told(why)
+        if reason is not None:
+            # Twisted keeps the failure in a frame that its traceback holds: a circle around the whole connection.
+            reason.cleanFailure()
 
     def _quiet(self) -> bool:
         return self._handshakeDone and not self._appSendBuffer and not self._lostTLSConnection
