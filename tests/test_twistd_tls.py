@@ -121,6 +121,7 @@ def test_plain_http_leads_to_tls(start, authority: Authority, tmp_path: Path) ->
     assert server.get("/")[0] == 421
 
 
+@pytest.mark.slow
 def test_clients_show_a_certificate(start, authority: Authority, tmp_path: Path) -> None:
     authority.issue(common_name="ann").pem(tmp_path / "ann.pem")
     (tmp_path / "who.py").write_text(
@@ -217,6 +218,7 @@ def test_development(start, tmp_path: Path) -> None:
     assert "PRIVATE KEY" not in server.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -46,9 +46,8 @@ class HTTPSRedirect(Wrapper):
         host = request.client_info.host
         if not host or (self._covers is not None and not self._covers(host.strip("[]"))):
             return pages.error_page(request, 421, "This is served by HTTPS alone, and under another name.")
-        uri = request.uri if request.uri.startswith(b"/") else request.path
         try:
-            target = location(f"https://{host}{self._port}{uri.decode('latin-1')}", external=True)
+            target = location(f"https://{host}{self._port}{request.uri.decode('latin-1')}", external=True)
         except ValueError:
             return pages.error_page(request, 400, "This is served by HTTPS alone, and such a URL cannot be sent on.")
         request.setResponseCode(301 if request.method in (b"GET", b"HEAD") else 308)
