@@ -15,6 +15,14 @@ from cryptography.x509.oid import NameOID
 __all__ = ["DAY", "Authority", "Issued"]
 
 DAY = datetime.timedelta(days=1)
+_OTHER_USES = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
+_SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    decipher_only=False,
+    **dict.fromkeys(_OTHER_USES, False),
+)
 
 
 def now() -> datetime.datetime:
@@ -54,9 +62,11 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._serial = 0
-        builder = self._builder(self._name, self._key, now() - DAY, now() + 30 * DAY)
-        self.certificate = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
-            self._key, hashes.SHA256()
+        self.certificate = (
+            self._builder(self._name, self._key, now() - DAY, now() + 30 * DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(_SIGNS, critical=True)
+            .sign(self._key, hashes.SHA256())
         )
         self.path = folder / f"{name.replace(' ', '-')}.crt"
         self.path.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
@@ -71,6 +81,9 @@ class Authority:
             .serial_number(self._serial)
             .not_valid_before(begin)
             .not_valid_after(end)
+            # Python 3.13's clients ask for these (VERIFY_X509_STRICT).
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def issue(

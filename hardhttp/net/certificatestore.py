@@ -154,8 +154,10 @@ class Certificates:
 
     def _read(self) -> bool:
         before = self._served
-        if self._read_authorities():
+        authorities = self._read_authorities()
+        if authorities is not None:
             before = {files: self._made(served.certificate, served.stamp) for files, served in before.items()}
+            self._authorities_stamp = authorities  # not before every context has them
         faults: dict[Files, tuple[Any, str]] = {}
         found: dict[Files, _Served] = {}
         # certbot replaces its links one after another; what is gone, is gone with its key.
@@ -218,19 +220,19 @@ class Certificates:
         context.set_tlsext_servername_callback(self._choose)
         return _Served(now, certificate, context)
 
-    def _read_authorities(self) -> bool:
+    def _read_authorities(self) -> Any:
+        """The stamp of new ones, once they are read; ``None`` when there are none."""
         path = self.policy.client_ca
         if path is None or (now := stamp([path])) == self._authorities_stamp:
-            return False
+            return None
         try:
             self._authorities = load_authorities(path)
         except CertificateError as error:
             if self._default is None:
                 raise
             self._tell(path, now, f"{error}; clients are judged by what was there before")
-            return False
-        self._authorities_stamp = now
-        return True
+            return None
+        return now
 
     def _tell(self, what: object, state: object, message: str) -> None:
         """Log ``message`` once, until ``what`` is in another ``state``."""

@@ -396,3 +396,21 @@ def served_authorities(store: Certificates) -> Any:
 def test_authorities_that_are_not_there(live: dict[str, Issued], tmp_path: Path, clock: Clock) -> None:
     with pytest.raises(CertificateError, match="none does not exist"):
         Certificates(str(tmp_path / "live"), clock, policy=TLSPolicy(client_ca=str(tmp_path / "none")))
+
+
+def test_authorities_that_did_not_reach_every_context_are_tried_again(
+    live: dict[str, Issued], authority: Authority, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: Any) -> Any:
+        raise SSL.Error([("", "", "a bad day")])
+
+    path = tmp_path / "clients.pem"
+    path.write_bytes(authority.path.read_bytes())
+    store = Certificates(str(tmp_path / "live"), clock, policy=TLSPolicy(client_ca=str(path)))
+    path.write_bytes(Authority(tmp_path, "other").path.read_bytes())
+    with monkeypatch.context() as patched:
+        patched.setattr(certificatestore, "make_context", refused)
+        with pytest.raises(CertificateError, match=r"fullchain\.pem: a bad day"):
+            store.refresh()
+    assert store.refresh()
+    assert [name.CN for name in served_authorities(store)] == ["other"]
