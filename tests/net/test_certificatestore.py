@@ -212,6 +212,42 @@ def test_half_a_renewal_may_have_no_file_at_all(
     assert served(store, "b.example")[0] == live["b.example"].leaf
 
 
+def test_certbots_links_are_replaced_one_after_another(authority: Authority, tmp_path: Path, clock: Clock) -> None:
+    """``live`` holds links into ``archive``; at each step of a renewal some certificate is served, and it is whole."""
+    (tmp_path / "live" / "a.example").mkdir(parents=True)
+    old, new = (authority.issue("a.example") for _ in range(2))
+    for number, issued in enumerate((old, new), 1):
+        folder = issued.certbot(tmp_path / "archive" / str(number))
+        assert folder.is_dir()
+    links = {name: tmp_path / "live" / "a.example" / name for name in ("privkey.pem", "fullchain.pem")}
+    for name, link in links.items():
+        link.symlink_to(f"../../archive/1/{name}")
+    store = Certificates(str(tmp_path / "live"), clock)
+    for name, link in links.items():
+        link.unlink()
+        assert not store.refresh()
+        assert served(store, "a.example")[0] == old.leaf
+        link.symlink_to(f"../../archive/2/{name}")
+        assert store.refresh() == (name == "fullchain.pem")
+    assert served(store, "a.example")[0] == new.leaf
+
+
+def test_what_the_servers_user_may_not_read_is_served_on(
+    store: Certificates, live: dict[str, Issued], monkeypatch: pytest.MonkeyPatch, logged: list[str]
+) -> None:
+    def denied(*args: Any, **kw: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        for name in ("stat", "open", "listdir"):
+            patched.setattr(f"os.{name}", denied)
+        for _ in range(2):
+            assert not store.refresh()
+    assert served(store, "b.example")[0] == live["b.example"].leaf
+    assert len(logged) == 1
+    assert logged[0].endswith("live cannot be read: Permission denied; what was there before goes on being served")
+
+
 @pytest.mark.parametrize("cut", [0, 1, 100, 300])
 def test_a_file_half_written(store: Certificates, live: dict[str, Issued], tmp_path: Path, cut: int) -> None:
     for name, whole in (("fullchain.pem", live["a.example"].certificate), ("privkey.pem", live["a.example"].key)):
