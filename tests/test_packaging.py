@@ -81,7 +81,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     """Top-level imports of hardhttp come from the standard library or from a dependency."""
     declared = {Requirement(need).name.partition(".")[0] for need in metadata["install_requires"]}
     # Ours, and Twisted's own dependencies, some through its extra [tls].
-    declared |= {"hardhttp", "OpenSSL", "constantly", "incremental", "hyperlink", "typing_extensions"}
+    declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
     unknown = set()
     for path in (ROOT / "hardhttp").rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
