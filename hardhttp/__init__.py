@@ -3,12 +3,14 @@
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IStreamingResource
 from hardhttp.limits import Limits
+from hardhttp.net.tlspolicy import TLSPolicy
 from hardhttp.sse.hub import EventHub
 from hardhttp.sse.stream import EventStream
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.compression import Compressed
 from hardhttp.web.cors import CORS
 from hardhttp.web.hints import Hints
+from hardhttp.web.httpsredirect import HTTPSRedirect
 from hardhttp.web.ratelimit import RateLimited
 from hardhttp.web.request import Request
 from hardhttp.web.response import Response, abort
@@ -29,6 +31,7 @@ __all__ = [
     "EventHub",
     "EventStream",
     "HTTPError",
+    "HTTPSRedirect",
     "HTTPService",
     "Hints",
     "IStreamingResource",
@@ -42,6 +45,7 @@ __all__ = [
     "Sessions",
     "Site",
     "StaticFiles",
+    "TLSPolicy",
     "abort",
     "listen",
     "service",

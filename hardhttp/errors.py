@@ -47,6 +47,7 @@ class Reason(StrEnum):
     BAD_EXPECTATION = "bad-expectation"
     BAD_VERSION = "bad-version"
     BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
+    TLS_HANDSHAKE = "tls-handshake"  # no version, cipher or protocol in common; no certificate, or none of ours
     UNKNOWN_CODING = "unknown-coding"
     BAD_FRAME = "bad-frame"  # what HTTP/2 does not allow
     CONNECT = "connect"

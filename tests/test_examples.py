@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -266,6 +267,24 @@ def test_behind_a_proxy_that_passes_on_bytes(start: Callable[..., Program]) -> N
         assert b"192.0.2.43 asks for http://a:443, by way of 127.0.0.1" in client.recv(65536)
     with pytest.raises(ConnectionResetError):
         program.ask("/")
+    program.stop()
+
+
+def test_tls(start: Callable[..., Program], tmp_path: Path) -> None:
+    program = start("tls.py")
+    found = program.wait_for(r"(https://localhost:(\d+)/) --cacert (.*)")
+    context = ssl.create_default_context(cafile=str(tmp_path / found[3]))
+    with socket.create_connection(("127.0.0.1", int(found[2])), PATIENCE_SECONDS) as raw:
+        client = http.client.HTTPSConnection("localhost", context=context)
+        client.sock = context.wrap_socket(raw, server_hostname="localhost")
+        client.request("GET", "/")
+        assert client.getresponse().read() == b"https for nobody we know\n"
+        client.close()
+    plain = http.client.HTTPConnection("127.0.0.1", program.port, timeout=PATIENCE_SECONDS)
+    plain.request("GET", "/a?b", headers={"Host": "localhost:80"})
+    answer = plain.getresponse()
+    assert (answer.status, answer.headers["Location"]) == (301, f"{found[1]}a?b")
+    plain.close()
     program.stop()
 
 

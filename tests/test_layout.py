@@ -33,7 +33,8 @@ CORE = {
         *("__init__", "body", "handling", "headers", "lazy", "request", "responding", "service", "site", "streaming"),
     },
 }
-CORE_LINES = 3_500
+# What is common to HTTP/1.1, TLS and HTTP/2: about 3,500.
+CORE_LINES = 3_600
 
 BASE = {"errors", "limits", "interfaces", "units"}
 SIDE = {"stores", "brokers", "client"}  # they see less than those who use them, so no circle can form

@@ -92,7 +92,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     """Top-level imports of hardhttp come from the standard library or from a dependency."""
     declared = {Requirement(need).name.partition(".")[0] for need in metadata["install_requires"]}
     # Ours, and Twisted's own dependencies, some through its extra [tls].
-    declared |= {"hardhttp", "OpenSSL", "constantly", "incremental", "hyperlink", "typing_extensions"}
+    declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
     # What only a site that speaks HTTP/2 imports.
     for_http2 = {f"hardhttp/{name}.py" for name in ("net/channel2", "testing/http2", "wire/fielddecoder", "wire/http2")}
     unknown = set()

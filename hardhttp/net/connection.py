@@ -216,6 +216,12 @@ class Connection:
         if producer is not None:
             self.server.guard(producer.stopProducing)
 
+    def handshake_failed(self, why: str) -> None:
+        """No TLS came about; ``connectionLost`` follows."""
+        if self.reason is None:
+            self.reason = Reason.TLS_HANDSHAKE
+            self.server.refused(Reason.TLS_HANDSHAKE, f"a TLS handshake failed: {why}")
+
     # -- deadlines ----------------------------------------------------------------------------
 
     def reap(self, now: float) -> None:
@@ -339,6 +345,12 @@ class Connection:
             return self._transport.getHost()
         except AttributeError:
             return None  # the socket has been closed
+
+    @property
+    def peer_certificate(self) -> Any:
+        """The client's certificate (``cryptography.x509.Certificate``), verified in the handshake; or ``None``."""
+        handle = self._transport.getHandle() if self.isSecure() else None
+        return None if handle is None else handle.get_peer_certificate(as_cryptography=True)
 
     @property
     def base(self) -> Any:

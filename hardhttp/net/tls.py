@@ -1,5 +1,8 @@
 """TLS over a fast port.
 
+Certificates that look after their files (``hardhttp.net.certificatestore``) do so while the port listens. A
+handshake that fails is counted, with its reason, by the connection it was for.
+
 Twisted's memory-BIO protocol, with one thing known beforehand: when what has come is exactly one
 whole record, and it held application data, then nothing more is to be read and nothing to be sent.
 The stock protocol learns both by catching exceptions, two for every request.
@@ -12,18 +15,28 @@ from typing import Any
 from OpenSSL.SSL import Error
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
+from hardhttp.net.certificatestore import Certificates
+from hardhttp.net.tlspolicy import said_by
+
 __all__ = ["TLSFactory"]
 
 _HEADER_BYTES = 5  # RFC 8446, 5.1: type, version, length
 _APPLICATION_DATA = 23
 _RECORD_BYTES = 1 << 14
 _OVERHEAD_BYTES = 512  # more than any cipher adds to a record
+# What OpenSSL calls a request in the clear; whoever makes it is told what is wrong, and nothing else.
+_PLAIN_HTTP = "http request"
+_PLAIN_ANSWER = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 37\r\nConnection: close\r\n\r\n"
+    b"This port speaks TLS: ask by https.\r\n"
+)
 
 
 class TLSProtocol(TLSMemoryBIOProtocol):
     """Reads and writes single records without asking twice."""
 
     transport: Any
+    _reason: Any
     _record_left = 0  # bytes still to come of a record, or -1: not known any more
 
     def dataReceived(self, data: bytes) -> None:
@@ -56,6 +69,19 @@ class TLSProtocol(TLSMemoryBIOProtocol):
             if len(record) == size:
                 self._flushSendBIO()  # something else was waiting
 
+    def _tlsShutdownFinished(self, reason: Any) -> None:
+        failed = not self._handshakeDone and not self._lostTLSConnection and reason is not None
+        why = said_by(reason.value) if failed and reason.check(Error) else ""
+        if why == _PLAIN_HTTP:
+            self.transport.write(_PLAIN_ANSWER)
+        super()._tlsShutdownFinished(reason)
+        told = getattr(self.wrappedProtocol, "handshake_failed", None)
+        if failed and told is not None and self._reason.check(Error):  # who leaves half-way has done no wrong
+            told(why)
+        if reason is not None:
+            # Twisted keeps the failure in a frame that its traceback holds: a circle around the whole connection.
+            reason.cleanFailure()
+
     def _quiet(self) -> bool:
         return self._handshakeDone and not self._appSendBuffer and not self._lostTLSConnection
 
@@ -77,3 +103,12 @@ class TLSFactory(TLSMemoryBIOFactory):
 
     def __init__(self, context_factory: Any, wrapped: Any, clock: Any) -> None:
         super().__init__(context_factory, False, wrapped, clock)
+        self._certificates = context_factory if isinstance(context_factory, Certificates) else None
+
+    def startFactory(self) -> None:
+        if self._certificates is not None:
+            self._certificates.start()
+
+    def stopFactory(self) -> None:
+        if self._certificates is not None:
+            self._certificates.stop()

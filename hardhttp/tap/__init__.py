@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.hints import read_again
 from hardhttp.tap.options import Options
+from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
@@ -89,7 +90,7 @@ class Serving(Service):
             self._figures.start()
 
     def _hung_up(self) -> None:
-        """SIGHUP: a new log file, and files read again."""
+        """SIGHUP: a new log file; certificates and other files read again."""
         for act in self._hang_ups:
             try:
                 act()
@@ -224,9 +225,11 @@ def makeService(options: Options) -> IService:
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    http = HTTPService(site, options["listen"], reactor, proxy_protocol=bool(options["proxy-protocol"]))
+    http = HTTPService(site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]))
     closes = [] if options.mercure is None else [options.mercure.hub.history.close]
-    reads = [] if options.hints is None else [partial(read_again, options.hints, options["early-hints"])]
+    reads = [certificates.refresh for certificates in certificates_of(options.listening)]
+    if options.hints is not None:
+        reads.append(partial(read_again, options.hints, options["early-hints"]))
     return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads)
 
 

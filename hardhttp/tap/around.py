@@ -13,6 +13,7 @@ from twisted.python import usage
 from twisted.web.resource import IResource
 
 from hardhttp.tap.checks import items
+from hardhttp.tap.tls import hsts_settings
 from hardhttp.web.compression import Compressed
 from hardhttp.web.cors import CORS
 from hardhttp.web.ratelimit import RateLimited
@@ -22,6 +23,12 @@ __all__ = ["around"]
 
 # What a page sends to a hub besides what it may always send.
 EVENT_HEADERS = ("Authorization", "Last-Event-ID", "Cache-Control")
+_NO_HEADERS: dict[str, Any] = dict.fromkeys(
+    (
+        *("content_security_policy", "frame_options", "referrer_policy", "permissions_policy"),
+        *("cross_origin_opener_policy", "cross_origin_resource_policy", "content_type_options"),
+    )
+)
 
 
 def around(resource: Any, options: Mapping[str, Any]) -> IResource:
@@ -42,7 +49,11 @@ def around(resource: Any, options: Mapping[str, Any]) -> IResource:
             raise usage.UsageError(f"--cors-origins: {error}") from None
     elif options["cors-credentials"]:
         raise usage.UsageError("--cors-credentials is for --cors-origins, and none are given")
-    if options["security-headers"]:
-        resource = SecurityHeaders(resource)
+    hsts = hsts_settings(options)
+    if hsts or options["security-headers"]:
+        try:
+            resource = SecurityHeaders(resource, **({} if options["security-headers"] else _NO_HEADERS), **hsts)
+        except ValueError as error:
+            raise usage.UsageError(f"--hsts {options['hsts']}: {error}") from None
     served: IResource = resource
     return served

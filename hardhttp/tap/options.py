@@ -24,7 +24,6 @@ from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
     cache_rule,
     check_descriptors,
-    check_endpoint,
     log_settings,
     networks,
     resolved,
@@ -34,11 +33,13 @@ from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hints import Hints
 from hardhttp.web.static import StaticFiles
 
 if TYPE_CHECKING:
+    from hardhttp.net.tlsendpoint import TLSListen
     from hardhttp.sse.mercure import Mercure
     from hardhttp.web.hintrules import HintRules
 
@@ -56,7 +57,7 @@ def _is_parameter(option: Option) -> bool:
 class Options(usage.Options):
     """What ``twistd hardhttp`` takes.
 
-    Once parsed, ``limits`` is the ``Limits`` asked for, ``access_log`` the log if there is one,
+    Once parsed, ``limits`` is the ``Limits`` asked for, ``listening`` where to listen, ``access_log`` the log if any,
     ``session_store`` the store, and ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for
     the welcome page; ``around`` puts the wrappers around either.
     """
@@ -87,11 +88,16 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         *([option_name(field), None, field.default, field.metadata["help"], reader(field)] for field in FIELDS),
     ]
     compData = usage.Completions(
-        optActions={"webroot": usage.CompleteDirs(), "access-log": usage.CompleteFiles()},
+        optActions={
+            "webroot": usage.CompleteDirs(),
+            "access-log": usage.CompleteFiles(),
+            "tls-client-ca": usage.CompleteFiles(),
+        },
         multiUse=[option.name for option in OPTIONS.values() if option.several],
     )
 
     limits: Limits
+    listening: list[str | TLSListen]
     access_log: AccessLog | None = None
     resource: IResource | None = None
     session_store: ISessionStore
@@ -122,8 +128,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     def postOptions(self) -> None:
         self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
-        for description in self["listen"]:
-            check_endpoint(description)
+        self.listening = self._listening()
         check_descriptors(self.limits.max_connections)
         self.trusted_proxies = networks(self["trusted-proxies"])
         if self["proxy-protocol"] and not self.trusted_proxies:
@@ -146,7 +151,12 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             resource = Hints(resource, self.hints)
         if self.mercure is not None:
             resource = HubOver(self.mercure, resource, ui=bool(self["mercure-ui"]))
-        return around(resource, self)
+        return secured(around(resource, self), self, self.listening)
+
+    def _listening(self) -> list[str | TLSListen]:
+        from twisted.internet import reactor
+
+        return read_listen(self, reactor)
 
     def _mercure(self) -> Mercure | None:
         from twisted.internet import reactor

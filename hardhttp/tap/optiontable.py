@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "What is served, and where:": (
         Option(
             "listen",
-            "listen on this endpoint (strports: tcp:80, ssl:443:privateKey=key.pem, unix:/run/http); may be repeated",
+            "listen on this endpoint (strports: tcp:80, tls:443:PATH, unix:/run/http); may be repeated",
             "tcp:8080:interface=127.0.0.1",
             several=True,
         ),
@@ -129,6 +129,35 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "auto",
         ),
         Option("rate-limit", "requests an address may make: 100/m, 5/s, 1000/h; more are answered 429", "COUNT/TIME"),
+    ),
+    "TLS, with --listen tls:443:PATH (a PEM file, or a directory of certificates):": (
+        Option("tls-minimum", "the oldest version that is spoken: 1.2 or 1.3", "1.2"),
+        Option(
+            "tls-ciphers",
+            "OpenSSL's names, best first, with colons between (TLS_...: of 1.3); default: ECDHE with AEAD alone",
+            "NAMES",
+        ),
+        Option("tls-client-ca", "clients need a certificate that one of this file's has signed", "FILE"),
+        Option("tls-client-certificate", "whether they must have one: required, or optional", "required"),
+        Option(
+            "hsts",
+            (
+                "browsers come back by TLS alone for so long (Strict-Transport-Security): 5m to begin with, then "
+                "365d; for all hosts below too: 365d,includeSubDomains; for their own lists: ...,preload"
+            ),
+            "TIME[,WORD,...]",
+        ),
+        Option("redirect-to-https", "who comes by plain HTTP is sent to the TLS port; needs no rule anywhere else"),
+        Option(
+            "acme-challenge",
+            "serve /.well-known/acme-challenge/ from here, by plain HTTP too: what certbot's --webroot-path names",
+            "DIRECTORY",
+        ),
+        Option(
+            "tls-development",
+            "make a certificate for this machine, once, and serve it where tls: names none (else on 127.0.0.1:8443)",
+        ),
+        Option("tls-development-public", "let other machines reach that port too"),
     ),
     "Proxies in front:": (
         Option(

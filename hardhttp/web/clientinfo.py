@@ -22,6 +22,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.web import server
 
 from hardhttp.net.server import Server
+from hardhttp.web.clientcertificate import ClientCertificate, client_certificate
 from hardhttp.web.lazy import lazy
 from hardhttp.wire import forwarded
 from hardhttp.wire.head import Head
@@ -118,6 +119,11 @@ class Told(server.Request):
     def client_info(self) -> ClientInfo:
         """Who asked, and for what, as trusted proxies tell it."""
         return _client_info(self)
+
+    @lazy
+    def client_certificate(self) -> ClientCertificate | None:
+        """The certificate that the client has shown, verified; ``None`` without one."""
+        return client_certificate(self.channel)
 
     @lazy
     def client(self) -> Any:

@@ -22,6 +22,8 @@ PERMISSIONS_POLICY = "camera=(), geolocation=(), microphone=()"
 _ANCESTORS = {"DENY": "'none'", "SAMEORIGIN": "'self'", None: "*"}
 _DEFAULT = "the default"
 MAX_HSTS_SECONDS = 10 * 366 * 86_400
+# What hstspreload.org asks for.
+PRELOAD_SECONDS = 365 * 86_400
 
 
 class SecurityHeaders(Wrapper):
@@ -31,7 +33,8 @@ class SecurityHeaders(Wrapper):
     leaves a page's own scripts and styles alone: no plug-ins, no foreign base or form target,
     and no foreign frames around it, as ``frame_options`` (``"DENY"``, ``"SAMEORIGIN"`` or ``None``) says.
 
-    ``hsts_seconds`` turns on Strict-Transport-Security (RFC 6797), sent over TLS alone (7.2).
+    ``hsts_seconds`` turns on Strict-Transport-Security (RFC 6797), sent over TLS alone (7.2); with
+    ``hsts_subdomains`` for every host below too, and ``hsts_preload`` asks to be put into browsers' own lists.
     ``more`` are further headers. Raises ``ValueError`` for a value that cannot be sent.
     """
 
@@ -48,6 +51,7 @@ class SecurityHeaders(Wrapper):
         content_type_options: str | None = "nosniff",
         hsts_seconds: int | None = None,
         hsts_subdomains: bool = False,
+        hsts_preload: bool = False,
         more: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(resource)
@@ -73,7 +77,10 @@ class SecurityHeaders(Wrapper):
         if hsts_seconds is not None:
             if not 0 <= hsts_seconds <= MAX_HSTS_SECONDS:
                 raise ValueError(f"hsts_seconds is {hsts_seconds!r}; it must be from 0 to {MAX_HSTS_SECONDS:,}")
+            if hsts_preload and not (hsts_subdomains and hsts_seconds >= PRELOAD_SECONDS):
+                raise ValueError(f"hsts_preload needs hsts_subdomains, and hsts_seconds of {PRELOAD_SECONDS:,} or more")
             value = f"max-age={int(hsts_seconds)}" + ("; includeSubDomains" if hsts_subdomains else "")
+            value += "; preload" if hsts_preload else ""
             self._secure_fields = {**self._fields, **checked_fields({"Strict-Transport-Security": value})}
 
     def begin(self, request: Any) -> None:

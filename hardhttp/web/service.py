@@ -6,22 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 
 from hardhttp.net.port import EagerReactor
 from hardhttp.net.proxyprotocol import ProxyProtocolFactory
+from hardhttp.net.tlsendpoint import TLSListen, read_tls
+from hardhttp.net.tlspolicy import TLSPolicy
 from hardhttp.web.site import Site
 
 __all__ = ["HTTPService", "listen", "service"]
 
 
-def listen(reactor: Any, description: str, site: Site, *, proxy_protocol: bool = False) -> Deferred[IListeningPort]:
+def listen(
+    reactor: Any,
+    description: str | TLSListen,
+    site: Site,
+    *,
+    proxy_protocol: bool = False,
+    tls: TLSPolicy | None = None,
+) -> Deferred[IListeningPort]:
     """Listen at ``description`` (a Twisted endpoint string) on the fast port.
 
-    ``tcp:``, ``unix:``, ``ssl:``, ``systemd:`` and whatever plugins add; an endpoint that is not made
-    of TCP or Unix sockets works as it is. Fails with ``CannotListenError``.
+    ``tcp:``, ``unix:``, ``systemd:`` and whatever plugins add; an endpoint that is not made
+    of TCP or Unix sockets works as it is. ``tls:`` and ``ssl:`` look after their certificates
+    (``hardhttp.net.tlsendpoint``), and agree to what ``tls`` says. Fails with ``CannotListenError``; raises
+    ``CertificateError``, and ``ValueError`` for what is no endpoint.
 
     With ``proxy_protocol`` connections from ``site.trusted_proxies`` must begin with a PROXY header,
     before TLS where there is any; see ``hardhttp.net.proxyprotocol``.
@@ -31,7 +42,8 @@ def listen(reactor: Any, description: str, site: Site, *, proxy_protocol: bool =
         return ProxyProtocolFactory(factory, site.server)
 
     eager = EagerReactor(reactor, site.server.exhausted, wrap if proxy_protocol else None)
-    return serverFromString(eager, description).listen(site)
+    where = read_tls(description, reactor, tls) if isinstance(description, str) else description
+    return (serverFromString(eager, str(description)) if where is None else where.on(eager)).listen(site)
 
 
 class HTTPService(Service):
@@ -39,16 +51,22 @@ class HTTPService(Service):
 
     ``stopService`` stops listening, drains for up to ``Limits.drain_seconds`` and fires when the last
     connection has gone. The site, its resources and its sessions stay as they are: ``startService``
-    serves as before. ``proxy_protocol`` is ``listen``'s.
+    serves as before. ``proxy_protocol`` and ``tls`` are ``listen``'s.
     """
 
     name = "hardhttp"
 
     def __init__(
-        self, site: Site, descriptions: Sequence[str], reactor: Any = None, *, proxy_protocol: bool = False
+        self,
+        site: Site,
+        descriptions: Sequence[str | TLSListen],
+        reactor: Any = None,
+        *,
+        proxy_protocol: bool = False,
+        tls: TLSPolicy | None = None,
     ) -> None:
         self.site = site
-        self.proxy_protocol = proxy_protocol
+        self.proxy_protocol, self.tls = proxy_protocol, tls
         self.descriptions = tuple(descriptions)
         self._reactor = reactor
         self.ports: list[IListeningPort] = []
@@ -69,7 +87,9 @@ class HTTPService(Service):
         if reactor is None:
             from twisted.internet import reactor
         waiting: list[Deferred[Any]] = [
-            listen(reactor, description, self.site, proxy_protocol=self.proxy_protocol).addCallback(self._listens)
+            maybeDeferred(
+                listen, reactor, description, self.site, proxy_protocol=self.proxy_protocol, tls=self.tls
+            ).addCallback(self._listens)
             for description in self.descriptions
         ]
         all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
@@ -97,7 +117,13 @@ class HTTPService(Service):
         return DeferredList([self._stop_listening(), drained]).addCallback(lambda _: None)
 
 
-def service(site: Site, *descriptions: str, reactor: Any = None, proxy_protocol: bool = False) -> HTTPService:
+def service(
+    site: Site,
+    *descriptions: str | TLSListen,
+    reactor: Any = None,
+    proxy_protocol: bool = False,
+    tls: TLSPolicy | None = None,
+) -> HTTPService:
     """An ``IService`` that serves ``site`` at each endpoint description."""
     descriptions = descriptions or ("tcp:8080:interface=127.0.0.1",)
-    return HTTPService(site, descriptions, reactor, proxy_protocol=proxy_protocol)
+    return HTTPService(site, descriptions, reactor, proxy_protocol=proxy_protocol, tls=tls)
