@@ -17,20 +17,18 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from hardhttp.interfaces import IHistory, Update
+from hardhttp.sse.audiences import Audience
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.subscriptions import Audience, Subscriptions
+from hardhttp.sse.subscriptions import Subscriptions
 from hardhttp.sse.topics import matches
 from hardhttp.wire.eventstream import encode_event
 
 __all__ = ["Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
-
-# Audiences are remembered until someone comes or goes, and no more than this many.
-MAX_AUDIENCES = 1000
 
 
 class EventHub(Subscriptions):
@@ -256,14 +254,13 @@ class EventHub(Subscriptions):
 
     def _audience(self, topics: tuple[str, ...], private: bool) -> Audience:
         """Who is to have it, and what happens where there is no room."""
-        found = self._audiences.get((topics, private))
+        found = self._audiences.find(topics, private)
         if found is None:
-            if len(self._audiences) >= MAX_AUDIENCES:
-                self._audiences.clear()
             wanting: Iterable[Subscriber] = self._index.matching(topics)
             if private:
                 wanting = [subscriber for subscriber in wanting if subscriber.may_see(topics)]
-            found = self._audiences[topics, private] = frozenset(wanting), self._policy_of(topics)
+            found = frozenset(wanting), self._policy_of(topics)
+            self._audiences.keep(topics, private, found)
         return found
 
     def _policy_of(self, topics: tuple[str, ...]) -> Policy:

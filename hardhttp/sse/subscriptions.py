@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IHistory, Wanted
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
+from hardhttp.sse.audiences import Audiences
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
 from hardhttp.sse.fanout import FanOut
 from hardhttp.sse.history import EARLIEST, new_epoch
@@ -30,7 +31,7 @@ from hardhttp.sse.journal import Journal, Remembered
 from hardhttp.sse.leaving import Leaving
 from hardhttp.sse.overload import overloaded
 from hardhttp.sse.people import People
-from hardhttp.sse.queue import Policy, Room
+from hardhttp.sse.queue import Room
 from hardhttp.sse.subscriber import Ended, Subscriber
 from hardhttp.sse.topics import EVERYTHING, Selectors, TopicIndex
 from hardhttp.sse.wheel import Wheel
@@ -44,8 +45,6 @@ __all__ = ["Subscriptions"]
 TICK_SECONDS = 1.0
 # Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
 JITTER = 0.25
-
-Audience = tuple[frozenset[Subscriber], Policy]
 
 
 class Subscriptions:
@@ -85,7 +84,7 @@ class Subscriptions:
         self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
         self._subscribers: dict[Subscriber, None] = {}
         self._index: TopicIndex[Subscriber] = TopicIndex()
-        self._audiences: dict[tuple[tuple[str, ...], bool], Audience] = {}
+        self._audiences = Audiences()
         self._everyone: frozenset[Subscriber] | None = None
         self._people = People()
         self._fan_out = FanOut(clock, self._failed, self._account, max_waiting_bytes)
