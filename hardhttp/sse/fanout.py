@@ -8,7 +8,8 @@ Live events go first; heartbeats and replays take what is left, but every slice 
 a replay.
 
 Batches are served one after another, each to its end: so each subscriber gets its events in order. What
-waits here is bounded: a publisher that is ahead by more than that does the work itself.
+waits here is bounded, in bytes and in those it waits for: a publisher that is ahead by more than that does the
+work itself.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SLICE_SECONDS = 0.002
 LOOK_EVERY = 32
 # One write to one subscriber is no longer than this, unless one event is.
 MAX_BATCH_BYTES = 128 * 1024
+# Of the sets of subscribers that batches wait for, each counted once: some 100 MB.
+MAX_WAITING_MEMBERS = 2_000_000
 
 
 class _Batch:
@@ -100,6 +103,8 @@ class FanOut:
         self._turn: IDelayedCall | None = None
         self._serving = False  # whoever publishes within waits for the next slice
         self.waiting_bytes = 0
+        self._waiting_members = 0
+        self._holds: dict[int, int] = {}  # of how many batches a set of members is, by its identity
         self._passed_bytes = 0  # went past their connections, and are not counted by the server yet
 
     def publish(self, entry: Entry, members: frozenset[Subscriber]) -> None:
@@ -118,13 +123,28 @@ class FanOut:
             last.size += size
         else:
             self._batches.append(_Batch(members, entry))
+            self._hold(members)
         self.waiting_bytes += size
         if self._serving:
             return
-        while self.waiting_bytes > self._max_bytes and self._batches:
+        while self._batches and (self.waiting_bytes > self._max_bytes or self._waiting_members > MAX_WAITING_MEMBERS):
             self._serve_first(None)
         if self._turn is None:
             self._slice()
+
+    def _hold(self, members: frozenset[Subscriber]) -> None:
+        """A batch waits for ``members``; many batches may wait for the same."""
+        count = self._holds.get(id(members), 0)
+        self._holds[id(members)] = count + 1
+        if not count:
+            self._waiting_members += len(members)
+
+    def _let_go(self, members: frozenset[Subscriber]) -> None:
+        count = self._holds.pop(id(members)) - 1
+        if count:
+            self._holds[id(members)] = count
+        else:
+            self._waiting_members -= len(members)
 
     @property
     def first_waiting(self) -> int | None:
@@ -143,7 +163,7 @@ class FanOut:
 
     def catch_up(self, subscriber: Subscriber) -> None:
         """Hand it now what is on its way to it."""
-        for batch in self._batches:
+        for batch in tuple(self._batches):  # its end may be told to someone who publishes
             if subscriber.sent < batch.first and subscriber in batch.members:
                 batch.hand(subscriber)
 
@@ -165,7 +185,8 @@ class FanOut:
         self._due.clear()
         self._replays.clear()
         batches, self._batches = self._batches, deque()
-        self.waiting_bytes = 0
+        self._holds.clear()
+        self.waiting_bytes = self._waiting_members = 0
         for batch in batches:
             for entry in batch.entries:
                 entry.receipt.drop(entry.receipt.waiting)
@@ -223,6 +244,7 @@ class FanOut:
                 entry.receipt.write(written)
         if (count is None or len(turn) < count) and self._batches and self._batches[0] is batch:
             self._batches.popleft()
+            self._let_go(batch.members)
             self.waiting_bytes -= batch.size
 
     def _each(self, waiting: deque[Subscriber], count: int) -> None:
