@@ -143,7 +143,7 @@ Lost: TypeAlias = Literal["evicted", "expired", "restart", "unknown"]
 Wanted: TypeAlias = "Collection[str] | Callable[[str], bool]"
 
 
-# What an update costs beside its bytes: the object, its place in the indexes, and NAMES_BYTES of its topics, id and key.
+# What an update costs beside its bytes: the object, its place in the indexes, and NAMES_BYTES of topics, id and key.
 OVERHEAD_BYTES = 512
 NAMES_BYTES = 256
 # What another topic costs beside its name.

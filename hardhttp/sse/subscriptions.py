@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -135,8 +136,9 @@ class Subscriptions:
             for group in groups:
                 self._people.join(subscriber, group)
             for accepts in self._on_connect:
-                if accepts(subscriber) is False:
-                    raise HTTPError(403, "This subscription is not allowed.")
+                _judge(accepts(subscriber))
+                if not subscriber.is_open:
+                    return NOT_DONE_YET  # it was closed there, and so answered
             subscriber.announced = True
             if request.method == b"HEAD":
                 self._head(request, None)
@@ -169,12 +171,8 @@ class Subscriptions:
 
     def _begin(self, subscriber: Subscriber, request: Any, last_event_id: str | None) -> None:
         start = None
-        if last_event_id is not None and self.history is not None:
-            subscriber.cursor, start = last_event_id, last_event_id
-            if last_event_id == EARLIEST:
-                subscriber.cursor = self.history.earliest()
-            elif not self.history.after(last_event_id, (), 1).found:
-                start = EARLIEST
+        if last_event_id is not None:
+            start = self._start_reading(subscriber, last_event_id)
         coding = self._head(request, start)
         hello = COMMENT  # a browser's open event does not wait for the first one published
         if self._retry_seconds is not None:
@@ -209,6 +207,20 @@ class Subscriptions:
         else:
             self.replay(subscriber)
         self._account()
+
+    def _start_reading(self, subscriber: Subscriber, last_event_id: str) -> str:
+        """Let it read what came after the id: the id before the first event it will be sent, or ``earliest``.
+
+        Who compares that with what it asked for learns whether it has lost something (Mercure, 4.2).
+        """
+        if self.history is None:
+            return EARLIEST
+        if last_event_id == EARLIEST:
+            subscriber.cursor = self.history.earliest()
+            return EARLIEST
+        subscriber.cursor = last_event_id
+        gap = self.history.after(last_event_id, self.wanted(subscriber.topics), 1).gap
+        return last_event_id if gap is None else gap.last_lost or EARLIEST
 
     def listen(self, subscriber: Subscriber) -> None:
         """It has read the history, if it wanted to: from now on it is live."""
@@ -397,3 +409,13 @@ class Subscriptions:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
             self._server.ledger.hold(self, EVENTS, self.queued_bytes)
             self._server.statistics.bytes_out += self._fan_out.take_passed()
+
+
+def _judge(answer: object) -> None:
+    """What an ``on_connect`` said. One that will only say it later has not accepted anybody."""
+    if answer is False:
+        raise HTTPError(403, "This subscription is not allowed.")
+    if answer is not None and isawaitable(answer):
+        if iscoroutine(answer):
+            answer.close()
+        raise TypeError("on_connect must answer at once: it returned something to wait for")

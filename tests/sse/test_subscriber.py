@@ -131,6 +131,18 @@ def test_latest_keeps_the_newest_of_each_key() -> None:
         assert "gap" not in {event.type for event in events(slow)}
 
 
+def test_latest_takes_no_topic_for_another_ones_key() -> None:
+    with Hub(policy="latest") as site:
+        slow = stopped(site, "topic=a&topic=a%0Ab")
+        site.hub.publish("a", 1, key="b")
+        site.hub.publish("a\nb", 2)
+        site.hub.publish("a", 3, key="b")
+        slow.take(None)
+        site.rig.clock.turn()
+        assert data_of(slow)[1:] == ["2", "3"]
+        slow.reset()
+
+
 def test_pause_falls_back_to_the_history() -> None:
     with Hub(history=MemoryHistory, max_queued_events=3, policy="pause") as site:
         slow = stopped(site)
