@@ -186,3 +186,11 @@ async def test_a_history_in_a_file(tmp_path: Path) -> None:
     options.mercure.hub.publish("a", "kept")
     await options.mercure.hub.history.close()
     assert b"kept" in b"".join(path.read_bytes() for path in tmp_path.glob("events.db*"))
+
+
+def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
+    request = b"GET /.well-known/mercure HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n\r\n"
+    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID"), ([], None)):
+        with Rig(parse(*words, "--cors-origins=https://app.example").around(Page())) as rig:
+            (response,) = rig.exchange(request)
+            assert dict(response.headers).get(b"access-control-expose-headers") == seen
