@@ -19,7 +19,8 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from hardhttp.sse.coding import joined
-from hardhttp.sse.journal import Journal, Loss
+from hardhttp.sse.journal import Journal
+from hardhttp.sse.notes import Loss
 from hardhttp.sse.receipts import Receipt
 from hardhttp.wire.eventstream import encode_event
 
