@@ -4,8 +4,8 @@ An event, or several published together for the same subscribers, is a *batch*: 
 written to each of its subscribers in turn. Whoever takes what comes gets it with one write; whoever
 waits for its transport, or for its history, is offered each event of the batch, and decides by its own
 bounds. No slice is longer than a few milliseconds (P7), so that other connections are served in between.
-Live events go first; heartbeats and replays take what is left, but every slice has room for one page of
-a replay.
+Live events go first; heartbeats, ends of lifetimes and replays take what is left, but every slice has room for
+some of them, and for one page of a replay.
 
 Batches are served one after another, each to its end: so each subscriber gets its events in order. What
 waits here is bounded, in bytes and in those it waits for: a publisher that is ahead by more than that does the
@@ -207,6 +207,8 @@ class FanOut:
                 self._each(self._due, LOOK_EVERY)
             if self._clock.seconds() >= until:
                 break
+        if self._due:  # however much is published: the end of somebody's token may be among them
+            self._each(self._due, LOOK_EVERY)
         while self._replays:
             self._each(self._replays, 1)
             if self._clock.seconds() >= until:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.task import Clock
 
 from hardhttp.sse import fanout
+from hardhttp.sse.hub import EventHub
 from tests.sse.subscribing import Hub, data_of
+from tests.sse.test_hub import MemoryRequest, Ticking
 from tests.sse.test_subscriber import stopped
 
 
@@ -44,3 +47,24 @@ def test_an_end_on_the_way_to_a_close_may_publish() -> None:
         serve()
         assert data_of(reader)[1:] == ["0", "1", "2", "3", "gone"]
         reader.reset()
+
+
+def test_a_lifetime_ends_however_much_is_published() -> None:
+    clock = Clock()
+    hub = EventHub(Ticking(clock), heartbeat_seconds=None, max_waiting_bytes=64 << 20)  # type: ignore[arg-type]
+    hub._ticking.clock = clock
+    for _ in range(200):
+        hub.subscribe(MemoryRequest(), "t")
+    ending = MemoryRequest()
+    hub.subscribe(ending, "t", expires_at=clock.seconds() + 10)
+    number = 0
+    for _ in range(400):  # an event comes with each slice, which is more than it can do
+        hub.publish(("t", str(number)), number)
+        number += 1
+        clock.advance(0.1)
+        if ending.finishing.called:
+            break
+    assert ending.finishing.called
+    assert hub._fan_out._batches
+    hub.close_all()
+    assert clock.getDelayedCalls() == []
