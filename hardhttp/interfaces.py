@@ -196,7 +196,11 @@ class Gap:
 
 @attrs.frozen
 class HistoryPlace:
-    """Where to go on reading. Its fields are the history's own; it holds for the history that gave it."""
+    """Where to go on reading, for the history that gave it.
+
+    ``sequence`` is the number of the last update that was read: who has taken less of a page puts a lower one there.
+    ``losses`` is the history's own.
+    """
 
     sequence: int
     losses: int

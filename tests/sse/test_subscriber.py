@@ -294,6 +294,31 @@ def test_what_was_missed_comes_first_and_once() -> None:
         assert "last-event-id" not in head_of(site.subscribe())
 
 
+@pytest.mark.parametrize("query", ["topic=%7B%2Bany%7D", "topic=a&topic=b"])
+def test_a_page_is_no_more_than_a_write_whatever_its_events(query: str) -> None:
+    """Or one that does not read would be sent all the history has, and be ended for what waits."""
+    with Hub(history=MemoryHistory) as site:
+        texts = [f"{number}{FILL}" for number in range(30)] + [f"{number}" * 20_000 for number in range(5)]
+        for number, text in enumerate(texts):
+            site.hub.publish("a" if number % 2 else "b", text)
+        peer = site.rig.connect()
+        peer.take(10_000)
+        peer.send(say(target=b"/?" + query.encode(), last_event_id=b"earliest"))
+        site.rig.clock.turn()
+        subscriber = site.newest
+        assert 0 < subscriber.lag().unsent_bytes < 3 * len(FILL)
+        assert not subscriber.flowing
+        site.hub.publish("a", "live")
+        peer.take(None)
+        for _ in range(100):
+            site.rig.clock.turn()
+        assert data_of(peer) == [*texts, "live"]
+        assert all(
+            site.hub.explain(f"{site.hub.epoch}-{number}", subscriber).way == "history" for number in (1, 20, 36)
+        )
+        peer.reset()
+
+
 def test_private_events_of_the_history() -> None:
     with Hub(history=MemoryHistory) as site:
         site.hub.publish("t", "secret", private=True)
