@@ -143,8 +143,16 @@ Lost: TypeAlias = Literal["evicted", "expired", "restart", "unknown"]
 Wanted: TypeAlias = "Collection[str] | Callable[[str], bool]"
 
 
-# What an update costs beside its bytes: the object, its strings and its places in the indexes.
+# What an update costs beside its bytes: the object, its place in the indexes, and NAMES_BYTES of topics, id and key.
 OVERHEAD_BYTES = 512
+NAMES_BYTES = 256
+# What another topic costs beside its name.
+PLACE_BYTES = 80
+
+
+def _text_bytes(text: str) -> int:
+    """What a string takes in memory, at most."""
+    return len(text) if text.isascii() else 4 * len(text)
 
 
 @attrs.frozen
@@ -167,8 +175,9 @@ class Update:
 
     @property
     def held_bytes(self) -> int:
-        """What keeping it is counted as."""
-        return len(self.encoded) + OVERHEAD_BYTES
+        """What keeping it is counted as: its bytes, what goes with them, and names that are long or many."""
+        names = sum(map(_text_bytes, (self.id, self.key or "", *self.topics))) + (len(self.topics) - 1) * PLACE_BYTES
+        return len(self.encoded) + OVERHEAD_BYTES + max(0, names - NAMES_BYTES)
 
 
 @attrs.frozen
@@ -187,7 +196,11 @@ class Gap:
 
 @attrs.frozen
 class HistoryPlace:
-    """Where to go on reading. Its fields are the history's own; it holds for the history that gave it."""
+    """Where to go on reading, for the history that gave it.
+
+    ``sequence`` is the number of the last update that was read: who has taken less of a page puts a lower one there.
+    ``losses`` is the history's own.
+    """
 
     sequence: int
     losses: int

@@ -17,7 +17,8 @@ from typing import Any
 import attrs
 
 from hardhttp.interfaces import Gap
-from hardhttp.sse.journal import Bound, Failed, For, Joined, Journal, Loss, Lost, Portrait, Published, Read, Wrote
+from hardhttp.sse.journal import For, Journal, Portrait, Published
+from hardhttp.sse.notes import Bound, Failed, Joined, Loss, Lost, Read, Wrote
 from hardhttp.sse.topics import Selectors
 
 __all__ = ["Explanation", "Outcome", "Way", "explain"]

@@ -4,11 +4,12 @@ An event, or several published together for the same subscribers, is a *batch*: 
 written to each of its subscribers in turn. Whoever takes what comes gets it with one write; whoever
 waits for its transport, or for its history, is offered each event of the batch, and decides by its own
 bounds. No slice is longer than a few milliseconds (P7), so that other connections are served in between.
-Live events go first; heartbeats and replays take what is left, but every slice has room for one page of
-a replay.
+Live events go first; heartbeats, ends of lifetimes and replays take what is left, but every slice has room for
+some of them, and for one page of a replay.
 
 Batches are served one after another, each to its end: so each subscriber gets its events in order. What
-waits here is bounded: a publisher that is ahead by more than that does the work itself.
+waits here is bounded, in bytes and in those it waits for: a publisher that is ahead by more than that does the
+work itself.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ SLICE_SECONDS = 0.002
 LOOK_EVERY = 32
 # One write to one subscriber is no longer than this, unless one event is.
 MAX_BATCH_BYTES = 128 * 1024
+# Of the sets of subscribers that batches wait for, each counted once: some 100 MB.
+MAX_WAITING_MEMBERS = 2_000_000
 
 
 class _Batch:
@@ -103,6 +106,8 @@ class FanOut:
         self._turn: IDelayedCall | None = None
         self._serving = False  # whoever publishes within waits for the next slice
         self.waiting_bytes = 0
+        self._waiting_members = 0
+        self._holds: dict[int, int] = {}  # of how many batches a set of members is, by its identity
         self._passed_bytes = 0  # went past their connections, and are not counted by the server yet
 
     def publish(self, entry: Entry, members: frozenset[Subscriber]) -> None:
@@ -121,13 +126,28 @@ class FanOut:
             last.size += size
         else:
             self._batches.append(_Batch(members, entry))
+            self._hold(members)
         self.waiting_bytes += size
         if self._serving:
             return
-        while self.waiting_bytes > self._max_bytes and self._batches:
+        while self._batches and (self.waiting_bytes > self._max_bytes or self._waiting_members > MAX_WAITING_MEMBERS):
             self._serve_first(None)
         if self._turn is None:
             self._slice()
+
+    def _hold(self, members: frozenset[Subscriber]) -> None:
+        """A batch waits for ``members``; many batches may wait for the same."""
+        count = self._holds.get(id(members), 0)
+        self._holds[id(members)] = count + 1
+        if not count:
+            self._waiting_members += len(members)
+
+    def _let_go(self, members: frozenset[Subscriber]) -> None:
+        count = self._holds.pop(id(members)) - 1
+        if count:
+            self._holds[id(members)] = count
+        else:
+            self._waiting_members -= len(members)
 
     @property
     def first_waiting(self) -> int | None:
@@ -151,7 +171,7 @@ class FanOut:
 
     def catch_up(self, subscriber: Subscriber) -> None:
         """Hand it now what is on its way to it."""
-        for batch in self._batches:
+        for batch in tuple(self._batches):  # its end may be told to someone who publishes
             if subscriber.sent < batch.first and subscriber in batch.members:
                 batch.hand(subscriber)
 
@@ -169,7 +189,8 @@ class FanOut:
         self._closing.clear()
         self._replays.clear()
         batches, self._batches = self._batches, deque()
-        self.waiting_bytes = 0
+        self._holds.clear()
+        self.waiting_bytes = self._waiting_members = 0
         for batch in batches:
             for entry in batch.entries:
                 entry.receipt.drop(entry.receipt.waiting)
@@ -190,6 +211,8 @@ class FanOut:
                 self._each(self._due or self._closing, LOOK_EVERY)
             if self._clock.seconds() >= until:
                 break
+        if self._due:  # however much is published: the end of somebody's token may be among them
+            self._each(self._due, LOOK_EVERY)
         while self._replays:
             self._each(self._replays, 1)
             if self._clock.seconds() >= until:
@@ -227,6 +250,7 @@ class FanOut:
                 entry.receipt.write(written)
         if (count is None or len(turn) < count) and self._batches and self._batches[0] is batch:
             self._batches.popleft()
+            self._let_go(batch.members)
             self.waiting_bytes -= batch.size
 
     def _each(self, waiting: deque[Subscriber], count: int) -> None:

@@ -6,7 +6,7 @@ update that no topic holds any more leaves the log of all, and its publisher's i
 
 Three orders are kept, and no search is made in any: updates by number, the topics by their last update (the
 first to be forgotten is the one longest silent), and each topic's updates by number. Exact topics are read from
-their own logs, merged; a function of topics is tried on the log of all, ``SCAN`` steps a page.
+their own logs, merged; a function of topics is tried on the log of all, ``SCAN`` steps a page or ``SCAN_SECONDS``.
 
 Every loss has a number too, from a counter. A reader's place remembers the counter, so he is told of each loss
 that matters to him, and of none twice.
@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 __all__ = ["EARLIEST", "Epoch", "MemoryHistory", "new_epoch"]
 
 EARLIEST = "earliest"
-# Steps of one page through the log of all, and topics asked by one page whether they lost something.
+# Steps of one page through the log of all, and topics asked by one page whether they lost something; and for how
+# long each, since what a function of topics costs is not known here.
 SCAN = 2048
+SCAN_SECONDS = 0.005
 # What one append drops of what is too old: more than comes in, so that it catches up.
 APPEND_SLICE = 16
 READ_SLICE = 1000
@@ -281,11 +283,12 @@ class MemoryHistory:
                     lost_to, why = log.lost_to, log.lost_why
         elif place.losses < self._losses:
             unknown = True
-            asked = 0
+            asked, until = 0, self._clock.seconds() + SCAN_SECONDS
             for name, log in self._topics.items():
                 if log.lost_at > place.losses and log.lost_to > max(place.sequence, lost_to):
                     asked += 1
-                    if asked > SCAN or wanted(name):  # past so many, it is taken to be his
+                    # Past so many, or so long, it is taken to be his.
+                    if asked > SCAN or self._clock.seconds() > until or wanted(name):
                         lost_to, why = log.lost_to, log.lost_why
         if unknown and self._forgotten_at > place.losses and self._forgotten_to > max(place.sequence, lost_to):
             lost_to, why = self._forgotten_to, self._forgotten_why
@@ -319,10 +322,11 @@ class MemoryHistory:
         """The updates that have a topic which is wanted and still holds them, and how far they reach."""
         assert callable(wanted)
         updates: list[Update] = []
+        until = self._clock.seconds() + SCAN_SECONDS
         for steps, (reached, update) in enumerate(self._all.after(sequence), 1):
             if update is not None and any(self._holds(name, reached) and wanted(name) for name in update.topics):
                 updates.append(update)
-            if len(updates) == limit or steps == SCAN:
+            if len(updates) == limit or steps == SCAN or self._clock.seconds() > until:
                 return updates, reached
         return updates, self.last_sequence
 

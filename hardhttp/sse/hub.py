@@ -11,26 +11,31 @@ in neither: ``hardhttp.sse.mercure`` does, or the application.
 from __future__ import annotations
 
 import heapq
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from hardhttp.interfaces import IHistory, Update
+from hardhttp.sse.audiences import Audience
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
+from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.subscriptions import Audience, Subscriptions
+from hardhttp.sse.subscriptions import Subscriptions
 from hardhttp.sse.topics import matches
-from hardhttp.wire.eventstream import encode_event
+from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
 
 __all__ = ["Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
-# Audiences are remembered until someone comes or goes, and no more than this many.
-MAX_AUDIENCES = 1000
+# Of an id that a publisher gives: it comes back in the head of a request.
+MAX_ID_BYTES = 2048
+# What the value of a field cannot hold (RFC 9110, 5.5).
+_NO_FIELD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class EventHub(Subscriptions):
@@ -96,8 +101,10 @@ class EventHub(Subscriptions):
             if not bound > 0:
                 raise ValueError(f"{name} is {bound!r}; it must be more than 0")
         for name, span in (("retry_seconds", retry_seconds or (0, 0)), ("overload_seconds", overload_seconds)):
-            if not 0 <= span[0] <= span[1]:
-                raise ValueError(f"{name} is {span!r}; it must be a pair of seconds, the shorter one first")
+            if not 0 <= span[0] <= span[1] <= MAX_RETRY_MS / 1000:
+                raise ValueError(
+                    f"{name} is {span!r}; it must be a pair of seconds, the shorter one first, up to {MAX_RETRY_MS} ms"
+                )
         self._policies = {selector: Policy(each) for selector, each in (policies or {}).items()}
         self._policy = Policy(policy)
         if history is None and Policy.PAUSE in (self._policy, *self._policies.values()):
@@ -169,7 +176,10 @@ class EventHub(Subscriptions):
         return self.history is not None and self.history.get(event_id) is not None
 
     def on_connect(self, callback: Callable[[Subscriber], object]) -> None:
-        """Call ``callback`` before each subscription begins; ``False`` refuses it (403), as does ``HTTPError``."""
+        """Call ``callback`` before each subscription begins; ``False`` refuses it (403), as does ``HTTPError``.
+
+        It must answer at once: what can only be awaited fails the subscription (500).
+        """
         self._on_connect.append(callback)
 
     def on_close(self, callback: Callable[[Subscriber, Ended], object]) -> None:
@@ -215,8 +225,8 @@ class EventHub(Subscriptions):
         ``data`` is encoded here and now. ``retry`` is in seconds. A ``private`` event goes to those alone
         whose ``allowed`` has a selector for it. ``key`` names what it is the latest state of. What was
         published with the same ``idempotency_key`` before is not sent again: its receipt is returned.
-        Raises ``ValueError`` for no topic, an id that begins with ``#`` or looks like one of ours, too
-        large an event, and as ``encode_event``; nothing has happened then.
+        Raises ``ValueError`` for no topic, an id that begins with ``#``, looks like one of ours or cannot stand
+        in a header field of a request, too large an event, and as ``encode_event``; nothing has happened then.
         """
         names = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
         if not names:
@@ -224,8 +234,8 @@ class EventHub(Subscriptions):
         now = self.seconds()
         if idempotency_key is not None and (repeated := self._repeats.find(idempotency_key, now)) is not None:
             return repeated
-        if id is not None and (not id or id == "earliest" or id.startswith(("#", f"{self.epoch}-"))):
-            raise ValueError(f"an event's id cannot be {id[:100]!r}: it is empty, or of the hub's own kind")
+        if id is not None:
+            self._check_id(id)
         sequence = self._sequence + 1
         known = f"{self.epoch}-{sequence}" if id is None else id
         encoded = self._encode(data, event, known, retry)
@@ -240,9 +250,16 @@ class EventHub(Subscriptions):
         if idempotency_key is not None:
             self._repeats.keep(idempotency_key, receipt, now)
         if members:
-            place = names[0] if key is None else f"{names[0]}\n{key}"
+            place = names[0], key
             self._send(Entry(sequence, encoded, receipt, policy, place, directed=False), members)
         return receipt
+
+    def _check_id(self, id: str) -> None:
+        """A publisher's own id: its subscribers must be able to come back with it."""
+        if not id or id == EARLIEST or id.startswith(("#", f"{self.epoch}-")):
+            raise ValueError(f"an event's id cannot be {id[:100]!r}: it is empty, or of the hub's own kind")
+        if _NO_FIELD.search(id) is not None or len(id.encode("utf-8")) > MAX_ID_BYTES:
+            raise ValueError(f"an event's id has at most {MAX_ID_BYTES} bytes, and no control characters")
 
     def _encode(self, data: Any, event: str | None, id: str | None, retry: float | None) -> bytes:
         encoded = encode_event(data, event, id, retry_seconds=retry)
@@ -256,14 +273,13 @@ class EventHub(Subscriptions):
 
     def _audience(self, topics: tuple[str, ...], private: bool) -> Audience:
         """Who is to have it, and what happens where there is no room."""
-        found = self._audiences.get((topics, private))
+        found = self._audiences.find(topics, private)
         if found is None:
-            if len(self._audiences) >= MAX_AUDIENCES:
-                self._audiences.clear()
             wanting: Iterable[Subscriber] = self._index.matching(topics)
             if private:
                 wanting = [subscriber for subscriber in wanting if subscriber.may_see(topics)]
-            found = self._audiences[topics, private] = frozenset(wanting), self._policy_of(topics)
+            found = frozenset(wanting), self._policy_of(topics)
+            self._audiences.keep(topics, private, found)
         return found
 
     def _policy_of(self, topics: tuple[str, ...]) -> Policy:
@@ -299,5 +315,5 @@ class EventHub(Subscriptions):
         if members:
             policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
             policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
-            self._send(Entry(self._sequence, encoded, receipt, policy, f"\n{key}", directed=True), members)
+            self._send(Entry(self._sequence, encoded, receipt, policy, (None, key), directed=True), members)
         return receipt

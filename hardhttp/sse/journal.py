@@ -7,9 +7,8 @@ its user or groups. Who has ended is remembered as it was at its end. All else f
 served in order, so the number of the last event it was served says what became of those before.
 
 Everything is bounded, and each bound has one outcome. Past ``events`` or ``bytes`` the oldest events are
-forgotten, past ``subscribers`` or ``bytes`` those who ended first. Past ``exceptions`` the notes of the
-subscriber whose first note is oldest go together, and the number remains up to which nothing certain can be
-said of it. So what is still told is true.
+forgotten, past ``subscribers`` or ``bytes`` those who ended first, and past ``exceptions`` notes, as
+``hardhttp.sse.notes`` says. So what is still told is true.
 
 The hub owns it. ``hardhttp.sse.explain`` draws the conclusions.
 """
@@ -19,22 +18,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
 
 import attrs
 
-from hardhttp.interfaces import Gap, HistoryPage, HistoryPlace
+from hardhttp.interfaces import HistoryPage, HistoryPlace
+from hardhttp.sse.notes import Bound, Joined, Loss, Lost, Note, Notes, Read, Wrote
 
 if TYPE_CHECKING:
     from hardhttp.sse.subscriber import Ended, Subscriber
 
-__all__ = ["For", "Journal", "Loss", "Portrait", "Published", "Remembered"]
+__all__ = ["For", "Journal", "Portrait", "Published", "Remembered"]
 
-# Events of one page that weigh as much as a note, where they do not follow one another.
-EVENTS_A_NOTE = 16
 MAX_DIGITS = 18
-# What is left of the notes after some had to go: so going through all of them is rare.
-KEPT_SHARE = 0.75
 
 
 @attrs.frozen
@@ -56,15 +52,6 @@ class For(StrEnum):
     USER = "user"
     GROUP = "group"
     ALL = "all"
-
-
-class Loss(StrEnum):
-    """Why someone lost an event that was for him."""
-
-    OVERFLOW = "overflow"  # his queue was full, and the oldest went
-    REPLACED = "replaced"  # a later one of the same key took its place in his queue
-    ENDED = "ended"  # he ended before it was his turn
-    HISTORY = "history"  # it had left the history before he had read it
 
 
 class Published:
@@ -132,61 +119,6 @@ class Portrait:
         return sum(map(len, (*self.topics, *self.allowed, *self.groups, self.user or "")))
 
 
-# -- notes: ``sequence`` is that of the last event they are about --------------------------------
-
-
-class Lost(NamedTuple):
-    """An event its queue gave up."""
-
-    sequence: int
-    loss: Loss
-    at: float
-
-
-class Wrote(NamedTuple):
-    """A write of what had waited in its queue, from the event ``first`` on."""
-
-    sequence: int
-    first: int
-    at: float
-
-
-class Failed(NamedTuple):
-    """A write of what had waited, which failed."""
-
-    sequence: int
-    first: int
-    at: float
-
-
-class Read(NamedTuple):
-    """A page it read from the history, of what came after the event ``after``; ``sequences`` are those it had."""
-
-    sequence: int
-    after: int
-    sequences: Sequence[int]
-    gap: Gap | None
-    at: float
-
-
-class Bound(NamedTuple):
-    """It became another user's; it was ``before``'s."""
-
-    sequence: int
-    before: str | None
-
-
-class Joined(NamedTuple):
-    """It came into a group, or left it (``joined`` is false)."""
-
-    sequence: int
-    group: str
-    joined: bool
-
-
-Note: TypeAlias = Lost | Wrote | Failed | Read | Bound | Joined
-
-
 class Journal:
     """``seconds`` tells the time; ``epoch`` is that of the hub's ids, ``last_sequence`` the last one given."""
 
@@ -205,9 +137,7 @@ class Journal:
         self._admitting: dict[int, int] = {}  # the number of the last event when it was asked for
         self._ended: OrderedDict[str, Portrait] = OrderedDict()  # who ended first comes first
         self._ended_bytes = 0
-        self._notes: OrderedDict[int, list[Note]] = OrderedDict()
-        self._weight = 0  # of all notes
-        self._unsure_to: dict[int, int] = {}  # whose notes went, and up to which event
+        self._notes = Notes(bounds.exceptions)
 
     # -- events -------------------------------------------------------------------------------
 
@@ -270,7 +200,7 @@ class Journal:
     def end(self, subscriber: Subscriber, reason: Ended) -> None:
         """A subscriber ends."""
         if self._admitting.pop(subscriber.serial, None) is not None:
-            self._forget_notes(subscriber.serial)
+            self._notes.forget(subscriber.serial)
             return  # it never began
         now = self._seconds()
         found = self.portrait(subscriber)
@@ -281,7 +211,7 @@ class Journal:
         while len(ended) > bounds.subscribers or (self._ended_bytes > bounds.bytes and len(ended) > 1):
             _, oldest = ended.popitem(last=False)
             self._ended_bytes -= oldest.held_bytes
-            self._forget_notes(oldest.serial)
+            self._notes.forget(oldest.serial)
 
     def portrait(self, subscriber: Subscriber) -> Portrait:
         """An open subscriber, as it is."""
@@ -329,9 +259,7 @@ class Journal:
 
     def failed(self, serial: int) -> None:
         """What it took last could not be written."""
-        notes = self._notes.get(serial)
-        if notes and isinstance(notes[-1], Wrote):
-            notes[-1] = Failed(*notes[-1])
+        self._notes.write_failed(serial)
 
     def read(self, serial: int, cursor: str | HistoryPlace, page: HistoryPage) -> None:
         """It has been sent the page of the history that comes after ``cursor``."""
@@ -340,12 +268,9 @@ class Journal:
         if to <= after:
             return
         sequences: Sequence[int] = [update.sequence for update in page.updates]
-        weight = 1
         if sequences and sequences[-1] - sequences[0] == len(sequences) - 1:
             sequences = range(sequences[0], sequences[-1] + 1)
-        else:
-            weight += len(sequences) // EVENTS_A_NOTE
-        self._note(serial, Read(to, after, sequences, page.gap, self._seconds()), weight)
+        self._note(serial, Read(to, after, sequences, page.gap, self._seconds()))
 
     def bound(self, subscriber: Subscriber, user: str | None) -> None:
         """It is about to be ``user``'s."""
@@ -363,47 +288,11 @@ class Journal:
 
     def notes(self, serial: int) -> Sequence[Note]:
         """What is noted of a subscriber, oldest first."""
-        return self._notes.get(serial, ())
+        return self._notes.of(serial)
 
     def unsure_to(self, serial: int) -> int:
         """The number of the last event of which its notes are gone."""
-        return self._unsure_to.get(serial, 0)
+        return self._notes.unsure_to(serial)
 
-    def _note(self, serial: int, note: Note, weight: int = 1) -> None:
-        if note.sequence <= self._forgotten_to:
-            return
-        notes = self._notes.get(serial)
-        if notes is None:
-            notes = self._notes[serial] = []
-        notes.append(note)
-        self._weight += weight
-        if self._weight > self.bounds.exceptions:
-            self._forget_exceptions()
-
-    def _forget_exceptions(self) -> None:
-        """First those of events that are forgotten, then, subscriber by subscriber, as many as must go."""
-        for serial, notes in tuple(self._notes.items()):
-            kept = [note for note in notes if note.sequence > self._forgotten_to]
-            self._weight -= _weight(notes) - _weight(kept)
-            if kept:
-                self._notes[serial] = kept
-            else:
-                del self._notes[serial]
-        self._unsure_to = {serial: to for serial, to in self._unsure_to.items() if to > self._forgotten_to}
-        while self._weight > self.bounds.exceptions * KEPT_SHARE:
-            serial, notes = self._notes.popitem(last=False)
-            self._weight -= _weight(notes)
-            self._unsure_to[serial] = self.last_sequence
-
-    def _forget_notes(self, serial: int) -> None:
-        self._weight -= _weight(self._notes.pop(serial, ()))
-        self._unsure_to.pop(serial, None)
-
-
-def _weight(notes: Sequence[Note]) -> int:
-    return sum(
-        1 + len(note.sequences) // EVENTS_A_NOTE
-        if isinstance(note, Read) and not isinstance(note.sequences, range)
-        else 1
-        for note in notes
-    )
+    def _note(self, serial: int, note: Note) -> None:
+        self._notes.add(serial, note, self.last_sequence, self._forgotten_to)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Container
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -18,6 +19,7 @@ import attrs
 from twisted.web.resource import Resource
 
 from hardhttp.errors import HTTPError
+from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
 from hardhttp.sse.hub import Ended, EventHub, Subscriber
 from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
@@ -34,6 +36,8 @@ _CONTEXT = "https://mercure.rocks/"
 # The specification's name, and those that older clients use.
 _LAST_ID_NAMES = ("lastEventID", "Last-Event-ID", "last-event-id")
 _RETRY_DIGITS = 9
+# For requests of a site that is not ours.
+_LIMITS = Limits()
 
 
 @attrs.define(eq=False)
@@ -41,7 +45,7 @@ class _Presence:
     """What the hub is to remember of a subscription for those who ask who is there."""
 
     subscriber_id: str
-    payload: Any
+    payload: Any = attrs.field(repr=False)
     subscriber: Subscriber | None = None
 
 
@@ -109,21 +113,25 @@ class Mercure(Resource):
         claims = self._claims_of_subscriber(request)
         if claims is None and not self._anonymous:
             raise TokenError.missing()
-        query = query_of(request, request.site.limits)
+        query = query_of(request, _limits(request))
         topics = self._topics(query.getlist("topic"))
-        asked = request.getHeader(b"last-event-id")
-        last_id = None if asked is None else asked.decode("utf-8", "replace")
+        last_id = (request.getHeader(b"last-event-id") or b"").decode("utf-8", "replace")
         for name in _LAST_ID_NAMES:
-            last_id = query.get(name) if last_id is None else last_id
+            last_id = last_id or query.get(name) or ""
         presence = _Presence(f"urn:uuid:{uuid.uuid4()}", None if claims is None else claims.payload)
-        return self.hub.subscribe(
-            request,
-            topics,
-            last_event_id=last_id or None,
-            allowed=() if claims is None else claims.subscribe,
-            data=presence,
-            expires_at=None if claims is None else claims.expires_at,
-        )
+        try:
+            return self.hub.subscribe(
+                request,
+                topics,
+                last_event_id=last_id or None,
+                allowed=() if claims is None else claims.subscribe,
+                data=presence,
+                expires_at=None if claims is None else claims.expires_at,
+            )
+        finally:
+            # Refused or closed by another's on_connect, after it was told of: then on_close is not called.
+            if presence.subscriber is not None and not presence.subscriber.is_open:
+                self._gone(presence)
 
     def _topics(self, topics: list[str]) -> list[str]:
         if not topics:
@@ -135,12 +143,16 @@ class Mercure(Resource):
         return topics
 
     def _claims_of_subscriber(self, request: Any) -> Claims | None:
-        """``None`` where there is no token; one that is there must be good."""
+        """``None`` where there is no token; one that is there must be good.
+
+        Where no token of a subscriber's could be good, all are anonymous, as in the reference hub: a browser
+        sends the cookie of whoever publishes along with each subscription.
+        """
+        if self._subscriber_key is None:
+            return None
         found = find_token(request)
         if found is None:
             return None
-        if self._subscriber_key is None:
-            raise TokenError.invalid("this hub knows no subscribers")
         return read_claims(found.token, self._subscriber_key, self.hub.seconds(), self._audience)
 
     # -- publishing ---------------------------------------------------------------------------
@@ -154,7 +166,7 @@ class Mercure(Resource):
         claims = read_claims(found.token, self._publisher_key, self.hub.seconds(), self._audience)
         if found.from_cookie and not cookie_origin_allowed(request, self._publish_origins):
             raise TokenError.insufficient("pages of this origin may not publish with a cookie")
-        form = form_of(request, request.site.limits)
+        form = form_of(request, _limits(request))
         topics = self._topics(form.getlist("topic"))
         private = "private" in form
         # An empty list of selectors allows public events, as in the reference hub; none at all, nothing.
@@ -181,15 +193,22 @@ class Mercure(Resource):
         if isinstance(presence, _Presence) and self._present is not None:
             presence.subscriber = subscriber
             self._present[presence.subscriber_id] = presence
-            self._tell(presence, subscriber, True)
+            try:
+                self._tell(presence, subscriber, True)
+            except ValueError as error:
+                raise HTTPError(400, f"A topic is too long to be told of: {error}.") from None
 
     def _ended(self, subscriber: Subscriber, reason: Ended) -> None:
-        presence = subscriber.data
-        if isinstance(presence, _Presence) and self._present is not None:
-            self._present.pop(presence.subscriber_id, None)
-            self._tell(presence, subscriber, False)
+        if isinstance(subscriber.data, _Presence):
+            self._gone(subscriber.data)
 
-    def _tell(self, presence: _Presence, subscriber: Subscriber, active: bool) -> None:
+    def _gone(self, presence: _Presence) -> None:
+        """It is not there any more; told once, and only where it was told of."""
+        if self._present is not None and self._present.pop(presence.subscriber_id, None) is not None:
+            with suppress(ValueError):  # a byte longer than its begin, and so too long
+                self._tell(presence, presence.subscriber, False)
+
+    def _tell(self, presence: _Presence, subscriber: Any, active: bool) -> None:
         for topic in subscriber.topics:
             document = {"@context": _CONTEXT, **_subscription(presence, topic, active)}
             self.hub.publish(document["id"], document, private=True)
@@ -237,6 +256,11 @@ def _subscription(presence: _Presence, topic: str, active: bool) -> dict[str, An
 def _only(request: Any, *methods: bytes) -> None:
     if request.method not in methods:
         raise HTTPError(405, headers={"Allow": b", ".join(methods).decode("ascii")})
+
+
+def _limits(request: Any) -> Limits:
+    found: Limits = getattr(request.site, "limits", _LIMITS)
+    return found
 
 
 def _text(segment: bytes) -> str:

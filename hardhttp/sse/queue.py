@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import StrEnum
+from typing import TypeAlias
 
 from hardhttp.sse.coding import joined
-from hardhttp.sse.journal import Journal, Loss
+from hardhttp.sse.journal import Journal
+from hardhttp.sse.notes import Loss
 from hardhttp.sse.receipts import Receipt
 from hardhttp.wire.eventstream import encode_event
 
@@ -42,13 +44,17 @@ def encode_gap(reason: str, first_id: str | None, last_id: str | None, count: in
     return encode_event({"reason": reason, "first": first_id, "last": last_id, "count": count}, event="gap")
 
 
+Key: TypeAlias = "tuple[str | None, str | None]"
+
+
 class Entry:
-    """An event on its way. ``directed`` is one to users or groups, which no history has."""
+    """An event on its way. ``key`` is its first topic and the publisher's key: what it is the latest state of.
+    ``directed`` is one to users or groups, which no history has."""
 
     __slots__ = ("directed", "encoded", "holders", "id", "key", "policy", "receipt", "sequence")
 
     def __init__(
-        self, sequence: int, encoded: bytes, receipt: Receipt, policy: Policy, key: str, *, directed: bool
+        self, sequence: int, encoded: bytes, receipt: Receipt, policy: Policy, key: Key, *, directed: bool
     ) -> None:
         self.sequence = sequence
         self.id = receipt.id
@@ -83,7 +89,7 @@ class Queue:
         self._room = room
         self._journal = journal
         self._serial = serial
-        self._entries: OrderedDict[int | str, Entry] = OrderedDict()
+        self._entries: OrderedDict[int | Key, Entry] = OrderedDict()
         self._lost: tuple[str, str, int] | None = None  # first, last, how many
         self.size = 0
 
@@ -97,7 +103,7 @@ class Queue:
 
     def put(self, entry: Entry) -> bool:
         """Let ``entry`` wait. Whether there is room: if not, its policy is ``close`` or ``pause``."""
-        place: int | str = entry.sequence
+        place: int | Key = entry.sequence
         if entry.policy is Policy.LATEST:
             place = entry.key
             if place in self._entries:
@@ -145,7 +151,7 @@ class Queue:
             self._remove(place).receipt.drop()
         self._lost = None
 
-    def _remove(self, place: int | str) -> Entry:
+    def _remove(self, place: int | Key) -> Entry:
         entry = self._entries.pop(place)
         self.size -= len(entry.encoded)
         entry.holders -= 1
@@ -153,7 +159,7 @@ class Queue:
             self._room.held_bytes -= len(entry.encoded)
         return entry
 
-    def _lose(self, place: int | str, loss: Loss) -> Entry:
+    def _lose(self, place: int | Key, loss: Loss) -> Entry:
         entry = self._remove(place)
         entry.receipt.drop()
         self._journal.lost(self._serial, entry.sequence, loss)

@@ -20,7 +20,7 @@ import attrs
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from hardhttp.interfaces import HistoryPlace
+from hardhttp.interfaces import HistoryPage, HistoryPlace
 from hardhttp.net.outbound import base_transport, unsent_bytes
 from hardhttp.sse.coding import Secret, joined
 from hardhttp.sse.outlet import Outlet
@@ -208,7 +208,7 @@ class Subscriber(Outlet):
         cursor = self.cursor
         if cursor is None or self.request is None or self.waiting_since is not None:
             return False
-        page = self._hub.history.after(cursor, self._hub.wanted(self.topics), PAGE_EVENTS)
+        page = _fitting(self._hub.history.after(cursor, self._hub.wanted(self.topics), PAGE_EVENTS))
         pieces: list[bytes] = []
         if page.gap is not None:
             pieces.append(encode_gap(page.gap.reason, page.gap.first_lost, page.gap.last_lost, None))
@@ -218,7 +218,7 @@ class Subscriber(Outlet):
             elif self.may_see(update.topics):
                 pieces.append(Secret(update.encoded))
         if pieces:
-            self._write_pieces(pieces)
+            self.write(joined(pieces))
         self._hub.journal.read(self.serial, cursor, page)
         if self.request is not None:
             self.cursor = page.place
@@ -226,20 +226,6 @@ class Subscriber(Outlet):
             return self.request is not None and self.waiting_since is None
         self._hub.listen(self)
         return False
-
-    def _write_pieces(self, pieces: list[bytes]) -> None:
-        """A page's worth, in writes of bounded length."""
-        gathered: list[bytes] = []
-        size = 0
-        for piece in pieces:
-            if gathered and size + len(piece) > WRITE_BYTES:
-                self.write(joined(gathered))
-                gathered, size = [], 0
-                if self.request is None:
-                    return
-            gathered.append(piece)
-            size += len(piece)
-        self.write(joined(gathered))
 
     def due(self, now: float) -> None:
         """A heartbeat, if nothing was sent since the last one; or the end of its life."""
@@ -319,3 +305,14 @@ class Subscriber(Outlet):
 
     def stopProducing(self) -> None:
         pass
+
+
+def _fitting(page: HistoryPage) -> HistoryPage:
+    """As much of a page as goes out in one write: then it is seen whether the transport has room for more."""
+    size = 0
+    for count, update in enumerate(page.updates):
+        size += len(update.encoded)
+        if size > WRITE_BYTES and count:
+            place = attrs.evolve(page.place, sequence=page.updates[count - 1].sequence)
+            return attrs.evolve(page, updates=page.updates[:count], place=place, more=True)
+    return page

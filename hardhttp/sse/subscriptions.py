@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from inspect import isawaitable, iscoroutine
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -23,6 +24,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IHistory, Wanted
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
+from hardhttp.sse.audiences import Audiences
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
 from hardhttp.sse.fanout import FanOut
 from hardhttp.sse.history import EARLIEST, new_epoch
@@ -30,7 +32,7 @@ from hardhttp.sse.journal import Journal, Remembered
 from hardhttp.sse.leaving import Leaving
 from hardhttp.sse.overload import overloaded
 from hardhttp.sse.people import People
-from hardhttp.sse.queue import Policy, Room
+from hardhttp.sse.queue import Room
 from hardhttp.sse.subscriber import Ended, Subscriber
 from hardhttp.sse.topics import EVERYTHING, Selectors, TopicIndex
 from hardhttp.sse.wheel import Wheel
@@ -44,8 +46,6 @@ __all__ = ["Subscriptions"]
 TICK_SECONDS = 1.0
 # Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
 JITTER = 0.25
-
-Audience = tuple[frozenset[Subscriber], Policy]
 
 
 class Subscriptions:
@@ -85,7 +85,7 @@ class Subscriptions:
         self.waiting: dict[Subscriber, float] = {}  # for their transports, and since when; longest first
         self._subscribers: dict[Subscriber, None] = {}
         self._index: TopicIndex[Subscriber] = TopicIndex()
-        self._audiences: dict[tuple[tuple[str, ...], bool], Audience] = {}
+        self._audiences = Audiences()
         self._everyone: frozenset[Subscriber] | None = None
         self._people = People()
         self._fan_out = FanOut(clock, self._failed, self.close, self._account, max_waiting_bytes)
@@ -136,8 +136,9 @@ class Subscriptions:
             for group in groups:
                 self._people.join(subscriber, group)
             for accepts in self._on_connect:
-                if accepts(subscriber) is False:
-                    raise HTTPError(403, "This subscription is not allowed.")
+                _judge(accepts(subscriber))
+                if not subscriber.is_open:
+                    return NOT_DONE_YET  # it was closed there, and so answered
             subscriber.announced = True
             if request.method == b"HEAD":
                 self._head(request, None)
@@ -170,12 +171,8 @@ class Subscriptions:
 
     def _begin(self, subscriber: Subscriber, request: Any, last_event_id: str | None) -> None:
         start = None
-        if last_event_id is not None and self.history is not None:
-            subscriber.cursor, start = last_event_id, last_event_id
-            if last_event_id == EARLIEST:
-                subscriber.cursor = self.history.earliest()
-            elif not self.history.after(last_event_id, (), 1).found:
-                start = EARLIEST
+        if last_event_id is not None:
+            start = self._start_reading(subscriber, last_event_id)
         coding = self._head(request, start)
         hello = COMMENT  # a browser's open event does not wait for the first one published
         if self._retry_seconds is not None:
@@ -210,6 +207,20 @@ class Subscriptions:
         else:
             self.replay(subscriber)
         self._account()
+
+    def _start_reading(self, subscriber: Subscriber, last_event_id: str) -> str:
+        """Let it read what came after the id: the id before the first event it will be sent, or ``earliest``.
+
+        Who compares that with what it asked for learns whether it has lost something (Mercure, 4.2).
+        """
+        if self.history is None:
+            return EARLIEST
+        if last_event_id == EARLIEST:
+            subscriber.cursor = self.history.earliest()
+            return EARLIEST
+        subscriber.cursor = last_event_id
+        gap = self.history.after(last_event_id, self.wanted(subscriber.topics), 1).gap
+        return last_event_id if gap is None else gap.last_lost or EARLIEST
 
     def listen(self, subscriber: Subscriber) -> None:
         """It has read the history, if it wanted to: from now on it is live."""
@@ -396,3 +407,13 @@ class Subscriptions:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
             self._server.ledger.hold(self, EVENTS, self.queued_bytes)
             self._server.statistics.bytes_out += self._fan_out.take_passed()
+
+
+def _judge(answer: object) -> None:
+    """What an ``on_connect`` said. One that will only say it later has not accepted anybody."""
+    if answer is False:
+        raise HTTPError(403, "This subscription is not allowed.")
+    if answer is not None and isawaitable(answer):
+        if iscoroutine(answer):
+            answer.close()
+        raise TypeError("on_connect must answer at once: it returned something to wait for")

@@ -6,7 +6,7 @@ those that are due cost the same whatever their number. Nothing is due early; it
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 __all__ = ["Wheel"]
@@ -46,9 +46,11 @@ class Wheel(Generic[H]):
         """Take out all that are due."""
         turned = int(now // self._tick_seconds)
         found: list[H] = []
-        if self._slots:
-            for slot in range(self._turned + 1, turned + 1):
-                found += self._slots.pop(slot, ())
+        slots: Sequence[int] = range(self._turned + 1, turned + 1)
+        if len(slots) > len(self._slots):  # the clock may have been set: by years, on a board without a battery
+            slots = sorted(slot for slot in self._slots if slot <= turned)
+        for slot in slots:
+            found += self._slots.pop(slot, ())
         self._turned = max(self._turned, turned)
         for item in found:
             del self._slot_of[item]

@@ -29,6 +29,8 @@ _NO_HEADERS: dict[str, Any] = dict.fromkeys(
         *("cross_origin_opener_policy", "cross_origin_resource_policy", "content_type_options"),
     )
 )
+# What a script that reads a hub's stream by itself sees of the answer: where the stream begins.
+EVENT_ANSWERS = ("Last-Event-ID",)
 
 
 def around(resource: Any, options: Mapping[str, Any]) -> IResource:
@@ -42,9 +44,14 @@ def around(resource: Any, options: Mapping[str, Any]) -> IResource:
             raise usage.UsageError(f"--rate-limit: {error}") from None
     if options["cors-origins"] is not None:
         try:
-            headers = EVENT_HEADERS if options["mercure-publisher-key"] or options["mercure-subscriber-key"] else ()
-            credentials = bool(options["cors-credentials"])
-            resource = CORS(resource, items(options["cors-origins"]), credentials=credentials, headers=headers)
+            with_hub = options["mercure-publisher-key"] or options["mercure-subscriber-key"]
+            resource = CORS(
+                resource,
+                items(options["cors-origins"]),
+                credentials=bool(options["cors-credentials"]),
+                headers=EVENT_HEADERS if with_hub else (),
+                expose=EVENT_ANSWERS if with_hub else (),
+            )
         except ValueError as error:
             raise usage.UsageError(f"--cors-origins: {error}") from None
     elif options["cors-credentials"]:

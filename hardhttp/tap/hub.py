@@ -17,7 +17,8 @@ from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub, Policy
 from hardhttp.tap.checks import items, resolved
-from hardhttp.units import UnitError, format_seconds, parse_count, parse_seconds, parse_size
+from hardhttp.tap.optiontable import OPTIONS
+from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.cors import Origins
 
 if TYPE_CHECKING:
@@ -174,4 +175,10 @@ def _max_event_bytes(options: Mapping[str, Any]) -> int:
             raise UnitError(f"{size} bytes")
     except UnitError as error:
         raise usage.UsageError(f"--max-event-bytes: {error}; it must be from 1 to 64MiB") from None
+    for name in ("max-form-bytes", "max-body-bytes"):
+        if options["max-event-bytes"] != OPTIONS["max-event-bytes"].default and size > options[name]:
+            raise usage.UsageError(
+                f"--max-event-bytes {options['max-event-bytes']} is more than can be published: "
+                f"--{name} is {format_size(options[name])}"
+            )
     return size

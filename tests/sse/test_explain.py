@@ -127,7 +127,7 @@ def test_notes_are_bounded_and_what_went_is_said_to_be_gone() -> None:
         assert outcome(site, ids[0], who) == ("forgotten",)
         assert site.hub.explain(ids[0], who).bound == "max_explained_exceptions"
         assert outcome(site, ids[0], other) == ("not-matched",)
-        assert site.hub.journal._weight <= 4
+        assert site.hub.journal._notes.weight <= 4
         who.resumeProducing()
         assert outcome(site, site.hub.publish("t", 7).id, who) == ("sent", "live")
 

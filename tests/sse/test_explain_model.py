@@ -32,7 +32,7 @@ from hardhttp.sse import subscriber as subscriber_module
 from hardhttp.sse.explain import Explanation, Outcome
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
-from hardhttp.sse.journal import Loss
+from hardhttp.sse.notes import Loss
 from hardhttp.sse.subscriber import Subscriber
 from hardhttp.sse.topics import matches
 from hardhttp.wire.eventstream import Parser

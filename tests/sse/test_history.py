@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
-from hardhttp.interfaces import Gap, HistoryPage, HistoryPlace, IHistory
+from hardhttp.interfaces import NAMES_BYTES, PLACE_BYTES, Gap, HistoryPage, HistoryPlace, IHistory
 from hardhttp.sse import history as history_module
-from hardhttp.sse.history import SCAN, MemoryHistory
+from hardhttp.sse.history import SCAN, SCAN_SECONDS, MemoryHistory
 from hardhttp.sse.historyindex import BLOCK
 from hardhttp.sse.update import OVERHEAD_BYTES, Update
 from tests.sse.history_model import update
@@ -269,6 +269,53 @@ def test_all_bytes_at_the_bound_and_past_it() -> None:
     history.append(update(5, "5", size=5 * OVERHEAD_BYTES))  # larger than all that is allowed
     assert history.bounds().updates == 0
     assert history.after(own(history, 4), ["5"], 1).gap == Gap(own(history, 5), own(history, 5), "evicted")
+
+
+def test_long_names_and_many_topics_count() -> None:
+    assert update(1, "t" * (NAMES_BYTES - 1), id="1").held_bytes == OVERHEAD_BYTES
+    assert update(1, "t" * NAMES_BYTES, id="1").held_bytes == OVERHEAD_BYTES + 1
+    assert update(1, "\N{PARROT}" * NAMES_BYTES, id="1").held_bytes == OVERHEAD_BYTES + 3 * NAMES_BYTES + 1
+    many = update(1, *(f"{number}" * 2000 for number in range(9)))
+    assert many.held_bytes > 9 * 2000 + 8 * PLACE_BYTES
+    history = MemoryHistory(Clock(), max_bytes=100_000)
+    for number in range(1, 100):
+        history.append(update(number, *(f"{each}" * 2000 for each in range(9))))
+    assert history.bounds().updates == 100_000 // many.held_bytes
+
+
+@pytest.mark.parametrize("unwanted", [False, True])
+def test_a_slow_selector_holds_nobody_up(unwanted: bool) -> None:
+    """What it costs to ask a function of topics is the subscriber's choice."""
+    clock = Clock()
+    history = filled(1000, clock, max_topic_updates=2000)
+
+    def slow(topic: str) -> bool:
+        clock.advance(0.001)
+        return not unwanted
+
+    page = history.after("earliest", slow, 500)
+    assert clock.seconds() <= SCAN_SECONDS + 0.002
+    assert (page.more, 0 < page.place.sequence < 10) == (True, True)
+    place, found = page.place, [u.sequence for u in page.updates]
+    while page.more:
+        page = history.after(place, slow, 500)
+        place, found = page.place, found + [u.sequence for u in page.updates]
+    assert found == ([] if unwanted else list(range(1, 1001)))
+
+
+def test_a_slow_selector_is_told_of_a_loss_that_may_be_its_own() -> None:
+    clock = Clock()
+    history = MemoryHistory(clock, max_topic_updates=1)
+    for number in range(1, 201):
+        history.append(update(number, f"{number % 100}"))
+
+    def slow(topic: str) -> bool:
+        clock.advance(0.001)
+        return False
+
+    gap = history.after(own(history, 0), slow, 500).gap
+    assert clock.seconds() <= 2 * SCAN_SECONDS + 0.004
+    assert gap == Gap(own(history, 1), own(history, 100), "evicted")
 
 
 @pytest.mark.parametrize("wanted", [["a"], lambda topic: topic == "a"])

@@ -16,7 +16,7 @@ from hardhttp.errors import HTTPError
 from hardhttp.limits import Limits
 from hardhttp.sse.fanout import LOOK_EVERY
 from hardhttp.sse.history import MemoryHistory
-from hardhttp.sse.hub import EventHub, Policy
+from hardhttp.sse.hub import EventHub, Policy, Subscriber
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Parser
 from tests.sse.subscribing import Hub, body, data_of, empty, events
@@ -63,6 +63,7 @@ def test_the_head() -> None:
         {"max_subscribers": 0},
         {"max_queued_events": 0},
         {"retry_seconds": (3, 2)},
+        {"retry_seconds": (3, 2**31 / 1000)},
         {"policy": "pause"},
         {"policies": {"*": "pause"}},
         {"policy": "forget"},
@@ -233,6 +234,19 @@ def test_on_connect_may_refuse() -> None:
         good = site.subscribe("user=good")
         site.hub.to_group("all", "hello")
         assert data_of(good) == ["hello"]
+
+
+def test_an_on_connect_that_answers_later_accepts_nobody() -> None:
+    async def later(subscriber: Subscriber) -> bool:
+        return False
+
+    for callback in (later, lambda subscriber: Deferred()):
+        with Hub() as site:
+            site.hub.on_connect(callback)
+            peer = site.subscribe()
+            assert (peer.responses()[0].status, site.hub.subscriber_count) == (500, 0)
+            (failure,) = site.rig.flush()
+            assert "must answer at once" in failure.getErrorMessage()
 
 
 def test_v15_on_close_is_told_once_and_why() -> None:

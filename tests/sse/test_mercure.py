@@ -8,11 +8,15 @@ from urllib.parse import quote, urlencode
 
 import jwt
 import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
 from twisted.web.resource import Resource
+from twisted.web.server import Site
 
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
-from hardhttp.sse.mercure import PATH, Mercure
+from hardhttp.sse.mercure import PATH, Mercure, _Presence
 from hardhttp.sse.tokens import Key
 from hardhttp.testing import Peer, Rig
 from hardhttp.testing.memory import MemoryReactor
@@ -43,6 +47,7 @@ class Hub:
         known = Resource()
         root.putChild(b".well-known", known)
         known.putChild(b"mercure", mercure)
+        self.mercure = mercure
 
     def __enter__(self) -> Hub:
         self.rig.__enter__()
@@ -282,6 +287,99 @@ def test_who_is_there() -> None:
         assert hub.ask("GET", told["id"], **seer).status == 404
 
 
+def test_nobody_is_there_whom_another_callback_refused() -> None:
+    everyone = PATH + "/subscriptions{/topic}{/subscriber}"
+    seer = {"Authorization": f"Bearer {token(subscribe=[everyone, PATH + '/subscriptions'])}"}
+
+    def refuse(subscriber: Any) -> object:
+        if "/refused" in subscriber.topics:
+            return False
+        if "/closed" in subscriber.topics:
+            hub.hub.close(subscriber)
+        return None
+
+    with Hub(subscriptions=True) as hub:
+        watching = hub.subscribe(everyone, **seer)
+        hub.hub.on_connect(refuse)
+        assert status(hub.subscribe("/refused")) == 403
+        hub.subscribe("/closed")
+        told = [(each["topic"], each["active"]) for _, _, data in events(watching) for each in [json.loads(data)]]
+        assert told == [("/refused", True), ("/refused", False), ("/closed", True), ("/closed", False)]
+        there = json.loads(hub.ask("GET", f"{PATH}/subscriptions", **seer).body)["subscriptions"]
+        assert [each["topic"] for each in there] == [everyone]
+
+
+def test_a_topic_too_long_to_be_told_of_is_refused() -> None:
+    with Hub(subscriptions=True) as hub:
+        hub.hub._max_event_bytes = 500
+        assert status(hub.subscribe("/short", "/" + "long" * 100)) == 400
+        assert hub.ask("POST", PATH, "topic=a", Authorization=f"Bearer {token(publish=[])}").status == 200
+        assert len(hub.hub.subscribers()) == len(hub.mercure._present) == 0
+        assert status(hub.subscribe("/short")) == 200
+
+
+def test_a_publishers_cookie_is_no_bad_token_where_there_are_no_subscribers_tokens() -> None:
+    cookie = f"mercureAuthorization={token(publish=['*'])}"
+    with Hub(subscriber_key=None, subscriptions=True) as hub:
+        assert status(hub.subscribe("a", Cookie=cookie)) == 200
+        assert hub.ask("GET", f"{PATH}/subscriptions", Authorization=f"Bearer {token(subscribe=['*'])}").status == 401
+
+
+def test_an_empty_header_is_no_id() -> None:
+    with Hub() as hub:
+        hub.publish(topic="a", data="x")
+        assert [data for _, _, data in events(hub.subscribe("a", more="&lastEventID=earliest", Last_Event_ID=""))] == [
+            "x"
+        ]
+
+
+@pytest.mark.parametrize("topics", [("a",), ("{+any}",)])
+def test_the_answers_id_is_not_the_requests_where_something_was_lost(topics: tuple[str, ...]) -> None:
+    with Hub() as hub:
+        ids = [hub.publish(topic="a", data=str(number)).body.decode() for number in range(4)]
+        hub.hub.history._max_topic_updates = 2
+        ids += [hub.publish(topic="a", data=str(number)).body.decode() for number in range(4, 6)]
+        for asked, answered in ((ids[0], ids[3]), (ids[3], ids[3]), (ids[4], ids[4]), ("never", "earliest")):
+            peer = hub.subscribe(*topics, Last_Event_ID=asked)
+            assert f"last-event-id: {answered}\r\n".encode() in peer.received.lower()
+
+
+@pytest.mark.parametrize(("id", "expected"), [("a\x01", 400), ("a\x7f", 400), ("i" * 2048, 200), ("i" * 2049, 400)])
+def test_an_id_can_come_back_in_a_header(id: str, expected: int) -> None:
+    with Hub() as hub:
+        assert hub.publish(topic="a", data="x", id=id).status == expected
+        hub.publish(topic="a", data="y")
+        if expected == 200:
+            assert [data for _, _, data in events(hub.subscribe("a", Last_Event_ID=id))] == ["y"]
+
+
+def test_a_site_that_is_not_ours() -> None:
+    clock = Clock()
+    hub = EventHub(clock, history=MemoryHistory(clock))
+    known, root = Resource(), Resource()
+    root.putChild(b".well-known", known)
+    known.putChild(b"mercure", Mercure(hub, publisher_key=key(), subscriber_key=key(), anonymous=True))
+    site = Site(root, reactor=clock)
+
+    def ask(head: str, body: str = "") -> StringTransport:
+        transport = StringTransport()
+        channel = site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        assert channel is not None
+        channel.makeConnection(transport)
+        channel.dataReceived(f"{head}\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        return transport
+
+    stream = ask(f"GET {PATH}?topic=a&lastEventID=earliest HTTP/1.1")
+    form = f"Content-Type: application/x-www-form-urlencoded\r\nAuthorization: Bearer {token(publish=['*'])}"
+    answer = ask(f"POST {PATH} HTTP/1.1\r\n{form}", "topic=a&data=x").value()
+    assert answer.startswith(b"HTTP/1.1 200")
+    clock.advance(0)
+    assert b"data: x\n\n" in stream.value()
+    assert ask(f"POST {PATH} HTTP/1.1\r\n{form}", "data=x").value().startswith(b"HTTP/1.1 400")
+    hub.close_all()
+
+
 def test_nothing_secret_is_shown() -> None:
     presence = repr(Mercure(EventHub(MemoryReactor()), publisher_key=key(), subscriber_key=key()).__dict__)
     assert SECRET not in presence
+    assert "Ada" not in repr(_Presence("urn:uuid:1", {"name": "Ada"}))

@@ -131,6 +131,18 @@ def test_latest_keeps_the_newest_of_each_key() -> None:
         assert "gap" not in {event.type for event in events(slow)}
 
 
+def test_latest_takes_no_topic_for_another_ones_key() -> None:
+    with Hub(policy="latest") as site:
+        slow = stopped(site, "topic=a&topic=a%0Ab")
+        site.hub.publish("a", 1, key="b")
+        site.hub.publish("a\nb", 2)
+        site.hub.publish("a", 3, key="b")
+        slow.take(None)
+        site.rig.clock.turn()
+        assert data_of(slow)[1:] == ["2", "3"]
+        slow.reset()
+
+
 def test_pause_falls_back_to_the_history() -> None:
     with Hub(history=MemoryHistory, max_queued_events=3, policy="pause") as site:
         slow = stopped(site)
@@ -280,6 +292,31 @@ def test_what_was_missed_comes_first_and_once() -> None:
         assert json.loads(events(lost)[0].data)["reason"] == "restart"
         assert data_of(lost)[1:] == [str(number) for number in range(301)]
         assert "last-event-id" not in head_of(site.subscribe())
+
+
+@pytest.mark.parametrize("query", ["topic=%7B%2Bany%7D", "topic=a&topic=b"])
+def test_a_page_is_no_more_than_a_write_whatever_its_events(query: str) -> None:
+    """Or one that does not read would be sent all the history has, and be ended for what waits."""
+    with Hub(history=MemoryHistory) as site:
+        texts = [f"{number}{FILL}" for number in range(30)] + [f"{number}" * 20_000 for number in range(5)]
+        for number, text in enumerate(texts):
+            site.hub.publish("a" if number % 2 else "b", text)
+        peer = site.rig.connect()
+        peer.take(10_000)
+        peer.send(say(target=b"/?" + query.encode(), last_event_id=b"earliest"))
+        site.rig.clock.turn()
+        subscriber = site.newest
+        assert 0 < subscriber.lag().unsent_bytes < 3 * len(FILL)
+        assert not subscriber.flowing
+        site.hub.publish("a", "live")
+        peer.take(None)
+        for _ in range(100):
+            site.rig.clock.turn()
+        assert data_of(peer) == [*texts, "live"]
+        assert all(
+            site.hub.explain(f"{site.hub.epoch}-{number}", subscriber).way == "history" for number in (1, 20, 36)
+        )
+        peer.reset()
 
 
 def test_private_events_of_the_history() -> None:

@@ -45,3 +45,13 @@ def test_each_once(times: list[float], steps: list[float]) -> None:
             seen.append(number)
         assert all(times[number] > now - 1 for number in set(range(len(times))) - set(seen))
     assert sorted(seen) == list(range(len(times)))
+
+
+def test_a_clock_that_is_set_forward_by_years() -> None:
+    wheel: Wheel[str] = Wheel(0.25, 0)
+    for name, at in (("b", 7), ("a", 5), ("never", 1e15)):
+        wheel.put(name, at)
+    assert wheel.due(1e12) == ["a", "b"]  # it would not end, if it went from tick to tick
+    assert (len(wheel), wheel.due(1e12 + 1)) == (1, [])
+    wheel.put("c", 0)
+    assert wheel.due(1e12 + 2) == ["c"]

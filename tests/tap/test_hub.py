@@ -139,6 +139,11 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--anonymous", "--history=redis:"], "--history is redis:; it must be memory: or sqlite:PATH"),
         ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 is out of bounds; it must be from 1 to 10,000"),
         ([KEY, "--anonymous", "--max-event-bytes=65MiB"], "it must be from 1 to 64MiB"),
+        ([KEY, "--anonymous", "--max-event-bytes=3MiB"], "can be published: --max-form-bytes is 2MiB"),
+        (
+            [KEY, "--anonymous", "--max-event-bytes=11MiB", "--max-form-bytes=12MiB"],
+            "can be published: --max-body-bytes is 10MiB",
+        ),
         ([KEY, "--anonymous", "--heartbeat-seconds=0"], "it must be from 1 second to 7d, or none"),
         ([KEY, "--anonymous", "--subscription-seconds=soon"], "--subscription-seconds: "),
         ([KEY, "--anonymous", "--slow-subscribers=forget"], "it must be one of close, drop-oldest, latest, pause"),
@@ -186,3 +191,16 @@ async def test_a_history_in_a_file(tmp_path: Path) -> None:
     options.mercure.hub.publish("a", "kept")
     await options.mercure.hub.history.close()
     assert b"kept" in b"".join(path.read_bytes() for path in tmp_path.glob("events.db*"))
+
+
+def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
+    request = b"GET /.well-known/mercure HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n\r\n"
+    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID"), ([], None)):
+        with Rig(parse(*words, "--cors-origins=https://app.example").around(Page())) as rig:
+            (response,) = rig.exchange(request)
+            assert dict(response.headers).get(b"access-control-expose-headers") == seen
+
+
+def test_events_are_as_large_as_forms_may_be() -> None:
+    for words in (["--max-event-bytes=2MiB"], ["--max-form-bytes=1KiB"]):
+        assert parse(KEY, "--anonymous", *words).mercure is not None
