@@ -29,9 +29,11 @@ def version() -> str:
 
 compression = ["brotli", 'zstandard; python_version < "3.14"']
 mercure = ["PyJWT[crypto]>=2.12,<3"]
+websocket = ["wsproto>=1.2,<2"]
 test = [
     *compression,
     *mercure,
+    *websocket,
     "autobahn[twisted]",
     "flask",
     "hypothesis",
@@ -43,6 +45,7 @@ test = [
     "selenium",
     "setuptools>=64",
     "treq",
+    "websockets",
     "txredisapi>=1.6",
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
@@ -88,6 +91,7 @@ setup(
         "redis": ["txredisapi>=1.6"],
         "compression": compression,
         "mercure": mercure,
+        "websocket": websocket,
         "test": test,
         "coverage": [*test, "coverage[toml]"],
         "docs": docs,

@@ -17,6 +17,7 @@ from hardhttp.web.service import HTTPService, listen, service
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.site import Site
 from hardhttp.web.static import StaticFiles
+from hardhttp.web.websocket import WebSocketResource
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,7 @@ __all__ = [
     "Sessions",
     "Site",
     "StaticFiles",
+    "WebSocketResource",
     "abort",
     "listen",
     "service",

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     BAD_EXPECTATION = "bad-expectation"
     BAD_VERSION = "bad-version"
     BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
+    BAD_MESSAGE = "bad-message"  # of a WebSocket: a frame that may not be, or text that is not UTF-8
     UNKNOWN_CODING = "unknown-coding"
     CONNECT = "connect"
     # limits
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     BODY_BYTES = "body-bytes"
     FORM_FIELDS = "form-fields"
     FORM_BYTES = "form-bytes"
+    MESSAGE_BYTES = "message-bytes"  # a WebSocket's message was too long, or in too many frames
     UNSENT_BYTES = "unsent-bytes"
     BUFFERED_BYTES = "buffered-bytes"
     CONNECTIONS = "connections"
@@ -68,6 +70,7 @@ class Reason(StrEnum):
     BODY_SECONDS = "body-seconds"
     HANDLING_SECONDS = "handling-seconds"
     SEND_RATE = "send-rate"
+    PONG_SECONDS = "pong-seconds"
     ABORT_SECONDS = "abort-seconds"
     DRAIN_SECONDS = "drain-seconds"
     # ours

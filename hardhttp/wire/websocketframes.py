@@ -1,0 +1,204 @@
+"""A client's frames, and the messages that they carry (RFC 6455, 5).
+
+``Frames`` takes a client's bytes and gives out what they mean, one thing at a time, whenever it is asked:
+so whoever asks can stop, and what is behind waits as it came. The frames are parsed by ``wsproto``; what is
+here bounds them. A frame's length is judged by its header, before its payload; a message is counted, as it comes
+out of its compression, before anything of it is joined; so is the number of its frames. Nothing is copied more than
+a fixed number of times, however the bytes were split: the cost is linear, and that of a message that never ends is
+that of its bound.
+
+What a client does wrong is a ``WebSocketFault``, with the code that a Close frame says of it (7.4.1). Text is
+judged as it comes, too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
+from wsproto.frame_protocol import Frame as WsFrame
+
+from hardhttp.wire.websocket import Bounds, Closed, Event, Message, Ping, Pong, WebSocketFault
+from hardhttp.wire.websocketdeflate import Agreed, Inflater, Overfull
+
+__all__ = ["Frames"]
+
+# A compressed message may be larger than what it stands for, by what deflate adds to noise.
+_NOISE: Final = 64
+# Pieces of a message are joined so many at a time: a piece of one byte would take sixty.
+_JOIN_AT: Final = 256
+
+
+class _Judge(Extension):
+    """What ``wsproto`` asks at each frame: whether its header is good, and what its payload stands for."""
+
+    name = "permessage-deflate"
+
+    def __init__(self, bounds: Bounds, agreed: Agreed | None) -> None:
+        self.bounds = bounds
+        self._inflater = None if agreed is None else Inflater(agreed)
+        self._control = self._compressed = False
+        self._frames = self._sent_bytes = 0  # of the message
+        self._begun: int | None = None  # a frame's length, until it is among them
+        self.message_bytes = 0
+        self.detail = ""
+
+    def enabled(self) -> bool:
+        return True
+
+    def offer(self) -> bool:
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        self._control = opcode.iscontrol()
+        if self._control:
+            return RsvBits(False, False, False)
+        if opcode is not Opcode.CONTINUATION:
+            if not self._frames:  # else it is in the wrong place, and wsproto says so
+                self._compressed = rsv.rsv1
+            allowed = self._inflater is not None
+        else:
+            allowed = False  # RFC 7692, 6.1: only a message's first frame says so
+        if rsv.rsv1 and not allowed:
+            return self._wrong(CloseReason.PROTOCOL_ERROR, "a reserved bit is set")
+        if self._frames >= self.bounds.max_frames:
+            return self._wrong(
+                CloseReason.MESSAGE_TOO_BIG, f"a message has more than {self.bounds.max_frames:,} frames"
+            )
+        most = self.bounds.max_message_bytes
+        if self._sent_bytes + payload_length > (most + most // _NOISE + 1024 if self._compressed else most):
+            return self._too_big()
+        self._begun = payload_length  # wsproto asks again while the mask is not whole
+        return RsvBits(allowed, False, False)
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        if self._control:
+            return data
+        if self._begun is not None:
+            self._frames += 1
+            self._sent_bytes += self._begun
+            self._begun = None
+        if self._compressed:
+            return self._inflate(data, False)
+        self.message_bytes += len(data)
+        return data
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        if self._control or not fin:
+            return None
+        rest = self._inflate(b"", True) if self._compressed else None
+        self._frames = self._sent_bytes = self.message_bytes = 0
+        self._compressed = False
+        return rest
+
+    def _inflate(self, data: bytes, end: bool) -> bytes | CloseReason:
+        inflater = self._inflater
+        assert inflater is not None  # ours, not the peer's: the header was judged
+        room = self.bounds.max_message_bytes - self.message_bytes
+        try:
+            out = inflater.end(room) if end else inflater.inflate(data, room)
+        except Overfull:
+            return self._too_big()
+        except zlib.error:
+            return self._wrong(CloseReason.INVALID_FRAME_PAYLOAD_DATA, "a message is not compressed as it says")
+        self.message_bytes += len(out)
+        return out
+
+    def _too_big(self) -> CloseReason:
+        return self._wrong(
+            CloseReason.MESSAGE_TOO_BIG, f"a message is longer than {self.bounds.max_message_bytes:,} bytes"
+        )
+
+    def _wrong(self, code: CloseReason, detail: str) -> CloseReason:
+        self.detail = detail
+        return code
+
+
+class Frames:
+    """A client's frames. After a ``Closed`` or a ``WebSocketFault`` nothing more is taken."""
+
+    __slots__ = ("_end", "_judge", "_more", "_pieces", "_protocol", "_whole")
+
+    def __init__(self, bounds: Bounds, agreed: Agreed | None = None) -> None:
+        self._judge = _Judge(bounds, agreed)
+        self._protocol = FrameProtocol(client=False, extensions=[self._judge])
+        self._more: Iterator[WsFrame] | None = None
+        self._end = False
+        self._pieces: list[Message] = []  # of the message that is coming
+        self._whole: list[Message] = []  # the same, joined already
+
+    def feed(self, data: bytes) -> None:
+        """More bytes have come."""
+        if not self._end:
+            self._protocol.receive_bytes(data)
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of a message that is not whole."""
+        return self._judge.message_bytes
+
+    def next(self) -> Event | None:
+        """What comes next, or ``None`` until there are more bytes. Raises ``WebSocketFault``."""
+        while not self._end:
+            frame = self._next_frame()
+            if frame is None:
+                return None
+            opcode = frame.opcode
+            if opcode is Opcode.PING:
+                return Ping(frame.payload)  # type: ignore[arg-type] # of these opcodes it is bytes
+            if opcode is Opcode.PONG:
+                return Pong(frame.payload)  # type: ignore[arg-type]
+            if opcode is Opcode.CLOSE:
+                self.end()
+                code, text = frame.payload  # type: ignore[str-unpack] # and of this one a pair
+                return Closed(int(code), str(text))
+            payload: Message = frame.payload  # type: ignore[assignment] # and of these a piece of a message
+            if frame.message_finished:
+                return self._finish(payload)
+            if payload:
+                self._keep(payload)
+        return None
+
+    def _next_frame(self) -> WsFrame | None:
+        try:
+            if self._more is None:
+                self._more = self._protocol.received_frames()
+            frame = next(self._more, None)
+        except ParseFailed as failed:
+            detail = self._judge.detail or str(failed).partition(":")[0]
+            self.end()
+            raise WebSocketFault(int(failed.code), detail) from None
+        if frame is None:
+            self._more = None  # the next bytes begin another
+        return frame
+
+    def _keep(self, piece: Message) -> None:
+        self._pieces.append(piece)
+        if len(self._pieces) >= _JOIN_AT:
+            self._whole.append(_joined(self._pieces))
+            self._pieces.clear()
+
+    def _finish(self, last: Message) -> Message:
+        if not self._pieces and not self._whole:
+            return last
+        message = _joined([*self._whole, *self._pieces, last])
+        self._whole.clear()
+        self._pieces.clear()
+        return message
+
+    def end(self) -> None:
+        """Take no more, and keep nothing."""
+        self._end = True
+        self._more = None
+        self._whole.clear()
+        self._pieces.clear()
+
+
+def _joined(pieces: list[Message]) -> Message:
+    """All are of one kind."""
+    return "".join(pieces) if isinstance(pieces[0], str) else b"".join(pieces)  # type: ignore[arg-type]
