@@ -114,19 +114,24 @@ _MOVES = (
 
 
 class Application:
-    """What is called for a socket. All of it may be a coroutine or return a ``Deferred``, but ``on_close``."""
+    """What is called for a socket. The first two may be coroutine functions, or return a ``Deferred``.
 
-    __slots__ = ("on_close", "on_connect", "on_message")
+    ``on_drain``, where there is one, is to end the socket when the server stops.
+    """
+
+    __slots__ = ("on_close", "on_connect", "on_drain", "on_message")
 
     def __init__(
         self,
         on_connect: Callable[[WebSocket], Any] | None,
         on_message: Callable[[WebSocket, Message], Any] | None,
         on_close: Callable[[WebSocket], object],
+        on_drain: Callable[[], object] | None = None,
     ) -> None:
         self.on_connect = on_connect
         self.on_message = on_message
         self.on_close = on_close
+        self.on_drain = on_drain
 
 
 class Sent:
@@ -181,6 +186,7 @@ class WebSocket(ResponseWatcher):
         "close_text",
         "data",
         "dropped",
+        "follower",
         "reason",
         "request",
         "subprotocol",
@@ -197,6 +203,7 @@ class WebSocket(ResponseWatcher):
         self.close_code = 1006
         self.close_text = ""
         self.waits = False  # for the client to take what was sent
+        self.follower: Any = None  # a push producer that is paused while it waits
         self.dropped = 0  # messages of groups that went by while it waited
         self._server = request.site.server
         agreed = handshake.deflate
@@ -507,6 +514,8 @@ class WebSocket(ResponseWatcher):
     def pauseProducing(self) -> None:
         """The client does not take what was sent."""
         self.waits = True
+        if self.follower is not None:
+            self.follower.pauseProducing()
 
     def resumeProducing(self) -> None:
         self.waits = False
@@ -514,6 +523,8 @@ class WebSocket(ResponseWatcher):
         self._answer_ping()
         for waiting in senders or ():
             waiting.callback(None)
+        if self.follower is not None and not self.waits:
+            self.follower.resumeProducing()
 
     def stopProducing(self) -> None:
         """The connection is ending; ``connectionLost`` follows."""
@@ -563,6 +574,9 @@ class WebSocket(ResponseWatcher):
 
     def drained(self) -> None:
         """The server stops."""
+        if self._application.on_drain is not None:
+            self._application.on_drain()
+            return
         self._close(1001, "", Ended.DRAINED, Reason.DRAINED)
 
     def _note(self, reason: Ended, why: Reason) -> None:
@@ -647,7 +661,7 @@ class WebSocket(ResponseWatcher):
         turn, self._turn = self._turn, None
         if turn is not None:
             turn.cancel()
-        self._deflater = self._cork = self._pong = None
+        self._deflater = self._cork = self._pong = self.follower = None
         self._frames.end()
         for group in tuple(self._groups):
             group.remove(self)

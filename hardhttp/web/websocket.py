@@ -78,7 +78,7 @@ class WebSocketResource(Resource):
         super().__init__()
         if (handler is None) == (on_message is None) or (handler is not None and on_connect is not None):
             raise TypeError("a WebSocketResource takes a handler, or on_message and perhaps on_connect")
-        self._application = Application(handler or on_connect, on_message, self._ended)
+        self._application = Application(handler or on_connect, on_message, self.ended)
         self._on_close = on_close
         self._admit = admit
         self._origins = None if not isinstance(origins, str) and not (origins := list(origins)) else Origins(origins)
@@ -107,7 +107,8 @@ class WebSocketResource(Resource):
             socket.close(code, text)
         return len(sockets)
 
-    def _ended(self, socket: WebSocket) -> None:
+    def ended(self, socket: WebSocket) -> None:
+        """The way out of each socket."""
         self._sockets.pop(socket, None)
         self.ends[socket.reason or Ended.LOST] += 1
         if self._on_close is not None:
@@ -160,8 +161,12 @@ class WebSocketResource(Resource):
         if admitted is False:
             self.refused += 1
             raise HTTPError(403, "This WebSocket may not be opened.")
-        self.start(request, handshake, self._application)
+        self.begin(request, handshake)
         return NOT_DONE_YET
+
+    def begin(self, request: Any, handshake: Handshake) -> None:
+        """Nothing stands against it any more but what this raises (``HTTPError``)."""
+        self.start(request, handshake, self._application)
 
     def start(self, request: Any, handshake: Handshake, application: Application) -> WebSocket:
         """Open a socket for ``application``."""
