@@ -38,6 +38,7 @@ test = [
     "flask",
     "hypothesis",
     "klein",
+    "kosoku",
     "prometheus_client",
     "pytest>=9",
     "pytest-twisted>=1.14",

@@ -14,6 +14,7 @@ import attrs
 from hardhttp.wire.websocketdeflate import Deflater
 
 __all__ = [
+    "NO_CODE",
     "Bounds",
     "Closed",
     "Event",
@@ -25,14 +26,10 @@ __all__ = [
     "encode_close",
     "encode_ping",
     "encode_pong",
+    "may_be_said",
 ]
 
-# 7.4.1
-NORMAL: Final = 1000
-PROTOCOL_ERROR: Final = 1002
-BAD_DATA: Final = 1007
-TOO_BIG: Final = 1009
-NO_CODE: Final = 1005
+NO_CODE: Final = 1005  # 7.4.1: never on the wire, it stands for none
 
 MAX_CONTROL_BYTES: Final = 125
 _SHORT: Final = Struct("!BBH")
@@ -110,11 +107,16 @@ def encode_pong(payload: bytes) -> bytes:
     return _frame(_PONG, payload[:MAX_CONTROL_BYTES])
 
 
+def may_be_said(code: int) -> bool:
+    """Whether a Close frame may have this code: 7.4.1 with what IANA has entered since, and 7.4.2."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
 def encode_close(code: int, text: str = "") -> bytes:
     """5.5.1. ``text`` is cut where it does not fit. Raises ``ValueError`` for a code that may not be said."""
     if code == NO_CODE:
         return _frame(_CLOSE, b"")
-    if not (1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999):
+    if not may_be_said(code):
         raise ValueError(f"{code!r} is no code that a Close frame may have")
     said = text.encode("utf-8", "replace")[: MAX_CONTROL_BYTES - 2].decode("utf-8", "ignore").encode("utf-8")
     return _frame(_CLOSE, code.to_bytes(2, "big") + said)

@@ -14,14 +14,21 @@ judged as it comes, too.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from typing import Final
 
 from wsproto.extensions import Extension
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, ParseFailed, RsvBits
-from wsproto.frame_protocol import Frame as WsFrame
+from wsproto.frame_protocol import (
+    CloseReason,
+    Frame,
+    FrameDecoder,
+    FrameProtocol,
+    MessageDecoder,
+    Opcode,
+    ParseFailed,
+    RsvBits,
+)
 
-from hardhttp.wire.websocket import Bounds, Closed, Event, Message, Ping, Pong, WebSocketFault
+from hardhttp.wire.websocket import NO_CODE, Bounds, Closed, Event, Message, Ping, Pong, WebSocketFault, may_be_said
 from hardhttp.wire.websocketdeflate import Agreed, Inflater, Overfull
 
 __all__ = ["Frames"]
@@ -122,20 +129,26 @@ class _Judge(Extension):
 class Frames:
     """A client's frames. After a ``Closed`` or a ``WebSocketFault`` nothing more is taken."""
 
-    __slots__ = ("_end", "_judge", "_more", "_pieces", "_protocol", "_whole")
+    __slots__ = ("_decoder", "_judge", "_messages", "_pieces", "_whole")
 
     def __init__(self, bounds: Bounds, agreed: Agreed | None = None) -> None:
         self._judge = _Judge(bounds, agreed)
-        self._protocol = FrameProtocol(client=False, extensions=[self._judge])
-        self._more: Iterator[WsFrame] | None = None
-        self._end = False
+        # Not wsproto's FrameProtocol: it refers to itself, and would wait for the collector.
+        self._decoder: FrameDecoder | None = FrameDecoder(client=False, extensions=[self._judge])
+        self._messages = MessageDecoder()
         self._pieces: list[Message] = []  # of the message that is coming
         self._whole: list[Message] = []  # the same, joined already
 
     def feed(self, data: bytes) -> None:
         """More bytes have come."""
-        if not self._end:
-            self._protocol.receive_bytes(data)
+        if self._decoder is not None:
+            self._decoder.receive_bytes(data)
+
+    def end(self) -> None:
+        """Take no more, and keep nothing."""
+        self._decoder = None
+        self._whole.clear()
+        self._pieces.clear()
 
     @property
     def held_bytes(self) -> int:
@@ -144,38 +157,45 @@ class Frames:
 
     def next(self) -> Event | None:
         """What comes next, or ``None`` until there are more bytes. Raises ``WebSocketFault``."""
-        while not self._end:
-            frame = self._next_frame()
-            if frame is None:
-                return None
-            opcode = frame.opcode
-            if opcode is Opcode.PING:
-                return Ping(frame.payload)  # type: ignore[arg-type] # of these opcodes it is bytes
-            if opcode is Opcode.PONG:
-                return Pong(frame.payload)  # type: ignore[arg-type]
-            if opcode is Opcode.CLOSE:
-                self.end()
-                code, text = frame.payload  # type: ignore[str-unpack] # and of this one a pair
-                return Closed(int(code), str(text))
-            payload: Message = frame.payload  # type: ignore[assignment] # and of these a piece of a message
-            if frame.message_finished:
-                return self._finish(payload)
-            if payload:
-                self._keep(payload)
-        return None
-
-    def _next_frame(self) -> WsFrame | None:
         try:
-            if self._more is None:
-                self._more = self._protocol.received_frames()
-            frame = next(self._more, None)
+            while self._decoder is not None:
+                frame = self._decoder.process_buffer()
+                if frame is None:
+                    return None
+                event = self._control(frame) if frame.opcode.iscontrol() else self._data(frame)
+                if event is not None:
+                    return event
         except ParseFailed as failed:
-            detail = self._judge.detail or str(failed).partition(":")[0]
+            bad_text = failed.code is CloseReason.INVALID_FRAME_PAYLOAD_DATA
+            detail = self._judge.detail or ("text that is not UTF-8" if bad_text else str(failed))
             self.end()
             raise WebSocketFault(int(failed.code), detail) from None
-        if frame is None:
-            self._more = None  # the next bytes begin another
-        return frame
+        return None
+
+    def _control(self, frame: Frame) -> Event:
+        payload: bytes = frame.payload  # type: ignore[assignment] # it has not been decoded
+        if frame.opcode is Opcode.PING:
+            return Ping(payload)
+        if frame.opcode is Opcode.PONG:
+            return Pong(payload)
+        closed = _closed(payload)
+        self.end()
+        return closed
+
+    def _data(self, frame: Frame) -> Message | None:
+        """A whole message, when this is its end."""
+        frame = self._messages.process_frame(frame)
+        payload: Message = frame.payload  # type: ignore[assignment] # a piece of one
+        if not frame.message_finished:
+            if payload:
+                self._keep(payload)
+            return None
+        if not self._pieces and not self._whole:
+            return payload
+        message = _joined([*self._whole, *self._pieces, payload])
+        self._whole.clear()
+        self._pieces.clear()
+        return message
 
     def _keep(self, piece: Message) -> None:
         self._pieces.append(piece)
@@ -183,20 +203,18 @@ class Frames:
             self._whole.append(_joined(self._pieces))
             self._pieces.clear()
 
-    def _finish(self, last: Message) -> Message:
-        if not self._pieces and not self._whole:
-            return last
-        message = _joined([*self._whole, *self._pieces, last])
-        self._whole.clear()
-        self._pieces.clear()
-        return message
 
-    def end(self) -> None:
-        """Take no more, and keep nothing."""
-        self._end = True
-        self._more = None
-        self._whole.clear()
-        self._pieces.clear()
+def _closed(payload: bytes) -> Closed:
+    """RFC 6455, 5.5.1. Raises ``ParseFailed``."""
+    if not payload:
+        return Closed(NO_CODE, "")
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) == 1 or not may_be_said(code):
+        raise ParseFailed("a Close with a code that may not be said")
+    try:
+        return Closed(code, payload[2:].decode("utf-8"))
+    except UnicodeDecodeError:
+        raise ParseFailed("a Close whose text is no UTF-8", CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
 
 
 def _joined(pieces: list[Message]) -> Message:
