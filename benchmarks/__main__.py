@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks http``, ``memory``, ``web`` and ``sse``."""
+"""The command line: ``python -m benchmarks http``, ``memory``, ``web``, ``sse`` and ``ws``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import http_rows, memory_rows, sse_rows, web_rows
+from benchmarks import http_rows, memory_rows, sse_rows, web_rows, ws_rows
 from benchmarks.processes import Failed
 
 __all__ = ["main", "parser"]
@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     memory_rows.add_options(commands.add_parser("memory", help="bytes for an idle connection; a million requests"))
     web_rows.add_options(commands.add_parser("web", help="requests a second: JSON by a route, sessions, files"))
     sse_rows.add_options(commands.add_parser("sse", help="events to everyone who listens: speed, delay, memory"))
+    ws_rows.add_options(commands.add_parser("ws", help="WebSocket messages a second: echoed, and to everybody"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")
         command.add_argument("--no-pin", action="store_true", help="let servers and load run on any core")
