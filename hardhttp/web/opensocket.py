@@ -381,6 +381,8 @@ class WebSocket(ResponseWatcher):
     @property
     def _takes(self) -> bool:
         """Whether one more message is taken from the client."""
+        if not self._inbox:
+            return self._state is _State.OPEN or self._state is _State.CLOSING
         limits = self._server.limits
         share = 2 if self._input_paused else 1  # once it is full, half of it is to be empty
         return self._state is _State.CLOSING or (

@@ -7,6 +7,9 @@ out of its compression, before anything of it is joined; so is the number of its
 a fixed number of times, however the bytes were split: the cost is linear, and that of a message that never ends is
 that of its bound.
 
+Most messages are one frame that has come whole. Those are read here, at a third of the cost; at the first byte that
+is not of one ``wsproto`` has the rest, to the next end of a message.
+
 What a client does wrong is a ``WebSocketFault``, with the code that a Close frame says of it (7.4.1). Text is
 judged as it comes, too.
 """
@@ -48,7 +51,7 @@ class _Judge(Extension):
         self.bounds = bounds
         self._inflater = None if agreed is None else Inflater(agreed)
         self._control = self._compressed = False
-        self._frames = self._sent_bytes = 0  # of the message
+        self.frames = self._sent_bytes = 0  # of the message
         self._begun: int | None = None  # a frame's length, until it is among them
         self.message_bytes = 0
         self.detail = ""
@@ -66,14 +69,14 @@ class _Judge(Extension):
         if self._control:
             return RsvBits(False, False, False)
         if opcode is not Opcode.CONTINUATION:
-            if not self._frames:  # else it is in the wrong place, and wsproto says so
+            if not self.frames:  # else it is in the wrong place, and wsproto says so
                 self._compressed = rsv.rsv1
             allowed = self._inflater is not None
         else:
             allowed = False  # RFC 7692, 6.1: only a message's first frame says so
         if rsv.rsv1 and not allowed:
             return self._wrong(CloseReason.PROTOCOL_ERROR, "a reserved bit is set")
-        if self._frames >= self.bounds.max_frames:
+        if self.frames >= self.bounds.max_frames:
             return self._wrong(
                 CloseReason.MESSAGE_TOO_BIG, f"a message has more than {self.bounds.max_frames:,} frames"
             )
@@ -87,7 +90,7 @@ class _Judge(Extension):
         if self._control:
             return data
         if self._begun is not None:
-            self._frames += 1
+            self.frames += 1
             self._sent_bytes += self._begun
             self._begun = None
         if self._compressed:
@@ -99,7 +102,7 @@ class _Judge(Extension):
         if self._control or not fin:
             return None
         rest = self._inflate(b"", True) if self._compressed else None
-        self._frames = self._sent_bytes = self.message_bytes = 0
+        self.frames = self._sent_bytes = self.message_bytes = 0
         self._compressed = False
         return rest
 
@@ -129,24 +132,35 @@ class _Judge(Extension):
 class Frames:
     """A client's frames. After a ``Closed`` or a ``WebSocketFault`` nothing more is taken."""
 
-    __slots__ = ("_decoder", "_judge", "_messages", "_pieces", "_whole")
+    __slots__ = ("_at", "_decoder", "_input", "_judge", "_messages", "_pieces", "_whole")
 
     def __init__(self, bounds: Bounds, agreed: Agreed | None = None) -> None:
         self._judge = _Judge(bounds, agreed)
         # Not wsproto's FrameProtocol: it refers to itself, and would wait for the collector.
         self._decoder: FrameDecoder | None = FrameDecoder(client=False, extensions=[self._judge])
         self._messages = MessageDecoder()
+        self._input = b""  # between messages: what has come, and how far it has been read
+        self._at = 0
         self._pieces: list[Message] = []  # of the message that is coming
         self._whole: list[Message] = []  # the same, joined already
 
     def feed(self, data: bytes) -> None:
         """More bytes have come."""
-        if self._decoder is not None:
-            self._decoder.receive_bytes(data)
+        decoder = self._decoder
+        if decoder is None:
+            return
+        if self._at < len(self._input):
+            self._input = self._input[self._at :] + data
+            self._at = 0
+        elif decoder.header is None and not decoder.buffer and not self._judge.frames:
+            self._input, self._at = data, 0
+        else:
+            decoder.receive_bytes(data)
 
     def end(self) -> None:
         """Take no more, and keep nothing."""
         self._decoder = None
+        self._input, self._at = b"", 0
         self._whole.clear()
         self._pieces.clear()
 
@@ -159,6 +173,12 @@ class Frames:
         """What comes next, or ``None`` until there are more bytes. Raises ``WebSocketFault``."""
         try:
             while self._decoder is not None:
+                if self._at < len(self._input):
+                    message = self._whole_frame()
+                    if message is not None:
+                        return message
+                    self._decoder.receive_bytes(self._input[self._at :])
+                    self._input, self._at = b"", 0
                 frame = self._decoder.process_buffer()
                 if frame is None:
                     return None
@@ -171,6 +191,34 @@ class Frames:
             self.end()
             raise WebSocketFault(int(failed.code), detail) from None
         return None
+
+    def _whole_frame(self) -> Message | None:
+        """The message at hand, if it is one plain frame that has come whole and is not too long."""
+        data, at = self._input, self._at
+        left = len(data) - at
+        if left < 6 or data[at] not in (0x81, 0x82):
+            return None
+        size, start = data[at + 1] - 0x80, at + 6  # masked it must be
+        if size == 126:
+            size, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 8
+            if size < 126:
+                return None  # RFC 6455, 5.2: in the shortest way
+        elif not 0 <= size < 126:
+            return None
+        end = start + size
+        if end > len(data) or size > self._judge.bounds.max_message_bytes:
+            return None
+        mask, payload = data[start - 4 : start], data[start:end]
+        if payload and mask != b"\0\0\0\0":
+            stretched = (mask * (size // 4 + 1))[:size]
+            payload = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(size, "big")
+        self._at = end
+        if data[at] == 0x82:
+            return payload
+        try:
+            return payload.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ParseFailed("text", CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
 
     def _control(self, frame: Frame) -> Event:
         payload: bytes = frame.payload  # type: ignore[assignment] # it has not been decoded
