@@ -1,23 +1,17 @@
-"""An open WebSocket: messages to its application and back, and its end.
+"""An open WebSocket: messages to its application, and the application's own view of it.
 
 What comes is handed on one message after another. A handler that does not keep up is waited for: messages wait in
-an inbox, bounded in number and bytes, and past that nothing is read from the client. What is sent goes to the
-connection at once; where the client does not take it ``await socket.send(...)`` waits, and who does not wait finds
-the socket ended at a bound. One client that says a thousand things at once is served some of them in a turn.
+an inbox, bounded in number and bytes, and past that nothing is read from the client. One client that says a
+thousand things at once is served some of them in a turn.
 
-There is no timer: the connection says when a time has come (``wake``), for a ping, its answer, or the end of a close.
-Every close is said to the client where it can hear it, and has an abort behind it. There is one way out,
-``connectionLost``; what ended it first is its ``reason``.
-
-Below it is a ``Carrier`` and nothing else, so it does not matter what that stands on.
+What goes out is in ``hardhttp.web.socketoutput``, how it ends in ``hardhttp.web.socketends``. Below is a ``Carrier``
+and nothing else, so it does not matter what that stands on.
 """
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from collections.abc import Callable, Generator
-from enum import IntEnum, StrEnum
+from collections.abc import Callable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
@@ -29,21 +23,9 @@ from zope.interface import implementer
 
 from hardhttp.errors import Reason
 from hardhttp.net.ledger import MESSAGES, WEBSOCKETS
-from hardhttp.net.upgrade import Carrier
-from hardhttp.web.watching import ResponseWatcher
-from hardhttp.wire.websocket import (
-    Closed,
-    Event,
-    Message,
-    Ping,
-    Pong,
-    WebSocketFault,
-    encode,
-    encode_close,
-    encode_ping,
-    encode_pong,
-)
-from hardhttp.wire.websocketdeflate import Deflater
+from hardhttp.web.socketends import SocketEnds
+from hardhttp.web.socketstate import ASKED, CLOSING, ENDED, ENDING, MOVES, OPEN, Ended, Move, WebSocketClosed
+from hardhttp.wire.websocket import Event, Message, Ping, Pong, WebSocketFault
 from hardhttp.wire.websockethandshake import Handshake
 
 if TYPE_CHECKING:
@@ -54,63 +36,8 @@ __all__ = ["Application", "Ended", "WebSocket", "WebSocketClosed"]
 
 # What one client has said is taken so many frames at a time; then others have their turn.
 FRAMES_PER_TURN = 256
-# What is sent while that is done goes out together, up to this much.
-CORK_BYTES = 64 * 1024
-# Pings are this much earlier than was said, at random, so that they spread out.
-JITTER = 0.25
 # Most are in none, and share this.
 NO_GROUPS: frozenset[Any] = frozenset()
-
-_WRONG = {1007: Reason.BAD_MESSAGE, 1009: Reason.MESSAGE_BYTES}
-
-
-class Ended(StrEnum):
-    """Why a WebSocket ended."""
-
-    CLIENT = "client"  # it said Close
-    CLOSED = "closed"  # the application closed it, or its handler returned
-    LOST = "lost"  # the connection ended without a Close
-    PROTOCOL = "protocol"  # the client sent what may not be
-    BAD_DATA = "bad-data"  # its text was no UTF-8, or its compression was broken
-    TOO_BIG = "too-big"  # a message was longer than it may be
-    OVERFLOW = "overflow"  # the client did not take what was sent
-    PONG_SECONDS = "pong-seconds"  # it did not answer a ping
-    FAILED = "failed"  # the application raised
-    DRAINED = "drained"  # the server stopped
-
-
-_ENDED = {1007: Ended.BAD_DATA, 1009: Ended.TOO_BIG}
-
-
-class WebSocketClosed(Exception):
-    """The socket is closed: nothing can be sent or received on it."""
-
-
-class _State(IntEnum):
-    OPEN = 0
-    ASKED = 1  # the client has said Close; the application is still taking what came before
-    CLOSING = 2  # we have said Close, and wait for the client's
-    ENDING = 3  # all is said, and the connection was told to end
-    ENDED = 4
-
-
-class _Move(IntEnum):
-    ASK = 0  # the client says Close while its messages wait
-    CLOSE = 1  # we say Close first
-    END = 2  # both have said it, or the client broke the rules
-    LOSE = 3
-
-
-_O, _A, _C, _E, _X = _State
-# A row a state, a column a move.
-_MOVES = (
-    # ASK CLOSE END LOSE
-    (_A, _C, _E, _X),  # OPEN
-    (_A, _E, _E, _X),  # ASKED
-    (_C, _C, _E, _X),  # CLOSING
-    (_E, _E, _E, _X),  # ENDING
-    (_X, _X, _X, _X),  # ENDED
-)
 
 
 class Application:
@@ -134,20 +61,8 @@ class Application:
         self.on_drain = on_drain
 
 
-class Sent:
-    """What ``send`` returns: awaited, it waits until there is room for more. It need not be."""
-
-    __slots__ = ("_socket",)
-
-    def __init__(self, socket: WebSocket) -> None:
-        self._socket = socket
-
-    def __await__(self) -> Generator[Any, None, None]:
-        yield from self._socket.has_room().__await__()
-
-
 @implementer(IProtocol, IPushProducer)
-class WebSocket(ResponseWatcher):
+class WebSocket(SocketEnds):
     """An open WebSocket.
 
     ``request`` is the one that opened it, ``subprotocol`` what was agreed on (or ``None``), ``data`` the
@@ -159,127 +74,45 @@ class WebSocket(ResponseWatcher):
         "__weakref__",
         "_application",
         "_busy",
-        "_carrier",
-        "_cork",
-        "_corked",
-        "_deflater",
         "_frames",
         "_groups",
         "_held",
         "_inbox",
         "_inbox_bytes",
-        "_input_paused",
         "_kept_bytes",
-        "_ping",
-        "_pong",
         "_reader",
         "_reader_end",
-        "_received",
-        "_received_at_ping",
-        "_senders",
-        "_server",
-        "_state",
         "_taken",
         "_turn",
-        "_why",
-        "close_code",
-        "close_text",
         "data",
-        "dropped",
-        "follower",
-        "reason",
         "request",
         "subprotocol",
-        "waits",
     )
 
     _log = Logger(namespace="hardhttp")
 
     def __init__(self, request: Any, handshake: Handshake, application: Application, frames: Frames) -> None:
+        agreed = handshake.deflate
+        super().__init__(request.site.server, agreed)
         self.request = request
         self.subprotocol = None if handshake.subprotocol is None else handshake.subprotocol.decode("ascii")
         self.data: Any = None
-        self.reason: Ended | None = None
-        self.close_code = 1006
-        self.close_text = ""
-        self.waits = False  # for the client to take what was sent
-        self.follower: Any = None  # a push producer that is paused while it waits
-        self.dropped = 0  # messages of groups that went by while it waited
-        self._server = request.site.server
-        agreed = handshake.deflate
-        self._frames = frames
-        self._deflater = None if agreed is None else Deflater(agreed)
-        self._kept_bytes = self._held = 0 if agreed is None else agreed.held_bytes
         self._application = application
-        self._carrier: Carrier | None = None
-        self._state = _State.OPEN
-        self._why: Reason | None = None  # the connection's, once it is closing
+        self._frames = frames
+        self._kept_bytes = self._held = 0 if agreed is None else agreed.held_bytes
         self._inbox: deque[Message] = deque()
         self._inbox_bytes = 0
         self._reader: Deferred[Message] | None = None
         self._reader_end: type[Exception] = WebSocketClosed  # what it is told when no message will come
         self._taken = 0  # messages that were handed on
-        self._senders: list[Deferred[None]] | None = None
         self._busy: Deferred[Any] | None = None  # what the application was called for is not done
+        self._turn: IDelayedCall | None = None  # when more of what has come is taken
         self._groups: set[WebSocketGroup] | frozenset[Any] = NO_GROUPS
-        self._input_paused = False
-        self._turn: IDelayedCall | None = None
-        self._cork: list[bytes] | None = None
-        self._corked = 0
-        self._ping: bytes | None = None  # one that is not answered
-        self._pong: bytes | None = None  # the answer to the client's last one, while it does not take any
-        self._received = self._received_at_ping = 0
 
     def __repr__(self) -> str:
         return f"<WebSocket {self._state.name.lower()}>"
 
     # -- what an application asks ---------------------------------------------------------------
-
-    @property
-    def is_open(self) -> bool:
-        """Whether messages can be sent."""
-        return self._state <= _State.ASKED
-
-    @property
-    def queued_bytes(self) -> int:
-        """Sent, and not taken by the client."""
-        return 0 if self._carrier is None else self._carrier.unsent_bytes
-
-    def send(self, message: Message) -> Sent:
-        """Send text (``str``) or bytes. Awaited, it waits until the client has taken what was sent.
-
-        Who does not wait ends the socket when more than ``max_websocket_unsent_bytes`` wait already. On a
-        socket that is closed it does nothing and is counted; awaited, it raises ``WebSocketClosed``. Raises
-        ``TypeError`` for what is no message.
-        """
-        if self._state > _State.ASKED:
-            self._server.statistics.ignored_writes += 1
-        else:
-            self.send_encoded(encode(message, self._deflater))
-        return Sent(self)
-
-    def send_encoded(self, frames: bytes) -> None:
-        """Send messages that ``hardhttp.wire.websocket.encode`` has made bytes of, for many sockets."""
-        carrier = self._carrier
-        if self._state > _State.ASKED or carrier is None:
-            self._server.statistics.ignored_writes += 1
-        elif self.waits and carrier.unsent_bytes > self._server.limits.max_websocket_unsent_bytes:
-            self._server.refused(Reason.UNSENT_BYTES, "a WebSocket was sent more than its client takes")
-            self._abort(Ended.OVERFLOW, Reason.UNSENT_BYTES)
-        else:
-            self._write(frames)
-
-    def has_room(self) -> Deferred[None]:
-        """Fires when the client has taken what was sent; fails with ``WebSocketClosed``."""
-        if self._state > _State.ASKED:
-            return fail(WebSocketClosed(str(self.reason)))
-        if not self.waits:
-            return succeed(None)
-        waiting: Deferred[None] = Deferred(self._forget_sender)
-        if self._senders is None:
-            self._senders = []
-        self._senders.append(waiting)
-        return waiting
 
     def receive(self) -> Deferred[Message]:
         """The next message. Fails with ``WebSocketClosed`` when none will come.
@@ -302,24 +135,13 @@ class WebSocket(ResponseWatcher):
             if self._input_paused:
                 self._read()
             return succeed(message)
-        if self._state is _State.ASKED:
+        if self._state is ASKED:
             self._answer_close()
-        if self._state is not _State.OPEN:
+        if self._state is not OPEN:
             return fail(ended(str(self.reason)))
         self._reader = Deferred(self._forget_reader)
         self._reader_end = ended
         return self._reader
-
-    def close(self, code: int = 1000, text: str = "") -> None:
-        """Close it: the client is told, has ``abort_seconds`` to answer, and is then cut off.
-
-        What has come and was not taken is dropped. Raises ``ValueError`` for a code that may not be said.
-        """
-        self._close(code, text, Ended.CLOSED, Reason.APPLICATION)
-
-    def abort(self) -> None:
-        """End it now, without a word."""
-        self._abort(Ended.CLOSED, Reason.APPLICATION)
 
     def joined(self, group: WebSocketGroup) -> None:
         """``group`` says so: it is to be told of the end."""
@@ -346,7 +168,7 @@ class WebSocket(ResponseWatcher):
         """Nothing is left to do: ``makeConnection`` has done it."""
 
     def dataReceived(self, data: bytes) -> None:
-        if self._state <= _State.CLOSING:
+        if self._state <= CLOSING:
             self._received += len(data)
             self._frames.feed(data)
             self._read()
@@ -382,11 +204,11 @@ class WebSocket(ResponseWatcher):
     def _takes(self) -> bool:
         """Whether one more message is taken from the client."""
         if not self._inbox:
-            return self._state is _State.OPEN or self._state is _State.CLOSING
+            return self._state is OPEN or self._state is CLOSING
         limits = self._server.limits
         share = 2 if self._input_paused else 1  # once it is full, half of it is to be empty
-        return self._state is _State.CLOSING or (
-            self._state is _State.OPEN
+        return self._state is CLOSING or (
+            self._state is OPEN
             and len(self._inbox) * share <= limits.max_websocket_messages - 1
             and self._inbox_bytes * share < limits.max_websocket_message_bytes
         )
@@ -394,9 +216,9 @@ class WebSocket(ResponseWatcher):
     def _balance(self) -> None:
         """Read from the client while there is room; say what is held."""
         carrier = self._carrier
-        if carrier is None or self._state >= _State.ENDING:
+        if carrier is None or self._state >= ENDING:
             return
-        pause = self._turn is not None or not (self._takes or self._state is _State.ASKED)
+        pause = self._turn is not None or not (self._takes or self._state is ASKED)
         if pause is not self._input_paused:
             self._input_paused = pause
             if pause:
@@ -410,7 +232,7 @@ class WebSocket(ResponseWatcher):
 
     def _take(self, event: Event) -> None:
         if isinstance(event, (str, bytes)):
-            if self._state is _State.OPEN:
+            if self._state is OPEN:
                 self._hand(event)
         elif isinstance(event, Ping):
             self._pong = event.payload  # RFC 6455, 5.5.3: the answer to the last one is enough
@@ -421,11 +243,6 @@ class WebSocket(ResponseWatcher):
                 self._carrier.wake_at(self._server.seconds() + self._ping_seconds())
         else:
             self._closed_by_client(event)
-
-    def _answer_ping(self) -> None:
-        if not self.waits and self._pong is not None and self._state <= _State.ASKED:
-            payload, self._pong = self._pong, None
-            self._write(encode_pong(payload))
 
     # -- the application ------------------------------------------------------------------------
 
@@ -467,6 +284,8 @@ class WebSocket(ResponseWatcher):
         if isinstance(result, Deferred):
             self._busy = result
             result.addCallbacks(self._called, self._call_failed)
+        elif self._application.on_message is None:
+            self._called(None)
 
     def _called(self, _: object) -> None:
         self._busy = None
@@ -476,7 +295,7 @@ class WebSocket(ResponseWatcher):
             self._cork = []
             self._hand_waiting()
             self._uncork()
-            if self._state is _State.ASKED and self._busy is None:
+            if self._state is ASKED and self._busy is None:
                 self._answer_close()
             self._read()
 
@@ -486,91 +305,12 @@ class WebSocket(ResponseWatcher):
 
     def _failed(self, failure: Failure) -> None:
         """The application raised: that is an ordinary end where it was told of one, and else costs this socket."""
-        told = failure.check(WebSocketClosed) or (self._state is _State.ENDED and failure.check(CancelledError))
+        told = failure.check(WebSocketClosed) or (self._state is ENDED and failure.check(CancelledError))
         if not told:
             self._server.statistics.errors += 1
             self._log.failure("a WebSocket's application failed: {path!r}", failure=failure, path=self.request.path)
         failure.cleanFailure()
         self._close(1011, "", Ended.FAILED, Reason.INTERNAL)
-
-    # -- what goes out --------------------------------------------------------------------------
-
-    def _write(self, data: bytes) -> None:
-        cork = self._cork
-        if cork is None:
-            if self._carrier is not None:
-                self._carrier.write(data)
-            return
-        cork.append(data)
-        self._corked += len(data)
-        if self._corked >= CORK_BYTES:
-            self._uncork()
-            self._cork = []
-
-    def _uncork(self) -> None:
-        cork, self._cork = self._cork, None
-        self._corked = 0
-        if cork and self._carrier is not None:
-            self._carrier.write(b"".join(cork))
-
-    def pauseProducing(self) -> None:
-        """The client does not take what was sent."""
-        self.waits = True
-        if self.follower is not None:
-            self.follower.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self.waits = False
-        senders, self._senders = self._senders, None
-        self._answer_ping()
-        for waiting in senders or ():
-            waiting.callback(None)
-        if self.follower is not None and not self.waits:
-            self.follower.resumeProducing()
-
-    def stopProducing(self) -> None:
-        """The connection is ending; ``connectionLost`` follows."""
-
-    # -- time -----------------------------------------------------------------------------------
-
-    def _ping_seconds(self) -> float:
-        return float(self._server.limits.websocket_ping_seconds * random.uniform(1 - JITTER, 1))
-
-    def wake(self) -> None:
-        """What was waited for has not come."""
-        carrier, now = self._carrier, self._server.seconds()
-        if carrier is None:
-            return
-        if self._state is _State.ASKED:
-            self._answer_close()
-        elif self._state is _State.OPEN:
-            self._judge_life(carrier, now)
-        elif self._state is _State.CLOSING:
-            if carrier.unsent_bytes:  # our Close waits behind what the client still takes; its pace is judged
-                carrier.wake_at(now + self._server.limits.abort_seconds)
-            else:
-                carrier.abort_for(Reason.ABORT_SECONDS)
-
-    def _judge_life(self, carrier: Carrier, now: float) -> None:
-        limits = self._server.limits
-        if self._input_paused or carrier.unsent_bytes:
-            self._ping = None  # an answer would not be seen, or is not due: the pace of sending is judged
-            carrier.wake_at(now + self._ping_seconds())
-        elif self._ping is None or self._has_progressed(limits.websocket_pong_seconds):
-            if self._ping is None:
-                self._ping = random.randbytes(4)
-                self._write(encode_ping(self._ping))
-            self._received_at_ping = self._received
-            carrier.wake_at(now + limits.websocket_pong_seconds)
-        else:
-            self._server.refused(Reason.PONG_SECONDS, "a WebSocket's client did not answer a ping")
-            self._note(Ended.PONG_SECONDS, Reason.PONG_SECONDS)
-            self._finish(1011, "no answer to a ping", linger=False)
-
-    def _has_progressed(self, seconds: float) -> bool:
-        """Whether the answer may be behind a message that comes, and not too slowly."""
-        came = self._received - self._received_at_ping
-        return bool(self._frames.held_bytes and came >= self._server.limits.body_bytes_per_second * seconds)
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -581,80 +321,11 @@ class WebSocket(ResponseWatcher):
             return
         self._close(1001, "", Ended.DRAINED, Reason.DRAINED)
 
-    def _note(self, reason: Ended, why: Reason) -> None:
-        """The first cause is the reason."""
-        if self.reason is None:
-            self.reason, self._why = reason, why
-
-    def _closed_by_client(self, event: Closed) -> None:
-        """5.5.1: it is answered, once what came before it has been taken."""
-        self.close_code, self.close_text = event.code, event.text
-        self._note(Ended.CLIENT, Reason.UPGRADED_END)
-        taking = self._inbox or (self._taken and self._busy is not None and self._reader is None)
-        if self._state is _State.OPEN and taking and self._carrier is not None:
-            self._state = _MOVES[self._state][_Move.ASK]
-            self._carrier.wake_at(self._server.seconds() + self._server.limits.abort_seconds)
-        elif self._state is _State.CLOSING:
-            self._end(linger=False)
-        else:
-            self._answer_close()
-
-    def _answer_close(self) -> None:
-        """The client's Close, said back."""
-        self._finish(self.close_code, "", linger=False)
-
-    def _close(self, code: int, text: str, reason: Ended, why: Reason) -> None:
-        """We are the first to say it."""
-        frame = encode_close(code, text)
-        if self._state is _State.ASKED:
-            self._answer_close()
-        if self._state is not _State.OPEN or self._carrier is None:
-            return
-        self._note(reason, why)
-        self._state = _MOVES[self._state][_Move.CLOSE]
-        self._write(frame)
-        self._carrier.wake_at(self._server.seconds() + self._server.limits.abort_seconds)
-        self._tell_reader()
-        self._balance()
-
-    def _wrong(self, fault: WebSocketFault) -> None:
-        """The client broke a rule or a bound."""
-        why = _WRONG.get(fault.code, Reason.BAD_MESSAGE)
-        self._server.refused(why, f"a WebSocket was closed with {fault.code}: {fault.detail}")
-        self._note(_ENDED.get(fault.code, Ended.PROTOCOL), why)
-        if self._state is _State.CLOSING:
-            self._end(linger=True)
-        else:
-            self._finish(fault.code, fault.detail, linger=True)
-
-    def _finish(self, code: int, text: str, *, linger: bool) -> None:
-        """Say Close, and expect nothing more."""
-        if self._state < _State.CLOSING:
-            self._write(encode_close(code, text))
-            self._end(linger=linger)
-
-    def _end(self, *, linger: bool) -> None:
-        """All is said. A client that may be sending is to read it before it is cut off (RFC 9112, 9.6)."""
-        carrier = self._carrier
-        if self._state >= _State.ENDING or carrier is None:
-            return
-        self._state = _MOVES[self._state][_Move.END]
-        self._uncork()
-        (carrier.linger_for if linger else carrier.close_for)(self._why or Reason.UPGRADED_END)
-        self._tell_reader()
-
-    def _abort(self, reason: Ended, why: Reason) -> None:
-        if self._state < _State.ENDED and self._carrier is not None:
-            self._note(reason, why)
-            self._state = _MOVES[self._state][_Move.END]
-            self._carrier.abort_for(why)
-            self._tell_reader()
-
     def connectionLost(self, _: object) -> None:
         """The one way out: whoever waits is told, and nothing is kept."""
-        if self._state is _State.ENDED:
+        if self._state is ENDED:
             return
-        self._state = _MOVES[self._state][_Move.LOSE]
+        self._state = MOVES[self._state][Move.LOSE]
         if self.reason is None:
             self.reason = Ended.LOST
         carrier, self._carrier = self._carrier, None
@@ -676,6 +347,14 @@ class WebSocket(ResponseWatcher):
             busy.cancel()
         self._application.on_close(self)
 
+    @property
+    def _is_coming(self) -> bool:
+        return self._frames.held_bytes > 0
+
+    @property
+    def _is_taking(self) -> bool:
+        return bool(self._inbox or (self._taken and self._busy is not None and self._reader is None))
+
     def _tell_reader(self) -> None:
         """No message will come."""
         self._inbox.clear()
@@ -686,7 +365,3 @@ class WebSocket(ResponseWatcher):
 
     def _forget_reader(self, reader: Deferred[Message]) -> None:
         self._reader = None
-
-    def _forget_sender(self, sender: Deferred[None]) -> None:
-        if self._senders is not None and sender in self._senders:
-            self._senders.remove(sender)

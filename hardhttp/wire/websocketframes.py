@@ -166,8 +166,10 @@ class Frames:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of a message that is not whole."""
-        return self._judge.message_bytes
+        """Bytes of a message that is not whole, and of what has come behind it."""
+        decoder = self._decoder
+        waiting = 0 if decoder is None else len(decoder.buffer)
+        return self._judge.message_bytes + waiting + len(self._input) - self._at
 
     def next(self) -> Event | None:
         """What comes next, or ``None`` until there are more bytes. Raises ``WebSocketFault``."""

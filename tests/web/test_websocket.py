@@ -409,6 +409,7 @@ def test_a_thousand_messages_at_once_do_not_hold_the_reactor() -> None:
         assert other.messages == []
         client.peer._socket.incoming.append(frame(TEXT, b"x") * 1000)
         transport.doRead()
+        assert sockets.held()[1] > 0  # what has been read and is not served
         assert len(bytes(client.peer._socket.sent).partition(b"\r\n\r\n")[2]) == (1000 + 256) * 3
         client.peer.reset()  # what is planned goes with it
 
@@ -652,6 +653,11 @@ def test_a_handler_that_returns_closes() -> None:
         assert client.close == (1000, "")
         client.send(closing())
         assert sockets.reasons == ["closed"]
+
+
+def test_a_handler_that_is_no_coroutine_is_done_at_once() -> None:
+    with Sockets(lambda socket: None) as sockets:
+        assert sockets.open().close == (1000, "")
 
 
 def test_a_handler_that_waits_for_something_else_is_cancelled() -> None:
