@@ -74,8 +74,6 @@ class _Judge(Extension):
             allowed = self._inflater is not None
         else:
             allowed = False  # RFC 7692, 6.1: only a message's first frame says so
-        if rsv.rsv1 and not allowed:
-            return self._wrong(CloseReason.PROTOCOL_ERROR, "a reserved bit is set")
         if self.frames >= self.bounds.max_frames:
             return self._wrong(
                 CloseReason.MESSAGE_TOO_BIG, f"a message has more than {self.bounds.max_frames:,} frames"

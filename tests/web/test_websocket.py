@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from hardhttp import HTTPError, Limits, Router
@@ -502,11 +504,13 @@ def test_a_ping_that_is_not_answered_ends_it(answer: bytes | None) -> None:
         assert [first for first, _ in client.frames] == [PING]
         if answer is not None:
             client.send(frame(PONG, answer))
-        for _ in range(12):  # a trickle is no answer
-            client.say("x")
+        for _ in range(12):  # other messages are no answer
+            client.say("x" * 500)
             sockets.rig.advance(1)
         assert sockets.newest.is_open
-        sockets.rig.advance(10)
+        for _ in range(10):
+            client.say("x" * 500)
+            sockets.rig.advance(1)
         assert client.close == (1011, "no answer to a ping")
         assert client.peer.closed
         assert sockets.reasons == ["pong-seconds"]
@@ -571,6 +575,48 @@ def test_a_client_that_does_not_answer_a_close_is_cut_off() -> None:
         sockets.rig.advance(2)
         assert client.peer.aborted
         assert sockets.reasons == ["closed"]
+
+
+def test_one_that_breaks_a_rule_instead_of_answering_a_close() -> None:
+    with Sockets(on_message=echo()) as sockets:
+        client = sockets.open()
+        sockets.newest.close(1000)
+        client.send(frame(CONTINUATION))
+        assert client.peer.ended
+        assert not client.peer.closed  # it may be sending yet
+        sockets.rig.advance(6)
+        assert client.peer.closed
+        assert sockets.reasons == ["closed"]
+
+
+def test_a_close_waits_behind_what_the_client_still_takes() -> None:
+    with Sockets(on_message=echo(), limits=Limits(abort_seconds=5)) as sockets:
+        client = sockets.open()
+        client.peer.take(0)
+        sockets.newest.send(b"x" * 100_000)
+        sockets.newest.close()
+        for _ in range(20):
+            sockets.rig.advance(1)
+            client.peer.take(1000)
+        assert not client.peer.closed
+        client.peer.take(None)
+        assert client.close == (1000, "")
+        client.send(closing())
+        assert client.peer.closed
+        assert not client.peer.aborted
+
+
+def test_nothing_is_kept_by_one_that_the_application_keeps() -> None:
+    with Sockets(on_message=echo()) as sockets:
+        client = sockets.open()
+        socket = sockets.newest
+        client.peer._socket.incoming.append(frame(TEXT, b"x") * 1000 + frame(TEXT - FIN, b"half"))
+        client.peer.transport.doRead()
+        assert socket._turn is not None
+        turn = socket._turn
+        client.peer.protocol.connectionLost(Failure(ConnectionDone()))
+        assert turn.cancelled
+        assert (socket._carrier, socket._frames._decoder, socket._frames._input) == (None, None, b"")
 
 
 def test_both_close_at_once() -> None:
@@ -732,6 +778,8 @@ def test_drain_says_1001_and_new_ones_are_refused() -> None:
         client, late = sockets.open(), sockets.rig.connect()
         late.send(handshake()[:-2])
         drain(sockets.rig.site.server)
+        late.send(b"\r\n")
+        assert late.received.startswith(b"HTTP/1.1 503 ")
         assert client.close == (1001, "")
         client.send(closing(1001))
         assert client.peer.closed

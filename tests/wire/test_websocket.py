@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -241,8 +242,13 @@ def test_a_bomb_is_refused_before_it_is_made() -> None:
     assert len(bomb) < 110_000
     frames = Frames(Bounds(MiB, 100), AGREED)
     frames.feed(frame(BINARY | 0x40, bomb))
-    with pytest.raises(WebSocketFault) as raised:
-        frames.next()
+    tracemalloc.start()
+    try:
+        with pytest.raises(WebSocketFault) as raised:
+            frames.next()
+        assert tracemalloc.get_traced_memory()[1] < 4 * MiB
+    finally:
+        tracemalloc.stop()
     assert raised.value.code == 1009
     assert frames.held_bytes <= MiB
 
