@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from pytest_twisted import ensureDeferred
 from selenium import webdriver
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.web.resource import Resource
 from twisted.web.static import Data
@@ -23,6 +27,8 @@ from websockets.sync.client import connect
 
 from hardhttp import EventHub, Limits, Site, WebSocketResource
 from hardhttp.sse.websocket import EventSockets
+from hardhttp.web.websocket import WebSocket
+from tests.net.loopback import Loopback, blocking, certificate, result_of
 from tests.serving import serve
 from tests.test_browser import PATIENCE_SECONDS, browser
 from tests.twistd_process import ENVIRONMENT, ROOT
@@ -100,6 +106,52 @@ async def test_autobahn(port: int) -> None:
     reactor.connectTCP("127.0.0.1", port, factory)
     assert await done == (True, 3001)
     assert Client.got == [*(b"%d" % number for number in range(100)), b"\0" * 500_000]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@blocking
+def test_websockets_over_tls_and_on_either_port(fast: bool, tmp_path: Path) -> None:
+    reader, limits = SlowReader(), Limits(max_websocket_messages=4, max_websocket_message_bytes=100_000)
+    root = Resource()
+    root.putChild(b"echo", WebSocketResource(on_message=echo()))
+    root.putChild(b"slow", WebSocketResource(reader))
+    pem = certificate(tmp_path)
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.load_verify_locations(pem)
+
+    def converse(port: int) -> None:
+        with connect(f"wss://localhost:{port}/echo", ssl=trusting, sock=to(port), compression=None) as client:
+            for message in ("grüße", b"x" * 100_000, "x"):
+                client.send(message)
+                assert client.recv(PATIENCE_SECONDS) == message
+            client.send("x" * 100_001)
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE_SECONDS)
+            assert client.close_code == 1009
+        with connect(f"wss://localhost:{port}/slow", ssl=trusting, sock=to(port), compression=None) as client:
+            for number in range(200):
+                client.send(f"{number}".ljust(5000))
+        assert [int(message) for message in reader.taken] == list(range(200))
+
+    with Loopback(root, fast=fast, certificate=pem, limits=limits) as loop:
+        result_of(deferToThread(converse, loop.port.getHost().port))
+        assert loop.site.server.draining is False
+
+
+def to(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+
+
+class SlowReader:
+    """Takes a message a turn."""
+
+    def __init__(self) -> None:
+        self.taken: list[Any] = []
+
+    async def __call__(self, socket: WebSocket) -> None:
+        async for message in socket:
+            self.taken.append(message)
+            await deferLater(reactor, 0)
 
 
 # -- Chromium -----------------------------------------------------------------------------------
