@@ -30,10 +30,12 @@ def version() -> str:
 compression = ["brotli", 'zstandard; python_version < "3.14"']
 http2 = ["h2>=4.3,<5"]
 mercure = ["PyJWT[crypto]>=2.12,<3"]
+websocket = ["wsproto>=1.2,<2"]
 test = [
     *compression,
     *http2,
     *mercure,
+    *websocket,
     "aiohttp",
     "aiohttp-sse-client2",
     "autobahn[twisted]",
@@ -42,6 +44,7 @@ test = [
     "httpx-sse",
     "hypothesis",
     "klein",
+    "kosoku",
     "prometheus_client",
     "pytest>=9",
     "pytest-twisted>=1.14",
@@ -50,6 +53,7 @@ test = [
     "selenium",
     "setuptools>=64",
     "treq",
+    "websockets",
     "txredisapi>=1.6",
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
@@ -106,6 +110,7 @@ setup(
         "compression": compression,
         "http2": http2,
         "mercure": mercure,
+        "websocket": websocket,
         "test": test,
         "coverage": [*test, "coverage[toml]"],
         "docs": docs,

@@ -1,4 +1,4 @@
-"""The command line: ``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``coding`` and ``hints``."""
+"""The command line: ``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``ws``, ``coding``, ``hints``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import coding_rows, h2_rows, hints_rows, http_rows, memory_rows, sse_rows, web_rows
+from benchmarks import coding_rows, h2_rows, hints_rows, http_rows, memory_rows, sse_rows, web_rows, ws_rows
 from benchmarks.processes import Failed
 
 __all__ = ["main", "parser"]
@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     sse_rows.add_options(commands.add_parser("sse", help="events to everyone who listens: speed, delay, memory"))
     coding_rows.add_options(commands.add_parser("coding", help="compressed streams of events: saving and cost"))
     hints_rows.add_options(commands.add_parser("hints", help="what early hints cost a request: time and memory"))
+    ws_rows.add_options(commands.add_parser("ws", help="WebSocket messages a second: echoed, and to everybody"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")
         command.add_argument("--no-pin", action="store_true", help="let servers and load run on any core")

@@ -20,6 +20,7 @@ from hardhttp.web.service import HTTPService, listen, service
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.site import Site
 from hardhttp.web.static import StaticFiles
+from hardhttp.web.websocket import WebSocketResource
 from hardhttp.wire.links import Link
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ __all__ = [
     "Site",
     "StaticFiles",
     "TLSPolicy",
+    "WebSocketResource",
     "abort",
     "listen",
     "service",

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     BAD_VERSION = "bad-version"
     BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
     TLS_HANDSHAKE = "tls-handshake"  # no version, cipher or protocol in common; no certificate, or none of ours
+    BAD_MESSAGE = "bad-message"  # of a WebSocket: a frame that may not be, or text that is not UTF-8
     UNKNOWN_CODING = "unknown-coding"
     BAD_FRAME = "bad-frame"  # what HTTP/2 does not allow
     CONNECT = "connect"
@@ -61,6 +62,7 @@ class Reason(StrEnum):
     STREAMS = "streams"  # of one HTTP/2 connection; the one too many may be tried again
     STREAM_RESETS = "stream-resets"
     CONTROL_FRAMES = "control-frames"
+    MESSAGE_BYTES = "message-bytes"  # a WebSocket's message was too long, or in too many frames
     UNSENT_BYTES = "unsent-bytes"
     BUFFERED_BYTES = "buffered-bytes"
     CONNECTIONS = "connections"
@@ -73,6 +75,7 @@ class Reason(StrEnum):
     BODY_SECONDS = "body-seconds"
     HANDLING_SECONDS = "handling-seconds"
     SEND_RATE = "send-rate"
+    PONG_SECONDS = "pong-seconds"
     ABORT_SECONDS = "abort-seconds"
     DRAIN_SECONDS = "drain-seconds"
     # ours

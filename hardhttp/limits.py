@@ -90,6 +90,10 @@ class Limits:
     max_json_depth: int = _count(64, 500, "arrays and objects within each other in a JSON body; more is answered 400")
     # With max_session_bytes this bounds one store; the one idle longest is given up first.
     max_sessions: int = _count(100_000, 100_000_000, "sessions in the store; past it the oldest is given up")
+    # A megabyte in frames of 64 bytes.
+    max_websocket_frames: int = _count(16_384, 1 << 24, "frames of one WebSocket message; more close it with 1009")
+    # Enough that a handler is not woken for each one.
+    max_websocket_messages: int = _count(64, 1_000_000, "WebSocket messages a handler has not taken; then none is read")
 
     # -- how large --------------------------------------------------------------------------
     # nginx: 4 buffers of 8 KiB. Node: 16 KiB.
@@ -108,6 +112,10 @@ class Limits:
     max_pipelined_bytes: int = _count(64 * KiB, 16 * MiB, "requests kept behind the one being answered", 1)
     # A response written without heed to backpressure; a single write may be larger.
     max_unsent_bytes: int = _count(16 * MiB, 1 << 30, "unsent on a connection when more is written to it", 1)
+    # The websockets library's; aiohttp takes 4 MiB, tornado 10, uvicorn 16.
+    max_websocket_message_bytes: int = _count(1 * MiB, 1 << 30, "a WebSocket message; a longer one closes it with 1009")
+    # A client that takes none of a thousand messages of a kilobyte will not take the next one.
+    max_websocket_unsent_bytes: int = _count(1 * MiB, 1 << 30, "unsent on a WebSocket when more is sent to it", 1)
     # A quarter of a GiB: 1000 connections, 256 KiB each.
     max_buffered_bytes: int = _count(256 * MiB, 1 << 40, "held in memory for all connections together", 64 * KiB)
     # Django and Rails keep 4 KiB where the cookie is the session.
@@ -133,6 +141,9 @@ class Limits:
     send_bytes_per_second: int = _count(240, 1 << 30, "a response's minimum rate", 0)
     # Between nginx's 75 s and Caddy's 5 min.
     idle_seconds: float = _seconds(120.0, "without a request on an open connection")
+    # uvicorn's and websockets' 20 s and 20 s.
+    websocket_ping_seconds: float = _seconds(20.0, "between two pings to a WebSocket", 3600.0)
+    websocket_pong_seconds: float = _seconds(20.0, "for the answer to a ping", 3600.0)
     # Apache and nginx linger for 2 to 5 s.
     abort_seconds: float = _seconds(5.0, "from a polite close to an abort")
     # gunicorn's graceful_timeout.

@@ -26,8 +26,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from hardhttp import EventStream, IStreamingResource, Limits, Site, listen
+from hardhttp import EventHub, EventStream, IStreamingResource, Limits, Site, WebSocketResource, listen
 from hardhttp.net.poller import Poller
+from hardhttp.sse.websocket import EventSockets
+from hardhttp.web.websocket import WebSocket
 
 LIMITS = Limits(
     head_seconds=1,
@@ -41,6 +43,9 @@ LIMITS = Limits(
     spool_bytes=20_000,
     max_target_bytes=1000,
     max_head_bytes=4096,
+    max_websocket_message_bytes=100_000,
+    websocket_ping_seconds=1,
+    websocket_pong_seconds=1,
 )
 
 
@@ -193,6 +198,24 @@ class Streamed(Resource):
         return NOT_DONE_YET
 
 
+async def echoing(socket: WebSocket) -> None:
+    async for message in socket:
+        if message == "fail":
+            raise RuntimeError("as it should")
+        if message == "wait":
+            await deferLater(reactor, 600)
+        await socket.send(message)
+
+
+def echo(socket: WebSocket, message: Any) -> Any:
+    if message == "close":
+        socket.close()
+    if message == "fail":
+        raise RuntimeError("as it should")
+    socket.send(message)
+    return deferLater(reactor, 600) if message == "wait" else None
+
+
 def tree() -> tuple[Resource, EventStream]:
     root = Hello()
     stream = EventStream(reactor, heartbeat_seconds=0.5)
@@ -209,6 +232,9 @@ def tree() -> tuple[Resource, EventStream]:
         b"produced": Produced(),
         b"streamed": Streamed(),
         b"events": stream,
+        b"handler": WebSocketResource(echoing, deflate=True),
+        b"callback": WebSocketResource(on_message=echo),
+        b"hub": EventSockets(EventHub(reactor)),
     }.items():
         root.putChild(name, resource)
     return root, stream

@@ -22,8 +22,12 @@ from urllib.parse import urlencode
 
 import jwt
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, ended_as_twistd_does
+
+pytestmark = pytest.mark.slow  # it starts real processes
 
 EXAMPLES = ROOT / "examples"
 
@@ -162,6 +166,25 @@ def test_events(start: Callable[..., Program]) -> None:
             assert data
             received += data
     program.stop()
+
+
+def test_websocket_chat(start: Callable[..., Program]) -> None:
+    program = start("websocket_chat.py")
+    assert b"new WebSocket" in program.ask("/")[1]
+    url = f"ws://127.0.0.1:{program.port}/chat"
+    with connect(url) as one, connect(url) as two:
+        one.send("hello")
+        assert one.recv(PATIENCE_SECONDS) == two.recv(PATIENCE_SECONDS) == "guest 1: hello"
+        with connect(url) as late:
+            assert late.recv(PATIENCE_SECONDS) == "guest 1: hello"
+            late.send("x" * 501)
+            with pytest.raises(ConnectionClosed) as raised:
+                late.recv(PATIENCE_SECONDS)
+            assert raised.value.rcvd.code == 1008
+        two.send("and good bye")
+        assert one.recv(PATIENCE_SECONDS) == "guest 2: and good bye"
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
 
 
 def test_handlers(start: Callable[..., Program]) -> None:

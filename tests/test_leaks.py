@@ -352,6 +352,7 @@ def check(subject: Subject, requests: int, peak_bytes: int) -> None:
     assert left == {"pending": [], "readers": []}
 
 
+@pytest.mark.slow
 def test_v05_nothing_is_left_to_the_collector(subject: Subject) -> None:
     check(subject, 5_000, 8 << 20)  # on two busy cores
 

@@ -72,6 +72,7 @@ def test_v01_every_response_goes_to_its_own_connection() -> None:
         assert sum(loop.site.statistics.closed.values()) == loop.site.statistics.accepted
 
 
+@pytest.mark.slow
 @blocking
 def test_v02_a_silent_connection_is_reaped() -> None:
     """There: connections without FIN, kept for ever. Reaped by itself, and by hand."""
@@ -319,6 +320,7 @@ def test_v12_what_was_stopped_starts_again_as_it_was() -> None:
         session.expire()
 
 
+@pytest.mark.slow
 @blocking
 def test_v12_it_starts_again_while_it_still_drains() -> None:
     """Whoever comes after the start is not cut when the time of the drain is over."""
@@ -373,6 +375,7 @@ def test_v13_chunked_bodies_are_decoded() -> None:
         assert loop.exchange(head + b"5\r\nhelloworld")[0].status == 400
 
 
+@pytest.mark.slow
 @blocking
 def test_v17_memory_after_load_comes_back() -> None:
     """There: it did not. A thousand connections at work, then none."""
@@ -432,6 +435,7 @@ def test_e01_accepting_goes_on_after_the_descriptor_limit(tmp_path: Path) -> Non
         server.close()
 
 
+@pytest.mark.slow
 @blocking
 def test_e02_partial_requests_are_not_kept() -> None:
     """There: for ever. Heads and bodies have deadlines; one connection has a bound, and all together."""
@@ -460,6 +464,7 @@ def test_e02_what_all_partial_requests_hold_together_is_bounded() -> None:
         assert loop.exchange()[0].status == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_e04_nothing_outlives_the_process(tmp_path: Path, how: signal.Signals) -> None:
     """There: connection loops that nobody had linked to their owner."""
@@ -508,6 +513,7 @@ def test_e04_when_the_service_stops_no_connection_and_no_timer_outlives_it() -> 
         client.close()
 
 
+@pytest.mark.slow
 @blocking
 def test_e05_the_first_request_may_be_answered_later_or_never() -> None:
     """There: it crashed on the first one. Its deadline and its client's departure clean up."""
@@ -539,6 +545,7 @@ def test_e05_the_first_request_may_be_answered_later_or_never() -> None:
         until(lambda: ended)
 
 
+@pytest.mark.slow
 @blocking
 def test_e07_nothing_a_peer_sends_stays() -> None:
     """There: names from queries filled a table for good. Neither interned, nor cached, nor a label."""

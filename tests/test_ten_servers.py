@@ -173,6 +173,7 @@ def test_a_body_that_drips_above_the_minimum_is_cut_at_its_hard_cap(start) -> No
     assert 1.9 < elapsed < 6
 
 
+@pytest.mark.slow
 def test_a_silent_client_is_let_go(start) -> None:
     server = start("--head-seconds=0.2")
     began = time.monotonic()

@@ -113,6 +113,7 @@ def test_curl(start) -> None:
     assert re.search(rb"^data: *\{", streamed, re.M)
 
 
+@pytest.mark.slow
 def test_the_figures_stream_while_somebody_listens(start) -> None:
     server = start()
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client:
@@ -216,6 +217,7 @@ def test_limits_reach_the_server(start) -> None:
     assert server.get("/" + "x" * 64)[0] == 414
 
 
+@pytest.mark.slow
 def test_development_alone_shows_tracebacks(start) -> None:
     status, body = start("--app=shop:root").get("/broken")
     assert status == 500
@@ -227,6 +229,7 @@ def test_development_alone_shows_tracebacks(start) -> None:
     assert b"a secret of the application" in body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["file", "-"])
 def test_an_access_log(start, tmp_path: Path, where: str) -> None:
     server = start("--app=shop:root", f"--access-log={tmp_path / 'access.log' if where == 'file' else where}")
@@ -247,6 +250,7 @@ def test_an_access_log(start, tmp_path: Path, where: str) -> None:
 # -- listening ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_endpoints_and_a_line_for_each(start, tmp_path: Path) -> None:
     server = start(f"--listen=unix:{tmp_path / 'sock'}")
     server.wait_for(re.escape(str(tmp_path / "sock")))
@@ -260,6 +264,7 @@ def test_two_endpoints_and_a_line_for_each(start, tmp_path: Path) -> None:
     assert not (tmp_path / "sock").exists()
 
 
+@pytest.mark.slow
 def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -321,6 +326,7 @@ def test_a_wrong_option_ends_with_what_is_wrong(tmp_path: Path, words: list[str]
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_it_does_not_start_with_too_few_descriptors(tmp_path: Path) -> None:
     done = run(tmp_path, "-n", "hardhttp", shell='ulimit -n 200; exec "$@"')
     assert done.returncode == 1
@@ -364,6 +370,7 @@ def read_all(client: socket.socket) -> bytes:
     return received
 
 
+@pytest.mark.slow
 def test_a_response_in_flight_ends_whole(start) -> None:
     server = start("--app=shop:root")
     idle = socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
@@ -378,6 +385,7 @@ def test_a_response_in_flight_ends_whole(start) -> None:
         assert 0.9 < time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_nobody_is_let_in_while_it_drains(start) -> None:
     server = start("--app=shop:root")
     with slow_request(server, 1.0):
@@ -403,6 +411,7 @@ def test_a_response_that_does_not_end_is_cut_at_drain_seconds(start) -> None:
         assert 0.9 < time.monotonic() - began < 10
 
 
+@pytest.mark.slow
 def test_the_log_is_reopened_at_a_hangup(start, tmp_path: Path) -> None:
     server = start("--access-log=access.log", "--access-log-format=json")
     log = tmp_path / "access.log"
@@ -419,6 +428,7 @@ def test_the_log_is_reopened_at_a_hangup(start, tmp_path: Path) -> None:
     assert (before["target"], after["target"]) == ("/before", "/after")
 
 
+@pytest.mark.slow
 def test_sessions_survive_a_restart(start, tmp_path: Path) -> None:
     (tmp_path / "counter.py").write_text(
         textwrap.dedent("""

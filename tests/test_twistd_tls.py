@@ -156,6 +156,7 @@ def serial_of(port: int) -> int:
     return x509.load_der_x509_certificate(shown).serial_number
 
 
+@pytest.mark.slow
 def test_sighup_under_load_loses_nobody(start, authority: Authority, tmp_path: Path) -> None:
     """Clients that stay and clients that come ask on while certificates change; every one is answered."""
     server = start("--listen=tls:0:live:interface=127.0.0.1")

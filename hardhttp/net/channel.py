@@ -512,6 +512,9 @@ class Channel(Connection):
             else:
                 detail = f"the body comes slower than {limits.body_bytes_per_second} bytes/s"
                 self.refuse(LimitFault(408, Reason.BODY_RATE, detail))
+        elif phase is UPGRADED:
+            self.deadline = NEVER
+            self._upgraded.wake()
         else:
             self.abort(Reason.ABORT_SECONDS)
 

@@ -383,7 +383,7 @@ class Connection:
     def upgrade(self, protocol: Any) -> None:
         """From now on the connection is ``protocol``'s; it stays in the tracker and in the ledger.
 
-        What it writes is bounded and paced as responses are; it has no other deadline.
+        What it writes is bounded and paced as responses are; it has no other deadline but one it asks for.
         """
         self.hand_over(protocol)
         protocol.makeConnection(self.transport)
@@ -392,6 +392,11 @@ class Connection:
     def is_upgraded(self) -> bool:
         """Whether another protocol has the connection, or had it to its end."""
         return self._upgraded is not None
+
+    def wake_at(self, seconds: float) -> None:
+        """Call ``wake`` of the protocol that has the connection, once it is due."""
+        if self.phase is UPGRADED:
+            self.deadline = seconds
 
     def hand_over(self, protocol: Any) -> None:
         self._upgraded = protocol

@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-__all__ = ["BODY", "EVENTS", "FILES", "INPUT", "SUBSCRIBERS", "UNSENT", "Ledger"]
+__all__ = ["BODY", "EVENTS", "FILES", "INPUT", "MESSAGES", "SUBSCRIBERS", "UNSENT", "WEBSOCKETS", "Ledger"]
 
 # Kinds in bytes. Their sum is what ``max_buffered_bytes`` bounds.
 INPUT: Final = "input_bytes"  # parts of heads, and requests waiting behind another
 BODY: Final = "body_bytes"  # request bodies in memory
 UNSENT: Final = "unsent_bytes"  # responses and events not yet taken by the kernel
 EVENTS: Final = "event_bytes"  # events that some subscriber has not been sent
+MESSAGES: Final = "message_bytes"  # of WebSockets: messages coming or not taken yet, and what compression keeps
 # Kinds in numbers.
 SUBSCRIBERS: Final = "subscribers"
+WEBSOCKETS: Final = "websockets"
 FILES: Final = "files"  # open, and being sent
 
 
@@ -28,7 +30,9 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[str, int]] = {}
-        self._totals: dict[str, int] = dict.fromkeys((INPUT, BODY, UNSENT, EVENTS, SUBSCRIBERS, FILES), 0)
+        self._totals: dict[str, int] = dict.fromkeys(
+            (INPUT, BODY, UNSENT, EVENTS, MESSAGES, SUBSCRIBERS, WEBSOCKETS, FILES), 0
+        )
         self._gauges: dict[str, Callable[[], int]] = {}
         self.held_bytes = 0
 

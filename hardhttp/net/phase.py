@@ -58,7 +58,7 @@ MOVES: tuple[tuple[Phase, ...], ...] = (
     (_B, _B, _D, _A, _L, _U, _L, _C, _X),  # BODY
     (_D, _D, _D, _A, _I, _U, _L, _C, _X),  # DISPATCH
     (_A, _A, _A, _A, _I, _U, _L, _C, _X),  # HANDLING
-    (_U, _U, _U, _U, _U, _U, _U, _C, _X),  # UPGRADED
+    (_U, _U, _U, _U, _U, _U, _L, _C, _X),  # UPGRADED
     (_L, _L, _L, _L, _L, _L, _L, _C, _X),  # LINGERING
     (_C, _C, _C, _C, _C, _C, _C, _C, _X),  # CLOSING
     (_X, _X, _X, _X, _X, _X, _X, _X, _X),  # CLOSED

@@ -190,7 +190,7 @@ class Subscriptions:
             request.responseHeaders = None  # they have been sent: a fifth of what a subscriber costs
         request.registerProducer(subscriber, True)
         subscriber.bound_silence(self._write_seconds)
-        self._server = request.site.server if ours else None
+        self._server = getattr(getattr(request, "site", None), "server", self._server)
         self._subscribers[subscriber] = None
         self.journal.begin(subscriber.serial)
         self._everyone = None

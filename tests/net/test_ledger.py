@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from hardhttp.net.ledger import BODY, EVENTS, FILES, INPUT, SUBSCRIBERS, UNSENT, Ledger
+from hardhttp.net.ledger import BODY, EVENTS, FILES, INPUT, MESSAGES, SUBSCRIBERS, UNSENT, WEBSOCKETS, Ledger
 
-EMPTY = {INPUT: 0, BODY: 0, UNSENT: 0, EVENTS: 0, SUBSCRIBERS: 0, FILES: 0, "owners": 0}
+EMPTY = {INPUT: 0, BODY: 0, UNSENT: 0, EVENTS: 0, MESSAGES: 0, SUBSCRIBERS: 0, WEBSOCKETS: 0, FILES: 0, "owners": 0}
 
 
 def test_an_amount_is_set_and_not_added_to() -> None:

@@ -379,6 +379,7 @@ def run_worker(path: Path, *deed: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lines", [1, 5, 20])
 def test_kill_9(service: Service, lines: int) -> None:
     """Whoever had a number is never told wrong: what comes after it is there, or in a gap."""

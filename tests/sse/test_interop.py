@@ -30,6 +30,8 @@ from hardhttp.wire.eventstream import Event, Parser
 from tests.sse import node
 from tests.sse.interop import Hub, Wire, token, wire_to
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 PATIENCE_SECONDS = 15
 SEEN: list[tuple[str, dict[str, str]]] = [
     ("one", {}),

@@ -27,6 +27,8 @@ from hardhttp.wire.eventstream import Event
 from tests.sse.interop import PATH, Stream, wire_to
 from tests.twistd_process import PATIENCE_SECONDS, ROOT, Server
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 GUIDE = (ROOT / "docs" / "mercure.rst").read_text("utf-8")
 BOOK = "https://example.com/books/1"
 PHP = "<?php require 'Symfony/Component/Mercure/autoload.php';\n"

@@ -19,6 +19,8 @@ from hardhttp.wire.eventstream import Event
 from tests.sse.interop import Hub, Publisher, Stream
 from tests.twistd_process import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 TOPICS = ["a", "b", "https://example.com/books/1"]
 STOPPED = pytest.param(signal.SIGTERM, id="stopped")
 KILLED = pytest.param(signal.SIGKILL, id="killed")

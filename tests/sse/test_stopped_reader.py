@@ -24,6 +24,8 @@ from tests.serving import KINDS, serve
 from tests.sse.interop import Hub, Publisher, Stream
 from tests.sse.subscribing import Subscribes, empty
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 EVENTS = 20_000
 AT_ONCE = 50  # less than a transport takes before it tells its producer to pause
 KEYS = 10

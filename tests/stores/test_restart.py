@@ -18,6 +18,8 @@ import pytest
 
 from tests.stores.redis_process import RedisProcess
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLE = ROOT / "examples" / "persistent_sessions.py"
 PATIENCE_SECONDS = 20.0

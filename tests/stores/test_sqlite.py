@@ -245,6 +245,7 @@ async def test_a_lock_held_for_too_long(path: Path) -> None:
     assert not threads()
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_many_processes_lose_nothing(path: Path) -> None:
     workers = [worker(path, "hammer", name, "60") for name in "abcd"]
