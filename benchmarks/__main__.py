@@ -1,5 +1,4 @@
-"""The command line: ``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``ws``, ``coding``, ``hints``."""
-
+"""``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
 from __future__ import annotations
 
 import argparse
