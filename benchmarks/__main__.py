@@ -1,4 +1,5 @@
 """``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
+
 from __future__ import annotations
 
 import argparse
