@@ -434,7 +434,6 @@ class ExplainingLittle(Explaining):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("machine", [Explaining, ExplainingLittle])
 def test_verdicts_are_true(machine: Any) -> None:
     run_state_machine_as_test(machine, settings=quick_or_long())
