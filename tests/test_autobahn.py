@@ -60,7 +60,7 @@ def failed(cases: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
     return {case: said for case, said in cases.items() if not set(said) <= PASSES}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("section", CASES)
 def test_no_case_fails(port: int, tmp_path: Path, section: str) -> None:
     cases = judged(port, tmp_path, "-p", "2", "-i", f"{section}.*")

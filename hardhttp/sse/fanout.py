@@ -60,12 +60,12 @@ class _Batch:
         return self.rest
 
     def hand(self, subscriber: Subscriber) -> None:
-        """To one before its turn."""
+        """To one before its turn. Nothing may join the batch from then on: it would miss that."""
+        if self.rest is None:
+            self.begin()
         if not subscriber.flowing:
             self.offer(subscriber)
             return
-        if self.rest is None:
-            self.begin()
         before, subscriber.sent = subscriber.sent, self.last
         try:
             subscriber.take(self.data, self.framed)

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from hardhttp.sse import fanout
+from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
 from tests.sse.subscribing import Hub, data_of
 from tests.sse.test_hub import MemoryRequest, Ticking
@@ -73,3 +74,23 @@ def test_a_lifetime_ends_however_much_is_published() -> None:
     while hub._fan_out._turn is not None:
         clock.advance(0.1)
     assert clock.getDelayedCalls() == []
+
+
+def test_nothing_joins_what_someone_has_been_handed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader of the history becomes live between two events to all, and gets both."""
+    monkeypatch.setattr(fanout, "LOOK_EVERY", 1)
+    with Hub(history=MemoryHistory) as site:
+        site.hub.publish("t", "kept")
+        peer = site.subscribe(last_event_id=b"earliest")
+        assert data_of(peer) == ["kept"]
+        subscriber, fan_out = site.newest, site.hub._fan_out
+        fan_out._slice = lambda: None  # type: ignore[method-assign] # the reactor does not get round to it
+        site.hub.to_all("first")
+        site.hub.to_all("second")
+        subscriber.flowing = False
+        fan_out.catch_up(subscriber)
+        site.hub.to_all("third")
+        site.hub.guarded_settle(subscriber)
+        finish(fan_out)
+        assert data_of(peer) == ["kept", "first", "second", "third"]
+        peer.reset()
