@@ -135,6 +135,8 @@ async def test_live_events_do_not_wait_for_replays(descriptors: None, monkeypatc
             expected = b":\n" + b"".join(
                 b"id: %s-%d\ndata: %d\n\n" % (hub.epoch.encode(), n + 1, n) for n in range(KEPT + LIVE)
             )
+            while hub._fan_out._replays:
+                await deferLater(reactor, 0)
             for client in (*stay, *back):
                 await site.wait_for(lambda client=client: has(client, b"data: %d\n\n\r\n" % (KEPT + LIVE - 1)))
                 assert client.body() == expected
