@@ -57,7 +57,7 @@ test = [
     "txredisapi>=1.6",
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
-lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+lint = [*http2, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
 bench = [
     "aiohttp",
     "aiohttp-sse",

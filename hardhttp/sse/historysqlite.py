@@ -239,9 +239,14 @@ class SQLiteHistory(MemoryHistory):
             connection.execute("INSERT INTO state VALUES ('', 0, 0, x'', 0, 0, 'evicted')")
         before = self._first_sequence - 1
         connection.execute(
-            "UPDATE state SET epoch = ?1, first = ?2, closed = 0, last = max(last, ?3),"
-            " last_id = CASE WHEN last <= ?3 AND epoch != ?1 THEN ?4 ELSE last_id END",
-            (self.epoch, self._first_sequence, before, _blob(f"{self.epoch}-{before}")),
+            "UPDATE state SET epoch = :epoch, first = :first, closed = 0, last = max(last, :before),"
+            " last_id = CASE WHEN last <= :before AND epoch != :epoch THEN :last_id ELSE last_id END",
+            {
+                "epoch": self.epoch,
+                "first": self._first_sequence,
+                "before": before,
+                "last_id": _blob(f"{self.epoch}-{before}"),
+            },
         )
         connection.execute("DELETE FROM epochs")
         connection.executemany("INSERT INTO epochs VALUES (?, ?, ?, ?)", map(attrs.astuple, self._past))
