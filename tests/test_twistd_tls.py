@@ -137,7 +137,7 @@ def test_clients_show_a_certificate(start, authority: Authority, tmp_path: Path)
     port = tls_port(server)
     where = ["--cacert", str(authority.path), "--resolve", f"a.example:{port}:127.0.0.1", f"https://a.example:{port}/"]
     assert curl("--cert", str(tmp_path / "ann.pem"), *where) == "CN=ann"
-    assert "alert" in curl(*where)
+    assert curl(*where).startswith("curl: (")  # of the alert, or that the connection is gone already
     server.wait_for(r"a TLS handshake failed: peer did not return a certificate \(tls-handshake\)")
 
 
