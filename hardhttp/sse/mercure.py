@@ -2,7 +2,8 @@
 
 It is mounted at ``/.well-known/mercure``. A GET subscribes, a POST publishes, and below
 ``subscriptions`` one may read who is subscribed. What a token allows is judged here, by
-``hardhttp.sse.tokens`` and ``hardhttp.sse.claims``; events, their order and their history are the hub's.
+``hardhttp.sse.tokens`` and ``hardhttp.sse.claims``; events, their order and their history are the hub's. With
+``websocket_origins`` a GET that asks for a WebSocket subscribes too, by the same rules.
 
 Refusals are those of RFC 6750, with ``WWW-Authenticate``. A token's end is its stream's end.
 """
@@ -10,7 +11,7 @@ Refusals are those of RFC 6750, with ``WWW-Authenticate``. A token's end is its 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -23,7 +24,9 @@ from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
 from hardhttp.sse.hub import Ended, EventHub, Subscriber
 from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
+from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
+from hardhttp.web.cors import own_origin
 from hardhttp.web.jsontext import encode_json
 from hardhttp.web.pages import error_page
 
@@ -56,7 +59,8 @@ class Mercure(Resource):
     the second no token of a subscriber is good. ``anonymous``: whether one may subscribe without a token, to
     public events. ``publish_origins``: pages that may publish with a cookie (``Origins``, or origins in bytes).
     ``subscriptions``: whether begin and end of each subscription are told, and may be asked for.
-    ``max_topics`` bounds a request's topics.
+    ``max_topics`` bounds a request's topics. ``websocket_origins``: pages besides the hub's own that may subscribe
+    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may.
     """
 
     isLeaf = True
@@ -72,6 +76,7 @@ class Mercure(Resource):
         subscriptions: bool = False,
         max_topics: int = MAX_TOPICS,
         audience: str | None = None,
+        websocket_origins: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         if max_topics < 1:
@@ -84,6 +89,7 @@ class Mercure(Resource):
         self._publish_origins = publish_origins
         self._audience = audience
         self.max_topics = max_topics
+        self._sockets = None if websocket_origins is None else _Sockets(self, websocket_origins)
         self._present: dict[str, _Presence] | None = {} if subscriptions else None
         if subscriptions:
             hub.on_connect(self._began)
@@ -104,13 +110,18 @@ class Mercure(Resource):
                 raise HTTPError(404)
             _only(request, b"GET", b"HEAD")
             return self._show(request, [_text(segment) for segment in rest[1:]])
+        if self._sockets is not None and _asks_for_websocket(request):
+            return self._sockets.render(request)
         _only(request, b"GET", b"HEAD", b"POST")
-        return self._publish(request) if request.method == b"POST" else self._subscribe(request)
+        return self._publish(request) if request.method == b"POST" else self.subscribe(request, request)
 
     # -- subscribing --------------------------------------------------------------------------
 
-    def _subscribe(self, request: Any) -> Any:
-        claims = self._claims_of_subscriber(request)
+    def subscribe(self, request: Any, way: Any) -> Any:
+        """What ``request`` asks for and may have goes out by ``way``, which is itself or stands for it."""
+        # A browser sends a cookie with any page's WebSocket, and CORS does not say who may read it.
+        foreign = way is not request and request.getHeader(b"origin") not in (None, own_origin(request))
+        claims = self._claims_of_subscriber(request, cookies=not foreign)
         if claims is None and not self._anonymous:
             raise TokenError.missing()
         query = query_of(request, _limits(request))
@@ -121,7 +132,7 @@ class Mercure(Resource):
         presence = _Presence(f"urn:uuid:{uuid.uuid4()}", None if claims is None else claims.payload)
         try:
             return self.hub.subscribe(
-                request,
+                way,
                 topics,
                 last_event_id=last_id or None,
                 allowed=() if claims is None else claims.subscribe,
@@ -142,7 +153,7 @@ class Mercure(Resource):
             raise HTTPError(400, f"A topic has 1 to {MAX_TOPIC_CHARACTERS} characters.")
         return topics
 
-    def _claims_of_subscriber(self, request: Any) -> Claims | None:
+    def _claims_of_subscriber(self, request: Any, *, cookies: bool = True) -> Claims | None:
         """``None`` where there is no token; one that is there must be good.
 
         Where no token of a subscriber's could be good, all are anonymous, as in the reference hub: a browser
@@ -151,7 +162,7 @@ class Mercure(Resource):
         if self._subscriber_key is None:
             return None
         found = find_token(request)
-        if found is None:
+        if found is None or (found.from_cookie and not cookies):
             return None
         return read_claims(found.token, self._subscriber_key, self.hub.seconds(), self._audience)
 
@@ -237,6 +248,23 @@ class Mercure(Resource):
         request.setHeader(b"Content-Type", b"application/ld+json")
         request.setHeader(b"Cache-Control", b"no-cache")
         return encode_json(document)
+
+
+class _Sockets(EventSockets):
+    """Subscriptions of ``mercure`` over WebSocket."""
+
+    def __init__(self, mercure: Mercure, origins: Iterable[str]) -> None:
+        super().__init__(mercure.hub, origins=origins)
+        self._mercure = mercure
+
+    def subscribe(self, request: Any, way: Way) -> None:
+        self._mercure.subscribe(request, way)
+
+
+def _asks_for_websocket(request: Any) -> bool:
+    if getattr(request.channel, "is_extended_connect", False):
+        return True
+    return request.method == b"GET" and b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
 
 
 def _subscription(presence: _Presence, topic: str, active: bool) -> dict[str, Any]:

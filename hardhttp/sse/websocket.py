@@ -26,7 +26,7 @@ from hardhttp.wire.eventstream import Parser
 from hardhttp.wire.websocket import Message, encode
 from hardhttp.wire.websockethandshake import Handshake
 
-__all__ = ["EventSockets", "by_query"]
+__all__ = ["EventSockets", "Way", "by_query"]
 
 UNSUPPORTED_DATA = 1003
 GOING_AWAY = 1001
@@ -64,7 +64,11 @@ class EventSockets(WebSocketResource):
         self._last = b"", b""  # what was written last, and its messages
 
     def begin(self, request: Any, handshake: Handshake) -> None:
-        self._hub.subscribe(_Way(self, request, handshake), **self._wants(request))
+        self.subscribe(request, Way(self, request, handshake))
+
+    def subscribe(self, request: Any, way: Way) -> None:
+        """Subscribe ``way``, which stands for a request, to what ``request`` asks for. May raise ``HTTPError``."""
+        self._hub.subscribe(way, **self._wants(request))
 
     def messages(self, events: bytes) -> bytes:
         """The frames of ``events``, whole ones of a stream."""
@@ -91,7 +95,7 @@ def _refuse(socket: WebSocket, message: Message) -> None:
     socket.close(UNSUPPORTED_DATA, "this socket only sends")
 
 
-class _Way:
+class Way:
     """Stands where a subscriber's request would: what is written to it goes out as messages.
 
     The handshake is accepted with the first thing written, when nothing can refuse it any more.

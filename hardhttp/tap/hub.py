@@ -29,7 +29,7 @@ __all__ = ["HubOver", "make_mercure"]
 
 _log = Logger(namespace="hardhttp")
 MAX_SECONDS = 7 * 86400.0
-_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui")
+_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket")
 
 
 @implementer(IStreamingResource)
@@ -91,7 +91,10 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
             publish_origins=publish_origins,
             subscriptions=bool(options["subscriptions"]),
             max_topics=_count(options, "max-topics", 10_000),
+            websocket_origins=items(options["cors-origins"] or "") if options["mercure-websocket"] else None,
         )
+    except ImportError as error:
+        raise usage.UsageError(f"--mercure-websocket: {error}") from None
     except ValueError as error:
         raise usage.UsageError(f"the hub cannot be as asked for: {error}") from None
 

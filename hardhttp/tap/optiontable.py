@@ -87,6 +87,13 @@ GROUPS: dict[str, tuple[Option, ...]] = {
                 "whoever opens it may do what the token he enters allows"
             ),
         ),
+        Option(
+            "mercure-websocket",
+            (
+                "let clients subscribe over WebSocket too, at the same address: each event is a text message in JSON; "
+                "pages of other origins as --cors-origins says"
+            ),
+        ),
         Option("max-topics", "topics in one request", "100", "100"),
         Option("max-event-bytes", "one event; more is answered 400", "1MiB", "1MiB"),
         Option(

@@ -21,6 +21,7 @@ from hardhttp.sse.tokens import Key
 from hardhttp.testing import Peer, Rig
 from hardhttp.testing.memory import MemoryReactor
 from hardhttp.wire.eventstream import Parser
+from tests.web.websocketing import Client, closing, handshake
 
 SECRET = "a secret of more than thirty-two bytes, for tests"
 OTHER = "another secret of more than thirty-two bytes here"
@@ -383,3 +384,55 @@ def test_nothing_secret_is_shown() -> None:
     presence = repr(Mercure(EventHub(MemoryReactor()), publisher_key=key(), subscriber_key=key()).__dict__)
     assert SECRET not in presence
     assert "Ada" not in repr(_Presence("urn:uuid:1", {"name": "Ada"}))
+
+
+# -- over WebSocket -----------------------------------------------------------------------------
+
+
+def socket(hub: Hub, query: str, **headers: str) -> Client:
+    peer = hub.rig.connect()
+    peer.send(handshake(f"{PATH}?{query}".encode(), **{name: value.encode() for name, value in headers.items()}))
+    return Client(peer)
+
+
+def said(client: Client) -> list[tuple[str, str]]:
+    messages = [json.loads(message) for message in client.messages]
+    return [(message["event"], message["data"]) for message in messages if "event" in message]
+
+
+def test_a_websocket_subscribes_by_the_same_rules() -> None:
+    with Hub(websocket_origins=(), anonymous=False, subscriptions=True) as hub:
+        assert socket(hub, "topic=t").status == 401
+        assert socket(hub, f"authorization={token()}").status == 400
+        client = socket(hub, f"topic=t&authorization={token(subscribe=['t'])}")
+        assert client.status == 101
+        hub.hub.publish("t", "for who may", private=True)
+        assert said(client) == [("message", "for who may")]
+        late = socket(hub, f"topic=t&lastEventID=earliest&authorization={token()}")
+        hub.rig.clock.turn()
+        assert said(late) == []
+        assert len(hub.mercure._present or ()) == 2
+        for one in (client, late):
+            one.send(closing())
+        assert hub.mercure._present == {}
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://a", "http://friend.example"])
+def test_whose_pages_open_a_websocket_and_whose_cookies_count(origin: str) -> None:
+    with Hub(websocket_origins=["http://friend.example"]) as hub:
+        cookie = f"mercureAuthorization={token(subscribe=['t'])}"
+        client = socket(hub, "topic=t", Origin=origin, Cookie=cookie)
+        assert client.status == (403 if "evil" in origin else 101)
+        if client.status == 101:
+            hub.hub.publish("t", "private", private=True)
+            hub.hub.publish("t", "public")
+            assert [data for _, data in said(client)] == (["private"] if origin == "http://a" else []) + ["public"]
+            client.send(closing())
+
+
+def test_a_websocket_is_not_opened_where_nobody_said_so() -> None:
+    with Hub() as hub:
+        peer = hub.rig.connect()
+        peer.send(handshake(f"{PATH}?topic=t".encode()))
+        assert peer.received.startswith(b"HTTP/1.1 200 ")  # a stream of events
+        peer.reset()
