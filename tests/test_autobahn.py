@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.twistd_process import ENVIRONMENT, ROOT
+from tests.twistd_process import ENVIRONMENT
+from tests.websocket_process import port
+
+__all__ = ["port"]
 
 KOSOKU = Path(sys.executable).parent / "kosoku"
 # How many there are of each; 12 and 13 are those of compression, a thousand messages a case.
@@ -30,17 +32,6 @@ CASES = {
 # What is not against the rules: 6.4 and 7.1.6 say NON-STRICT where a fault is found later than it might be.
 PASSES = {"OK", "NON-STRICT", "INFORMATIONAL"}
 SECONDS = 280
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.websocket_server"], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE
-    )
-    assert server.stdout is not None
-    yield int(server.stdout.readline())
-    server.terminate()
-    server.communicate()
 
 
 def judged(port: int, folder: Path, *words: str) -> dict[str, tuple[str, str]]:

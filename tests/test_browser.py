@@ -92,6 +92,29 @@ def complaints(browser: webdriver.Chrome) -> list[str]:
     return [f"{entry['level']}: {entry['message']}" for entry in browser.get_log("browser")]
 
 
+def fits(browser: webdriver.Chrome, width: int, scheme: str, picture: Path) -> None:
+    """Nothing of the page overflows, its colours are of the scheme, nothing was refused; ``picture`` shows it.
+
+    Pictures go to ``SCREENSHOTS``, if that is set.
+    """
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    spilling = browser.execute_script(
+        "return [...document.querySelectorAll('main *')].filter(node => !node.closest('svg, pre, .limits')"
+        " && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML.slice(0, 80))"
+    )
+    assert spilling == []
+    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(part) for part in ground.strip("rgb()").split(",")[:3]) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 60
+    height = browser.execute_script("return document.documentElement.scrollHeight")
+    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
+    folder = Path(os.environ.get("SCREENSHOTS", picture.parent))
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / picture.name).write_bytes(base64.b64decode(shot["data"]))
+    assert complaints(browser) == []
+
+
 def test_figures_change_by_themselves(browser: webdriver.Chrome, server: Server) -> None:
     look(browser, server)
     uptime, requests = text(browser, "uptime"), number(browser, "requests")
@@ -163,23 +186,7 @@ def test_the_policy_is_kept_by_the_browser(browser: webdriver.Chrome, server: Se
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_the_screen(browser: webdriver.Chrome, server: Server, tmp_path: Path, width: int, scheme: str) -> None:
-    """Nothing overflows, and the colours are of the scheme; pictures go to ``SCREENSHOTS``, if set."""
     look(browser, server, width, scheme)
     browser.find_element("id", "knock").click()
     until(lambda: "L" in browser.find_element("id", "curve").get_attribute("d"), "there is something to see")
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    spilling = browser.execute_script(
-        "return [...document.querySelectorAll('main *')].filter(node => !node.closest('svg, pre, .limits')"
-        " && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML.slice(0, 80))"
-    )
-    assert spilling == []
-    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    brightness = sum(int(part) for part in ground.strip("rgb()").split(",")[:3]) / 3
-    assert brightness > 200 if scheme == "light" else brightness < 60
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"welcome-{width}-{scheme}.png").write_bytes(base64.b64decode(picture["data"]))
-    assert complaints(browser) == []
+    fits(browser, width, scheme, tmp_path / f"welcome-{width}-{scheme}.png")

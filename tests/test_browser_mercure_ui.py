@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from hardhttp.sse.tokens import Key
 from hardhttp.tap.hub import HubOver
 from hardhttp.wire.eventstream import Parser
 from tests.sse.interop import PATH, SECRET, token
-from tests.test_browser import browser, complaints, until
+from tests.test_browser import browser, complaints, fits, until
 from tests.test_browser_events import BLANK, visited
 from tests.web.saying import Says
 
@@ -130,29 +128,13 @@ def try_it(driver: webdriver.Chrome) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest_twisted.ensureDeferred
 async def test_the_page_works_and_fits(browser: webdriver.Chrome, tmp_path: Path, width: int, scheme: str) -> None:
-    """Nothing overflows, nothing is refused by its policy; pictures go to ``SCREENSHOTS``, if set."""
     tried = Tried()
 
     def look(url: str) -> None:
         show(browser, f"{url}{PATH}/ui/", width, scheme)
         assert browser.execute_script("return document.getElementById('hub').value") == f"{url}{PATH}"
         try_it(browser)
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-        spilling = browser.execute_script(
-            "return [...document.querySelectorAll('main *')].filter(node => !node.closest('svg')"
-            " && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML.slice(0, 80))"
-        )
-        assert spilling == []
-        ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-        brightness = sum(int(part) for part in ground.strip("rgb()").split(",")[:3]) / 3
-        assert brightness > 200 if scheme == "light" else brightness < 60
-        height = browser.execute_script("return document.documentElement.scrollHeight")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-        picture = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-        folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"events-{width}-{scheme}.png").write_bytes(base64.b64decode(picture["data"]))
-        assert complaints(browser) == []
+        fits(browser, width, scheme, tmp_path / f"events-{width}-{scheme}.png")
 
     async with visited(browser, tried) as serving:
         await deferToThread(look, serving.url)

@@ -8,7 +8,6 @@ import hashlib
 import http.client
 import json
 import os
-import re
 import signal
 import socket
 import ssl
@@ -25,14 +24,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, ended_as_twistd_does
+from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, Logged, ended_as_twistd_does
 
 pytestmark = pytest.mark.slow  # it starts real processes
 
 EXAMPLES = ROOT / "examples"
 
 
-class Program:
+class Program(Logged):
     """A running example, and a client of it."""
 
     port = 0
@@ -43,17 +42,6 @@ class Program:
             self.process = subprocess.Popen(
                 words, cwd=log.parent, env={**ENVIRONMENT, **environment}, stdout=output, stderr=subprocess.STDOUT
             )
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            found = re.search(pattern, self.log.read_text("utf-8"))
-            if found:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.005)
-        raise AssertionError(f"no {pattern!r} in what it said:\n{self.log.read_text('utf-8')}")
 
     def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, bytes]:
         client = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)

@@ -24,7 +24,25 @@ TWISTD = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
 PATIENCE_SECONDS = 20.0
 
 
-class Server:
+class Logged:
+    """A process whose ``log`` is read as it comes."""
+
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            found = re.search(pattern, self.log.read_text("utf-8"))
+            if found:
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
+        raise AssertionError(f"no {pattern!r} in its log:\n{self.log.read_text('utf-8')}")
+
+
+class Server(Logged):
     """A running ``twistd -n hardhttp``; its log is read as it comes."""
 
     def __init__(self, cwd: Path, *options: str, port: int = 0) -> None:
@@ -39,17 +57,6 @@ class Server:
             )
         self.port = int(self.wait_for(r"http://127\.0\.0\.1:(\d+)/")[1])
         self.url = f"http://127.0.0.1:{self.port}"
-
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while time.monotonic() < deadline:
-            found = re.search(pattern, self.log.read_text("utf-8"))
-            if found:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.005)
-        raise AssertionError(f"no {pattern!r} in its log:\n{self.log.read_text('utf-8')}")
 
     def get(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_SECONDS)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +28,10 @@ from hardhttp.web.websocket import WebSocket
 from tests.net.loopback import Loopback, blocking, certificate, result_of
 from tests.serving import serve
 from tests.test_browser import PATIENCE_SECONDS, browser
-from tests.twistd_process import ENVIRONMENT, ROOT
 from tests.web.websocketing import echo
+from tests.websocket_process import port
 
-__all__ = ["browser"]
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.websocket_server"], cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE
-    )
-    assert server.stdout is not None
-    yield int(server.stdout.readline())
-    server.terminate()
-    server.communicate()
+__all__ = ["browser", "port"]
 
 
 @pytest.mark.parametrize("path", ["/", "/handler"])
