@@ -12,31 +12,18 @@ from pathlib import Path
 
 from benchmarks.messages import EVENTS_PATH, HELLO, HELLO_PATH, PUBLISH_PATH
 from benchmarks.peers import find_program
+from benchmarks.servers.nginx import BEGINNING
 from benchmarks.servers.options import parse
 
 __all__ = ["CONFIGURATION", "find_module", "main"]
 
 MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/local/lib/nginx/modules")
 
-# One process, no master, as in nginx.py. The buffer holds more than the load ever has out.
-CONFIGURATION = """
-load_module {module};
-daemon off;
-master_process off;
-worker_rlimit_nofile {files};
-pid {directory}/nginx.pid;
-error_log stderr crit;
-events {{ worker_connections {connections}; }}
-http {{
-    access_log off;
-    default_type text/plain;
-    keepalive_timeout 600s;
-    keepalive_requests 1000000000;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
+# As in nginx.py. The buffer holds more than the load ever has out.
+CONFIGURATION = (
+    "\nload_module {module};"
+    + BEGINNING
+    + """
     nchan_shared_memory_size 128M;
     nchan_message_buffer_length 1000;
     nchan_message_timeout 60s;
@@ -55,6 +42,7 @@ http {{
     }}
 }}
 """
+)
 
 
 def find_module() -> Path | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.messages import BIG_PATH, HELLO, HELLO_PATH
 from benchmarks.servers.options import big, parse
 
-# One process, no master: what serves is the same event loop as a single worker's.
-CONFIGURATION = """
+# One process, no master: what serves is the same event loop as a single worker's. ``http`` is left open.
+BEGINNING = """
 daemon off;
 master_process off;
 worker_rlimit_nofile {files};
@@ -31,6 +31,11 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
+"""
+
+CONFIGURATION = (
+    BEGINNING
+    + """
     server {{
         listen 127.0.0.1:{port} {tls} backlog=4096;
         {certificate}
@@ -40,6 +45,7 @@ http {{
     }}
 }}
 """
+)
 
 
 def main() -> None:
