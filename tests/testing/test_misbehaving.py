@@ -222,7 +222,7 @@ async def test_proxies_that_work() -> None:
     origin = serve(reactor, "sound")
     connect = b"CONNECT 127.0.0.1:%d HTTP/1.1\r\n\r\n" % origin.port
     for name in ("tunnel", "tunnel-closing"):
-        async with talking(name) as (peer, client):
+        async with talking(name) as (_, client):
             client.transport.write(connect + GET)
             await turns(lambda: client.received.endswith(b"hello"))
             assert (b"Connection: close" in client.received) is (name == "tunnel-closing")

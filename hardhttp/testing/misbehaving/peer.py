@@ -28,6 +28,7 @@ KEPT_REQUESTS: Final = 1000
 MAX_SECONDS: Final = 120.0
 MAX_BYTES: Final = 64 * 1024 * 1024
 MAX_CONNECTIONS: Final = 1000
+BACKLOG: Final = MAX_CONNECTIONS  # past it the kernel lets clients wait for a second
 
 
 @attrs.define
@@ -76,8 +77,8 @@ class Peer:
     def _listen(self, port: int, *, elsewhere: bool) -> Any:
         factory = _Conversations(self, elsewhere)
         if self._context is None:
-            return self.reactor.listenTCP(port, factory, interface="127.0.0.1")
-        return self.reactor.listenSSL(port, factory, self._context, interface="127.0.0.1")
+            return self.reactor.listenTCP(port, factory, BACKLOG, "127.0.0.1")
+        return self.reactor.listenSSL(port, factory, self._context, BACKLOG, "127.0.0.1")
 
     @property
     def port(self) -> int:

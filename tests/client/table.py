@@ -1,0 +1,398 @@
+"""What clients do with a peer that misbehaves, measured: one row for each behaviour.
+
+A row is a coroutine function of a ``Trial``, which has an agent and makes peers. It returns what it measured: plain
+values, such as bodies and numbers of connections. Beside it stands what a sound client measures, and what
+``twisted.web.client.Agent`` measures (with treq, where a row needs more than an agent) if that is another thing.
+``test_stock_agent.py`` holds the second, so that what is said of the stock agent stays true;
+``test_client_table.py`` holds the first, on ``hardhttp.client.Agent``.
+
+A row asks nothing of a client but ``IAgent``. For whatever it may come to, a client is given ``Trial.patience``:
+turns of the reactor until a condition holds. A sound client of these tests has deadlines that are much shorter; the
+stock agent has none, or minutes, so there is no use in waiting long for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import attrs
+from treq.client import HTTPClient
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
+from twisted.web.client import RedirectAgent, ResponseDone
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent
+
+from hardhttp.testing.misbehaving import Peer, serve
+from tests.client.trust import Trust
+
+__all__ = ["ROWS", "Kind", "Row", "Trial"]
+
+FAILED: Final = "failed"
+PENDING: Final = "pending"
+# A timer that is further away than this is not a test's.
+FAR_SECONDS = 30.0
+TURN_SECONDS = 0.002
+
+
+@attrs.frozen
+class Kind:
+    """A kind of client. ``make`` is given the trust in the tests' authority and a proxy's URL or ``None``."""
+
+    name: str
+    make: Callable[[Trust, str | None], IAgent]
+    close: Callable[[Any], Awaitable[None]]
+    patience_turns: int
+    # Wraps an agent in one that follows redirects.
+    redirecting: Callable[[IAgent], IAgent] = RedirectAgent
+
+
+class Collects(Protocol):
+    """Takes a body whole; ``ended`` fires with it, or with ``FAILED``."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.ended: Deferred[Any] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.ended.callback(b"".join(self._pieces) if reason.check(ResponseDone) else FAILED)
+
+
+class Trial:
+    """One row's work with one kind of client. ``end`` stops all there is."""
+
+    def __init__(self, kind: Kind, trust: Trust) -> None:
+        self.kind, self.trust = kind, trust
+        self._agents: list[Any] = []
+        self._peers: list[Peer] = []
+        self._asked: list[Deferred[Any]] = []
+
+    def agent(self, proxy: str | None = None) -> IAgent:
+        made = self.kind.make(self.trust, proxy)
+        self._agents.append(made)
+        return made
+
+    def peer(self, behaviour: Any, *, tls: bool = False) -> Peer:
+        peer = serve(reactor, behaviour, context=self.trust.server if tls else None)
+        self._peers.append(peer)
+        return peer
+
+    def ask(self, agent: IAgent, url: str, method: bytes = b"GET", headers: Headers | None = None) -> Deferred[Any]:
+        """A response, or ``FAILED``. If nobody waits for it any more, it is cancelled at the end."""
+        asked = agent.request(method, url.encode("ascii"), headers)
+        asked.addErrback(lambda failure: FAILED)
+        self._asked.append(asked)
+        return asked
+
+    async def body(self, agent: IAgent, url: str) -> Any:
+        """What a GET of ``url`` gives out, ``FAILED``, or ``PENDING`` if it comes to no end."""
+        return await self.outcome(self._body(agent, url))
+
+    async def _body(self, agent: IAgent, url: str) -> Any:
+        response = await self.ask(agent, url)
+        if response == FAILED:
+            return FAILED
+        collects = Collects()
+        response.deliverBody(collects)
+        return await collects.ended
+
+    async def outcome(self, going: Awaitable[Any]) -> Any:
+        """Its result, or ``PENDING``."""
+        results: list[Any] = []
+        work = Deferred.fromCoroutine(going) if not isinstance(going, Deferred) else going  # type: ignore[arg-type]
+        work.addBoth(results.append)
+        await self.patience(lambda: bool(results))
+        return results[0] if results else PENDING
+
+    async def patience(self, condition: Callable[[], bool], turns: int = 0) -> bool:
+        """Whether ``condition()`` comes to hold."""
+        for _ in range(turns or self.kind.patience_turns):
+            if condition():
+                return True
+            await deferLater(reactor, TURN_SECONDS)
+        return condition()
+
+    def far_timers(self) -> int:
+        """Timers that have far to go: a client keeps them for what it has forgotten."""
+        return sum(
+            call.getTime() - reactor.seconds() > FAR_SECONDS and "Conversation" not in repr(call.func)
+            for call in reactor.getDelayedCalls()
+        )
+
+    async def end(self) -> None:
+        for asked in self._asked:
+            asked.cancel()
+        for agent in self._agents:
+            await self.kind.close(agent)
+        for peer in self._peers:
+            await peer.stop()
+
+
+@attrs.frozen
+class Row:
+    """``measure`` returns ``sound`` on a sound client, and ``stock``, if it is not ``None``, on the stock agent."""
+
+    name: str
+    measure: Callable[[Trial], Awaitable[Any]]
+    sound: Any
+    stock: Any
+    slow: bool = False
+
+
+ROWS: Final[list[Row]] = []
+
+
+def row(name: str, *, sound: Any, stock: Any, slow: bool = False) -> Callable[[Any], Any]:
+    """Enter a row; entered several times with other arguments, it is several rows."""
+
+    def enter(measure: Any) -> Any:
+        ROWS.append(Row(name, measure, sound, stock, slow))
+        return measure
+
+    return enter
+
+
+def each(names: str, *, sound: Any, stock: Any, slow: bool = False) -> Callable[[Any], Any]:
+    """A row for each behaviour in ``names``: the function is given its name too."""
+
+    def enter(measure: Any) -> Any:
+        for name in names.split():
+            ROWS.append(Row(name, lambda trial, name=name: measure(trial, name), sound, stock, slow))
+        return measure
+
+    return enter
+
+
+# -- two answers, and answers at the wrong time
+
+
+@each(
+    "two-answers-in-one-segment two-answers-first-chunked answer-then-400",
+    sound=([b"first", b"first"], 2),
+    stock=([b"first", b"first"], 1),  # the second is dropped, the connection used again
+)
+async def two_answers(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    bodies = [await trial.body(agent, peer.url) for _ in range(2)]
+    return bodies, peer.connections.ever
+
+
+@row("two-answers-in-pieces", sound=(b"first", 0), stock=None)
+async def two_answers_in_pieces(trial: Trial) -> Any:
+    """Whether the connection is closed when the second answer begins."""
+    agent, peer = trial.agent(), trial.peer("two-answers-in-pieces")
+    body = await trial.body(agent, peer.url)
+    await trial.patience(lambda: peer.connections.open == 0)
+    return body, peer.connections.open
+
+
+@row("answer-to-the-next", sound=[b"1", b"1", b"1"], stock=None)
+async def answer_to_the_next(trial: Trial) -> Any:
+    """Each answer is there before its request: whoever takes it has the answer to somebody else's."""
+    agent, peer = trial.agent(), trial.peer("answer-to-the-next")
+    bodies = []
+    for _ in range(3):
+        bodies.append(await trial.body(agent, peer.url))
+        sent = peer.connections.sent_bytes
+        await trial.patience(lambda sent=sent: peer.connections.sent_bytes > sent)
+        await deferLater(reactor, TURN_SECONDS)
+    return bodies
+
+
+@row("answer-early", sound=True, stock=False)
+async def answer_early(trial: Trial) -> Any:
+    """Whether nobody is given an answer that was there before the request."""
+    agent, peer = trial.agent(), trial.peer("answer-early")
+    return await trial.body(agent, peer.url) != b"early"
+
+
+# -- when a connection is over
+
+
+@each(
+    "close-capital close-in-a-list http-1-0",
+    sound=([b"first", b"first"], 2, 0),
+    stock=([b"first", b"first"], 1, 1),
+)
+@each("close-in-two-fields", sound=([b"first", b"first"], 2, 0), stock=None)
+async def tokens(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    bodies = [await trial.body(agent, peer.url) for _ in range(2)]
+    await trial.patience(lambda: peer.connections.open == 0)
+    return bodies, peer.connections.ever, peer.connections.open
+
+
+@each("idle-closed idle-reset", sound=(b"first", 0, 0), stock=(b"first", 0, 1))
+async def idle(trial: Trial, name: str) -> Any:
+    """How many timers are left of a connection that the server has ended."""
+    agent, peer = trial.agent(), trial.peer(name)
+    before = trial.far_timers()
+    body = await trial.body(agent, peer.url)
+    await trial.patience(lambda: peer.connections.open == 0)
+    await trial.patience(lambda: trial.far_timers() <= before, 20)
+    return body, peer.connections.open, trial.far_timers() - before
+
+
+@row("caps", sound=True, stock=False)
+async def caps(trial: Trial) -> Any:
+    """Whether sixty requests at once are fewer than sixty connections (twisted#7614)."""
+    agent, peer = trial.agent(), trial.peer("head-silent")
+    for _ in range(60):
+        trial.ask(agent, peer.url)
+    await trial.patience(lambda: peer.connections.ever == 60, 100)
+    return peer.connections.ever < 60
+
+
+@row("body-large, dropped", sound=0, stock=1)
+async def dropped(trial: Trial) -> Any:
+    """Connections that are left when the response has come and nobody reads its body."""
+    agent, peer = trial.agent(), trial.peer("body-large")
+    await trial.outcome(trial.ask(agent, peer.url))
+    await trial.patience(lambda: peer.connections.open == 0)
+    return peer.connections.open
+
+
+# -- deadlines
+
+
+@each("head-silent head-half head-trickled", sound=(FAILED, 0), stock=(PENDING, 1))
+async def no_head(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    outcome = await trial.body(agent, peer.url)
+    await trial.patience(lambda: peer.connections.open == 0)
+    return outcome, peer.connections.open
+
+
+@each("body-silent body-trickled", sound=(FAILED, 0), stock=(PENDING, 1))
+async def no_body(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    outcome = await trial.body(agent, peer.url)
+    await trial.patience(lambda: peer.connections.open == 0)
+    return outcome, peer.connections.open
+
+
+@row("body-trickled, treq's timeout", sound=FAILED, stock=PENDING)
+async def timeout_of_treq(trial: Trial) -> Any:
+    """treq's ``timeout`` ends with the head; what a client has of its own goes on."""
+    agent, peer = trial.agent(), trial.peer("body-trickled")
+
+    async def read() -> Any:
+        response = await HTTPClient(agent).get(peer.url, timeout=0.05)
+        content = response.content()
+        trial._asked.append(content)
+        return await content.addErrback(lambda failure: FAILED)
+
+    return await trial.outcome(read())
+
+
+# -- bounds
+
+
+@each("fields-20000 informational-200000", sound=(FAILED, 0), stock=(b"hello", 1), slow=True)
+async def too_much_head(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    results: list[Any] = []
+    Deferred.fromCoroutine(trial._body(agent, peer.url)).addBoth(results.append)
+    await trial.patience(lambda: bool(results), 20_000)
+    await trial.patience(lambda: peer.connections.open == 0)
+    return results[0], peer.connections.open
+
+
+class Counts(Protocol):
+    """Counts what is given out."""
+
+    def __init__(self, most: int) -> None:
+        self.size, self._most = 0, most
+        self.ended = False
+
+    def dataReceived(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > self._most and self.transport is not None:
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.ended = True
+
+
+MIB = 1024 * 1024
+
+
+@row("body-endless", sound=True, stock=False)
+async def endless(trial: Trial) -> Any:
+    """Whether a body that does not end is given out up to a bound of the client's own, which is a MiB here."""
+    agent, peer = trial.agent(), trial.peer("body-endless")
+    response = await trial.ask(agent, peer.url)
+    counts = Counts(8 * MIB)
+    response.deliverBody(counts)
+    await trial.patience(lambda: counts.ended, 5000)
+    return counts.size <= 2 * MIB
+
+
+# -- redirects
+
+
+@row("redirect-chain", sound=(b"arrived", True), stock=(b"arrived", False))
+async def redirects(trial: Trial) -> Any:
+    """Whether ten redirects are fewer than eleven connections (twisted#6752)."""
+    agent, peer = trial.agent(), trial.peer("redirect-chain")
+    body = await trial.body(trial.kind.redirecting(agent), peer.url)
+    return body, peer.connections.ever < 11
+
+
+@row("redirect-loop", sound=(FAILED, 0), stock=(FAILED, 21))
+async def loop(trial: Trial) -> Any:
+    """How many connections are left in use when a circle of redirects has been given up."""
+    agent, peer = trial.agent(), trial.peer("redirect-loop")
+    asked = trial.ask(trial.kind.redirecting(agent), peer.url)
+    outcome = await trial.outcome(asked)
+    await trial.patience(lambda: peer.connections.open <= 1)
+    return outcome, peer.connections.open if peer.connections.open > 1 else 0
+
+
+# -- proxies
+
+
+@row("https through a proxy", sound=(b"CONNECT", False), stock=(b"GET", True))
+async def in_clear(trial: Trial) -> Any:
+    """What a proxy is asked for an https URL, and whether it reads the request's fields."""
+    proxy = trial.peer("connect-407-held")
+    agent = trial.agent(proxy.url)
+    await trial.outcome(trial.ask(agent, "https://127.0.0.1:9/secret", headers=Headers({b"Cookie": [b"secret"]})))
+    (asked,) = proxy.requests
+    return asked.method, asked.get(b"cookie") is not None
+
+
+@each("connect-407-held connect-refused-endlessly connect-with-body", sound=(FAILED, 0), stock=None)
+@each("connect-silent connect-half connect-trickled tunnel-silent", sound=(FAILED, 0), stock=None)
+@each("connect-cut connect-reset connect-endless connect-informational tunnel-reset", sound=(FAILED, 0), stock=None)
+@each("connect-early", sound=(FAILED, 0), stock=None)
+async def no_tunnel(trial: Trial, name: str) -> Any:
+    """The stock agent makes no tunnel at all; that is a row of its own."""
+    proxy = trial.peer(name)
+    agent = trial.agent(proxy.url)
+    outcome = await trial.outcome(trial.ask(agent, "https://127.0.0.1:9/"))
+    await trial.patience(lambda: proxy.connections.open == 0)
+    return outcome, proxy.connections.open
+
+
+@each("tunnel tunnel-closing", sound=[b"hello"] * 3, stock=None)
+async def through_a_tunnel(trial: Trial, name: str) -> Any:
+    origin, proxy = trial.peer("sound", tls=True), trial.peer(name)
+    agent = trial.agent(proxy.url)
+    return [await trial.body(agent, origin.url) for _ in range(3)]
+
+
+@row("many at once through a closing tunnel", sound=(12, 0), stock=None)
+async def twelve(trial: Trial) -> Any:
+    """Twelve at once, and what the proxy still holds when they are done."""
+    origin, proxy = trial.peer("sound", tls=True), trial.peer("tunnel-closing")
+    agent = trial.agent(proxy.url)
+    bodies = await gatherResults([Deferred.fromCoroutine(trial.body(agent, origin.url)) for _ in range(12)])
+    await trial.patience(lambda: proxy.connections.open == 0)
+    return bodies.count(b"hello"), proxy.connections.open
