@@ -160,6 +160,20 @@ class _Phase(Enum):
     ENDED = "ended"
 
 
+class _Once(Factory):
+    """Gives out one tunnel, and forgets it: Twisted's transports and connectors hold each other, and a factory, until
+    the collector comes."""
+
+    noisy = False
+
+    def __init__(self, tunnel: _Tunnel) -> None:
+        self.tunnel: _Tunnel | None = tunnel
+
+    def buildProtocol(self, addr: Any) -> _Tunnel | None:
+        tunnel, self.tunnel = self.tunnel, None
+        return tunnel
+
+
 class _Tunnel(Protocol):
     """One tunnel, from the attempt to reach the proxy to the end of the protocol inside."""
 
@@ -174,6 +188,7 @@ class _Tunnel(Protocol):
         )
         self._inner: Any = None
         self._reaching: Deferred[Any] | None = None
+        self._outer: _Once | None = None
         self._timer: Any = None
         self._opened: Deferred[IProtocol] | None = None
 
@@ -185,9 +200,8 @@ class _Tunnel(Protocol):
         assert self._factory is not None
         self._factory.doStart()
         self._timer = self._endpoint.reactor.callLater(self._endpoint.seconds, self._late)
-        outer = Factory.forProtocol(lambda: self)
-        outer.noisy = False
-        self._reaching = maybeDeferred(self._endpoint.via.connect, outer)
+        self._outer = _Once(self)
+        self._reaching = maybeDeferred(self._endpoint.via.connect, self._outer)
         self._reaching.addCallbacks(self._reached, self._unreached)
         return opened
 
@@ -309,6 +323,9 @@ class _Tunnel(Protocol):
         self._stop_timer()
         reaching, self._reaching = self._reaching, None
         factory, self._factory = self._factory, None
+        if self._outer is not None:
+            self._outer.tunnel = None
+            self._outer = None
         self._parser = self._inner = self._opened = None
         if reaching is not None:
             reaching.cancel()

@@ -48,6 +48,8 @@ class Kind:
     patience_turns: int
     # Wraps an agent in one that follows redirects.
     redirecting: Callable[[IAgent], IAgent] = RedirectAgent
+    # A client that decodes, with the interface of treq's.
+    decoding: Callable[[IAgent], Any] = HTTPClient
 
 
 class Collects(Protocol):
@@ -291,10 +293,24 @@ async def timeout_of_treq(trial: Trial) -> Any:
     return await trial.outcome(read())
 
 
-# -- bounds
+# -- framing and bounds
+
+
+@each("body-short body-without-last-chunk", sound=FAILED, stock=None)
+async def half_a_body(trial: Trial, name: str) -> Any:
+    return await trial.body(trial.agent(), trial.peer(name).url)
+
+
+@each("chunk-line-endless trailers-endless", sound=(FAILED, 0), stock=None)
+async def beside_the_body(trial: Trial, name: str) -> Any:
+    agent, peer = trial.agent(), trial.peer(name)
+    outcome = await trial.body(agent, peer.url)
+    await trial.patience(lambda: peer.connections.open == 0)
+    return outcome, peer.connections.open
 
 
 @each("fields-20000 informational-200000", sound=(FAILED, 0), stock=(b"hello", 1), slow=True)
+@each("field-20mb head-endless two-lengths", sound=(FAILED, 0), stock=None)
 async def too_much_head(trial: Trial, name: str) -> Any:
     agent, peer = trial.agent(), trial.peer(name)
     results: list[Any] = []
@@ -328,6 +344,18 @@ async def endless(trial: Trial) -> Any:
     """Whether a body that does not end is given out up to a bound of the client's own, which is a MiB here."""
     agent, peer = trial.agent(), trial.peer("body-endless")
     response = await trial.ask(agent, peer.url)
+    counts = Counts(8 * MIB)
+    response.deliverBody(counts)
+    await trial.patience(lambda: counts.ended, 5000)
+    return counts.size <= 2 * MIB
+
+
+@each("bomb-gzip", sound=True, stock=False)
+@each("bomb-deflate bomb-br bomb-zstd", sound=True, stock=None)
+async def bomb(trial: Trial, name: str) -> Any:
+    """Whether 300 MiB that were some hundred kB on the way are given out up to a bound, which is a MiB here."""
+    peer = trial.peer(name)
+    response = await trial.kind.decoding(trial.agent()).get(peer.url, unbuffered=True)
     counts = Counts(8 * MIB)
     response.deliverBody(counts)
     await trial.patience(lambda: counts.ended, 5000)

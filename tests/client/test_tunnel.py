@@ -377,15 +377,20 @@ def test_cancelled_at_every_moment(size: int | None) -> None:
 
 
 def test_reached_in_the_moment_of_the_cancel() -> None:
-    """A way that cannot be cancelled any more: what it brings is closed."""
-    tried = Try()
-    tried.via.attempt._canceller = None
-    tried.opened.cancel()
-    tried.via.outer = tried.via.factory.buildProtocol(None)
-    tried.via.outer.makeConnection(tried.socket)
-    assert tried.socket.aborted
-    assert tried.socket.value() == b""
-    tried.end()
+    """A way that cannot be cancelled any more: what it brings is not taken, or closed."""
+    for built in (False, True):
+        tried = Try()
+        tried.via.attempt._canceller = None
+        outer = tried.via.factory.buildProtocol(None) if built else None
+        tried.opened.cancel()
+        if outer is None:
+            assert tried.via.factory.buildProtocol(None) is None
+        else:
+            outer.makeConnection(tried.socket)
+            assert tried.socket.aborted
+            assert tried.socket.value() == b""
+            tried.via.outer = outer
+        tried.end()
 
 
 # -- what is inside misbehaves

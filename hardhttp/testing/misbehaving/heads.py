@@ -69,12 +69,15 @@ async def head_endless(talk: Conversation) -> None:
 
 @behaviour()
 async def fields_20000(talk: Conversation) -> None:
-    """A head of 20,000 fields, each of them small.
+    """A head of 20,000 fields, which are 20 MB.
 
-    A sound client bounds a head in fields, and fails the request.
+    A sound client bounds a head in fields and in bytes, and fails the request.
     """
     await talk.request()
-    await talk.send_all(answer(b"hello", *(b"X-%d: %d" % (i, i) for i in range(FIELDS))))
+    talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")
+    for _ in range(FIELDS // 50):
+        await talk.send_all(LINE * 50)
+    talk.send(b"\r\nhello")
     await talk.silence()
 
 

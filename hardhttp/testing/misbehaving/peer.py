@@ -52,7 +52,7 @@ class _Conversations(Factory):
 
 
 class Peer:
-    """What ``serve`` gives. ``requests`` are the last ones, the newest at the end."""
+    """What ``serve`` gives. It listens at ``port``; ``requests`` are the last ones, the newest at the end."""
 
     def __init__(
         self,
@@ -73,6 +73,7 @@ class Peer:
         self._empty: list[Deferred[None]] = []
         self._port = self._listen(port, elsewhere=False)
         self._elsewhere: Any = None
+        self.port = int(self._port.getHost().port)
 
     def _listen(self, port: int, *, elsewhere: bool) -> Any:
         factory = _Conversations(self, elsewhere)
@@ -81,24 +82,19 @@ class Peer:
         return self.reactor.listenSSL(port, factory, self._context, BACKLOG, "127.0.0.1")
 
     @property
-    def port(self) -> int:
-        """The number of its port."""
-        return int(self._port.getHost().port)
-
-    @property
     def url(self) -> str:
         """``http://127.0.0.1:PORT/``; ``https`` where it was given a context."""
-        return self._url(self._port)
+        return self._url(self.port)
 
     @property
     def elsewhere_url(self) -> str:
         """The same peer at another port, which makes it another origin. It is opened when it is first asked for."""
         if self._elsewhere is None:
             self._elsewhere = self._listen(0, elsewhere=True)
-        return self._url(self._elsewhere)
+        return self._url(self._elsewhere.getHost().port)
 
-    def _url(self, port: Any) -> str:
-        return f"http{'s' if self._context else ''}://127.0.0.1:{port.getHost().port}/"
+    def _url(self, port: int) -> str:
+        return f"http{'s' if self._context else ''}://127.0.0.1:{port}/"
 
     async def stop(self) -> None:
         """Close the port and reset all connections; return when all are gone. It may be called twice."""
