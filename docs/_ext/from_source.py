@@ -2,6 +2,7 @@
 
 ``limits-table``            every field of ``hardhttp.Limits``, in the groups of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
+``misbehaviours-table``     every behaviour of ``hardhttp.testing.misbehaving``, by the modules of its source
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
 
@@ -25,6 +26,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
+from hardhttp.testing.misbehaving import CATALOGUE
 from hardhttp.units import format_seconds, format_size
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -134,6 +136,26 @@ class ReasonsTable(Directive):
         return made
 
 
+class MisbehavioursTable(Directive):
+    def run(self) -> list[nodes.Node]:
+        groups: dict[str, list[list[nodes.Node | str]]] = {}
+        for entry in CATALOGUE.values():
+            about = inspect.getdoc(sys.modules[entry.talk.__module__]) or ""
+            cells: list[nodes.Node | str] = [nodes.literal(text=entry.name), plain(entry.does), plain(entry.sound)]
+            groups.setdefault(about.partition("\n\n")[0].replace("\n", " "), []).append(cells)
+        made: list[nodes.Node] = []
+        for about, rows in groups.items():
+            made += [
+                nodes.rubric(text=about.rstrip(".")),
+                table(["Name", "What it does", "What a sound client does"], rows, [25, 38, 37]),
+            ]
+        return made
+
+
+def plain(text: str) -> str:
+    return text.replace("``", "")
+
+
 class CommandOutput(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
@@ -155,5 +177,6 @@ class CommandOutput(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("limits-table", LimitsTable)
     app.add_directive("reasons-table", ReasonsTable)
+    app.add_directive("misbehaviours-table", MisbehavioursTable)
     app.add_directive("command-output", CommandOutput)
     return {"parallel_read_safe": True}
