@@ -8,8 +8,8 @@ Whatever goes over a stream goes through it. What it promises:
 
 - One owner. The tunnel is the transport of the protocol inside; whichever of the two ends, ends both. Nothing keeps a
   tunnel beside the protocol, no pool and no table.
-- One deadline, from ``connect`` until the protocol inside is connected: name, TCP, TLS to the proxy, the request and
-  its answer. A trickle does not move it. ``seconds`` is it.
+- Two deadlines that nothing moves: ``connect_seconds`` to reach the proxy (its name, TCP), and then ``seconds`` until
+  the protocol inside is connected (TLS to the proxy, the request, its answer). A trickle is no progress.
 - A refused tunnel is closed at once, whatever ``Connection`` says and whether or not the proxy closes too. The error
   has its status, and as much of its body as had come, up to ``MAX_BODY_PIECE_BYTES``.
 - A half answer, no answer, one that is too long or is not HTTP is closed at once too.
@@ -96,7 +96,8 @@ class TunnelError(Exception):
 class TunnelEndpoint:
     """Connects to ``host:port`` through ``proxy``.
 
-    ``seconds`` is the deadline of the whole. ``via`` is how the proxy is reached, a ``HostnameEndpoint`` unless it is
+    ``seconds`` is the proxy's time to answer, from when it is reached; for that there are ``connect_seconds``, as long
+    unless they are given. ``via`` is how the proxy is reached, a ``HostnameEndpoint`` unless it is
     given; ``tls`` makes the TLS to a proxy that is spoken to so (``optionsForClientTLS(proxy.host)``: the platform's
     authorities). ``told`` is called with the proxy's answer when it opens the tunnel, before the protocol is made;
     its ``closes`` says whether the proxy means to close after this.
@@ -115,6 +116,7 @@ class TunnelEndpoint:
         port: int,
         seconds: float,
         *,
+        connect_seconds: float | None = None,
         via: IStreamClientEndpoint | None = None,
         tls: IOpenSSLClientConnectionCreator | None = None,
         peer_speaks_first: bool = False,
@@ -124,8 +126,11 @@ class TunnelEndpoint:
     ) -> None:
         self.request = _request(proxy, host, port)
         self.reactor, self.proxy, self.seconds = reactor, proxy, seconds
+        self.connect_seconds = seconds if connect_seconds is None else connect_seconds
         self.address = HostnameAddress(host.encode("ascii"), port)
-        self.via = HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=seconds) if via is None else via
+        self.via = (
+            HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=self.connect_seconds) if via is None else via
+        )
         if proxy.is_secure:
             self.via = wrapClientTLS(tls or optionsForClientTLS(proxy.host), self.via)
         self.peer_speaks_first = peer_speaks_first
@@ -199,7 +204,7 @@ class _Tunnel(Protocol):
         self._opened = opened
         assert self._factory is not None
         self._factory.doStart()
-        self._timer = self._endpoint.reactor.callLater(self._endpoint.seconds, self._late)
+        self._timer = self._endpoint.reactor.callLater(self._endpoint.connect_seconds, self._late)
         self._outer = _Once(self)
         self._reaching = maybeDeferred(self._endpoint.via.connect, self._outer)
         self._reaching.addCallbacks(self._reached, self._unreached)
@@ -218,12 +223,16 @@ class _Tunnel(Protocol):
             self._abort()
             return
         self._phase = _Phase.ASKING
+        self._timer.reset(self._endpoint.seconds)
         self.transport.write(self._endpoint.request)
 
     def _late(self) -> None:
         self._timer = None
-        what = "it was not reached" if self._phase is _Phase.REACHING else "no whole answer"
-        self._fail(TunnelReason.SECONDS, f"{what} within {self._endpoint.seconds:g} seconds")
+        if self._phase is _Phase.REACHING:
+            detail = f"it was not reached within {self._endpoint.connect_seconds:g} seconds"
+        else:
+            detail = f"no whole answer within {self._endpoint.seconds:g} seconds"
+        self._fail(TunnelReason.SECONDS, detail)
 
     # -- what comes
 

@@ -359,6 +359,22 @@ def test_deadline_that_a_trickle_cannot_move(said: bytes | None) -> None:
     tried.end()
 
 
+def test_each_phase_has_a_deadline_of_its_own() -> None:
+    tried = Try(connect_seconds=3)
+    tried.clock.advance(2.9)
+    tried.via.reach()
+    tried.clock.advance(SECONDS - 0.1)
+    assert tried.results == []
+    tried.clock.advance(0.1)
+    assert "no whole answer within 10 seconds" in str(tried.error)
+    tried.end()
+    tried = Try(connect_seconds=3)
+    tried.clock.advance(3)
+    assert "not reached within 3 seconds" in str(tried.error)
+    assert tried.via.cancelled
+    tried.end()
+
+
 @pytest.mark.parametrize("size", [None, *range(len(OK))])
 def test_cancelled_at_every_moment(size: int | None) -> None:
     tried = Try()
