@@ -1,0 +1,1 @@
+"""The HTTP client: an ``IAgent`` that no response, proxy or silence can leak."""
