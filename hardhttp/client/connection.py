@@ -155,11 +155,11 @@ class Connection:
         cut_head, handshaking = bool(self._input), phase is HANDSHAKE
         sender = self._sender
         self._detach()
+        if sender is not None:
+            sender.stop()
         self.transport = self._direct = None
         pool = self._pool
         pool.lost(self)
-        if sender is not None:
-            sender.stop()
         if response is not None:
             end = error or self._end_of_body(phase, tail, why)
             if isinstance(end.value, ClientError):
@@ -500,6 +500,11 @@ class Connection:
         self.abort_with(ClientReason.CANCELLED)
         if sender is not None:
             sender.stop()
+
+    def end(self, reason: ClientReason) -> None:
+        """The agent ends: whatever goes on here ends now."""
+        kind = NoResponse if self._response is None else ResponseCut
+        self._fail(kind(reason, "the agent has been closed", response=self._response, sent=True))
 
     def expire(self, now: float) -> None:
         """What has to be done at the deadline of this phase."""

@@ -182,7 +182,7 @@ class Pool:
                 self._wake(connection)
                 connection.close(ClientReason.AGENT_CLOSED)
             else:
-                connection.abort_with(ClientReason.AGENT_CLOSED)
+                connection.end(ClientReason.AGENT_CLOSED)
         ended = self._ended
         self._if_ended()
         return ended

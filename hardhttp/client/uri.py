@@ -18,7 +18,7 @@ from hardhttp.client.errors import ClientReason, RequestRefused
 
 __all__ = ["Address", "parse_uri"]
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#\\]*)([^#]*)")
+_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^#]*)")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@\x00-\x20\x7f]+)(?::([0-9]{0,5}))?")
 _NAME = re.compile(r"[A-Za-z0-9._\-]+")
 _TARGET = re.compile(r'[!"$-~]*')  # as wire.grammar.TARGET
