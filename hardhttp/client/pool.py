@@ -173,9 +173,8 @@ class Pool:
 
     def close(self) -> Deferred[None]:
         """End everything: who waits, who is being served, who is at rest. Fires when all of it is gone."""
-        self._ended = Deferred()
         error = "the agent has been closed"
-        for exchange in [*self._dialing, *(e for host in self._hungry for e in host.waiting)]:
+        for exchange in [*(e for host in self._hungry for e in host.waiting), *self._dialing]:
             self._withdraw(exchange, AgentClosed(ClientReason.AGENT_CLOSED, error))
         for connection in list(self._connections):
             if connection in self._resting:
@@ -183,7 +182,8 @@ class Pool:
                 connection.close(ClientReason.AGENT_CLOSED)
             else:
                 connection.end(ClientReason.AGENT_CLOSED)
-        ended = self._ended
+        ended: Deferred[None] = Deferred()
+        self._ended = ended
         self._if_ended()
         return ended
 
