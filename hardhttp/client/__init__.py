@@ -27,8 +27,10 @@ from hardhttp.client.errors import (
     reason_of,
 )
 from hardhttp.client.limits import ClientLimits
+from hardhttp.client.proxies import Proxy, ProxyURLError, proxy_for
 from hardhttp.client.response import Response
 from hardhttp.client.sending import BytesBody
+from hardhttp.client.tunnel import TunnelEndpoint, TunnelError
 
 __all__ = [
     "Agent",
@@ -43,6 +45,8 @@ __all__ = [
     "ConnectTimeout",
     "Endpoints",
     "NoResponse",
+    "Proxy",
+    "ProxyURLError",
     "QueueFull",
     "QueueTimeout",
     "RequestBodyFailed",
@@ -56,5 +60,8 @@ __all__ = [
     "TLSFailed",
     "TLSTimeout",
     "TooManyRedirects",
+    "TunnelEndpoint",
+    "TunnelError",
+    "proxy_for",
     "reason_of",
 ]

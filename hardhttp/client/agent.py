@@ -22,6 +22,8 @@ from hardhttp.client.errors import AgentClosed, ClientReason, RequestRefused
 from hardhttp.client.exchange import Exchange, answer_bounds
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.pool import Pool
+from hardhttp.client.proxies import Proxy
+from hardhttp.client.proxyroutes import proxy_routes
 from hardhttp.client.sending import BytesBody
 from hardhttp.client.statistics import ClientStatistics
 from hardhttp.client.uri import Address, parse_uri
@@ -44,7 +46,9 @@ class Agent:
     ``reactor`` connects and is the clock. ``tls_policy`` (an ``IPolicyForHTTPS``) decides what a host must
     show; by default its certificate is verified for its name against the platform's roots. With
     ``unix_socket`` every request goes to that socket; ``http+unix://%2Frun%2Fx.sock/path`` names one in a
-    URI. ``routes`` is asked how to reach a host, in place of all these.
+    URI. ``proxy`` is a ``Proxy``, its URL, or ``"environment"``, which asks ``HTTPS_PROXY`` and the others
+    for each new connection (``hardhttp.client.proxies``). ``routes`` is asked how to reach a host, in place of
+    all these.
 
     ``ledger.snapshot()`` says what is held, by kind, and ``statistics`` what was done.
     """
@@ -57,15 +61,18 @@ class Agent:
         tls_policy: IPolicyForHTTPS | None = None,
         unix_socket: str | None = None,
         bind_address: str | None = None,
+        proxy: Proxy | str | None = None,
         routes: Routes | None = None,
     ) -> None:
         self.limits = ClientLimits() if limits is None else limits
         self._bounds = answer_bounds(self.limits)
         self._reactor = reactor
         self._pool = Pool(reactor, self.limits)
-        self._routes: Routes = (
-            Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address) if routes is None else routes
-        )
+        if routes is None:
+            routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address)
+            if proxy is not None:
+                routes = proxy_routes(reactor, self.limits, endpoints, proxy)
+        self._routes = routes
         self._ended: Deferred[None] | None = None
 
     @property

@@ -73,6 +73,7 @@ class Connection:
         "_head",
         "_informational",
         "_input",
+        "_once",
         "_pace",
         "_pool",
         "_received",
@@ -96,6 +97,7 @@ class Connection:
         self.deadline = NEVER
         self.reason: ClientReason | Reason = ClientReason.PEER_CLOSED
         self.served = 0
+        self._once = False
         self.transport: Any = None
         self._direct: Any = None
         self._input = b""
@@ -205,6 +207,10 @@ class Connection:
             self._due(self._pool.seconds() + exchange.limits.tls_seconds)
         else:
             self._ask(exchange)
+
+    def serve_once(self) -> None:
+        """Close after the next response, whatever it says."""
+        self._once = True
 
     @property
     def clean(self) -> bool:
@@ -565,10 +571,12 @@ class Connection:
         self.served += 1
         self._detach()
         self.phase = MOVES[self.phase][Event.END]
-        if reason is None:
-            self._pool.freed(self)
-        else:
+        if reason is not None:
             self.close(reason)
+        elif self._once:
+            self.close(ClientReason.NOT_KEPT)
+        else:
+            self._pool.freed(self)
 
     def _detach(self) -> None:
         """Hold nothing of the exchange any more."""

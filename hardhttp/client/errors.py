@@ -69,6 +69,12 @@ class ClientReason(StrEnum):
     CONNECT_SECONDS = "connect-seconds"
     TLS = "tls"
     TLS_SECONDS = "tls-seconds"
+    BAD_PROXY = "bad-proxy"  # its URL in the environment is none
+    PROXY_UNREACHED = "proxy-unreached"  # its name, its address or its port did not answer
+    PROXY_SECONDS = "proxy-seconds"
+    PROXY_CLOSED = "proxy-closed"  # before its answer was whole; or TLS to it failed
+    PROXY_REFUSED = "proxy-refused"
+    PROXY_EARLY = "proxy-early"  # bytes behind its answer that nobody in the tunnel can have sent
     QUEUE_FULL = "max-queued"
     QUEUE_SECONDS = "queue-seconds"
     # no response, or half of one

@@ -26,13 +26,13 @@ They are a second answer or a body that a 2xx cannot have, so the tunnel is refu
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, StrEnum
+from enum import Enum
 from typing import Any, Final
 
 from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import ConnectionDone, NoProtocol
+from twisted.internet.error import ConnectError, ConnectionDone, NoProtocol
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
     IOpenSSLClientConnectionCreator,
@@ -45,12 +45,13 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
+from hardhttp.client.errors import ClientError, ClientReason
 from hardhttp.client.proxies import MAX_PORT, Proxy
 from hardhttp.errors import Fault, Reason
 from hardhttp.wire.grammar import HOST
 from hardhttp.wire.tunnelanswer import TunnelAnswer, TunnelAnswerParser
 
-__all__ = ["TunnelEndpoint", "TunnelError", "TunnelReason"]
+__all__ = ["TunnelEndpoint", "TunnelError"]
 
 # Squid's answers have half a KiB, and curl takes 300 KiB; no proxy has cause for more than this.
 MAX_HEAD_BYTES: Final = 16 * 1024
@@ -59,17 +60,7 @@ MAX_INFORMATIONAL: Final = 8
 MAX_BODY_PIECE_BYTES: Final = 1024
 
 
-class TunnelReason(StrEnum):
-    """Why there is no tunnel. Where the answer's head was at fault, the reason is one of ``errors.Reason``."""
-
-    UNREACHED = "proxy-unreached"  # its name, its address or its port did not answer
-    SECONDS = "proxy-seconds"
-    CLOSED = "proxy-closed"  # before its answer was whole; or TLS to it failed
-    REFUSED = "proxy-refused"
-    EARLY = "proxy-early"  # bytes behind the answer that nobody inside can have sent
-
-
-class TunnelError(Exception):
+class TunnelError(ClientError, ConnectError):
     """There is no tunnel, and nothing is left of it.
 
     ``reason`` says why, ``proxy`` which one. A proxy that answered has a ``status``, ``fields`` (lower-case name,
@@ -79,14 +70,14 @@ class TunnelError(Exception):
 
     def __init__(
         self,
-        reason: TunnelReason | Reason,
+        reason: ClientReason | Reason,
         proxy: Proxy,
         detail: str,
         answer: TunnelAnswer | None = None,
         body: bytes = b"",
     ) -> None:
-        super().__init__(f"{reason.value}: no tunnel through {proxy}: {detail}")
-        self.reason, self.proxy, self.detail = reason, proxy, detail
+        super().__init__(reason, f"no tunnel through {proxy}: {detail}")
+        self.proxy, self.detail = proxy, detail
         self.status = None if answer is None else answer.status
         self.fields = () if answer is None else answer.fields
         self.body = body[:MAX_BODY_PIECE_BYTES]
@@ -97,10 +88,10 @@ class TunnelEndpoint:
     """Connects to ``host:port`` through ``proxy``.
 
     ``seconds`` is the proxy's time to answer, from when it is reached; for that there are ``connect_seconds``, as long
-    unless they are given. ``via`` is how the proxy is reached, a ``HostnameEndpoint`` unless it is
-    given; ``tls`` makes the TLS to a proxy that is spoken to so (``optionsForClientTLS(proxy.host)``: the platform's
-    authorities). ``told`` is called with the proxy's answer when it opens the tunnel, before the protocol is made;
-    its ``closes`` says whether the proxy means to close after this.
+    unless they are given. ``via`` is how the proxy is reached, TLS to it included; without it that is a
+    ``HostnameEndpoint``, and ``tls`` (``optionsForClientTLS(proxy.host)``) where the proxy is spoken to so. ``told`` is
+    called with the proxy's answer when it opens the tunnel, before the protocol is made; its ``closes`` says whether
+    the proxy means to close after this.
 
     The inner protocol's transport is that of the connection to the proxy, so ``getPeer`` is the proxy. Its factory's
     ``buildProtocol`` is given the ``HostnameAddress`` of the origin.
@@ -128,11 +119,11 @@ class TunnelEndpoint:
         self.reactor, self.proxy, self.seconds = reactor, proxy, seconds
         self.connect_seconds = seconds if connect_seconds is None else connect_seconds
         self.address = HostnameAddress(host.encode("ascii"), port)
-        self.via = (
-            HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=self.connect_seconds) if via is None else via
-        )
-        if proxy.is_secure:
-            self.via = wrapClientTLS(tls or optionsForClientTLS(proxy.host), self.via)
+        if via is None:
+            via = HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=self.connect_seconds)
+            if proxy.is_secure:
+                via = wrapClientTLS(tls or optionsForClientTLS(proxy.host), via)
+        self.via = via
         self.peer_speaks_first = peer_speaks_first
         self.max_head_bytes, self.max_informational = max_head_bytes, max_informational
         self.told = told
@@ -216,7 +207,7 @@ class _Tunnel(Protocol):
     def _unreached(self, failure: Failure) -> None:
         self._reaching = None
         if self._phase is _Phase.REACHING:
-            self._fail(TunnelReason.UNREACHED, "it was not reached", failure.value)
+            self._fail(ClientReason.PROXY_UNREACHED, "it was not reached", failure.value)
 
     def connectionMade(self) -> None:
         if self._phase is not _Phase.REACHING:  # ended while its last step was under way
@@ -232,7 +223,7 @@ class _Tunnel(Protocol):
             detail = f"it was not reached within {self._endpoint.connect_seconds:g} seconds"
         else:
             detail = f"no whole answer within {self._endpoint.seconds:g} seconds"
-        self._fail(TunnelReason.SECONDS, detail)
+        self._fail(ClientReason.PROXY_SECONDS, detail)
 
     # -- what comes
 
@@ -253,9 +244,9 @@ class _Tunnel(Protocol):
             return
         rest = self._parser.rest
         if not answer.is_open:
-            self._fail(TunnelReason.REFUSED, f"the answer was {answer.status}", answer=answer, body=rest)
+            self._fail(ClientReason.PROXY_REFUSED, f"the answer was {answer.status}", answer=answer, body=rest)
         elif rest and not self._endpoint.peer_speaks_first:
-            self._fail(TunnelReason.EARLY, "bytes came behind its answer", answer=answer, body=rest)
+            self._fail(ClientReason.PROXY_EARLY, "bytes came behind its answer", answer=answer, body=rest)
         else:
             self._connect_inner(answer, rest)
 
@@ -306,12 +297,12 @@ class _Tunnel(Protocol):
             inner.connectionLost(reason)
         elif self._phase is _Phase.ASKING:
             cause = None if reason.check(ConnectionDone) else reason.value
-            self._fail(TunnelReason.CLOSED, "the proxy ended before its answer did", cause)
+            self._fail(ClientReason.PROXY_CLOSED, "the proxy ended before its answer did", cause)
         self.transport = None
 
     def _fail(
         self,
-        reason: TunnelReason | Reason,
+        reason: ClientReason | Reason,
         detail: str,
         cause: BaseException | None = None,
         answer: TunnelAnswer | None = None,

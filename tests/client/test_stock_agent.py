@@ -34,7 +34,7 @@ async def close(agent: Any) -> None:
     await agent._pool.closeCachedConnections()
 
 
-STOCK = Kind("stock", make, close, patience_turns=60)
+STOCK = Kind("stock", make, close, patience_turns=40)
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from hardhttp.client.errors import ClientReason
 from hardhttp.client.proxies import Proxy
-from hardhttp.client.tunnel import MAX_BODY_PIECE_BYTES, TunnelEndpoint, TunnelReason
+from hardhttp.client.tunnel import MAX_BODY_PIECE_BYTES, TunnelEndpoint
 from hardhttp.errors import Reason
 from hardhttp.testing import every_split
 
@@ -224,7 +225,7 @@ def test_bytes_behind_the_answer() -> None:
             assert tried.inner.received == b"220 hello"
     with reached() as tried:
         tried.answer(OK + b"H")
-        assert tried.error.reason is TunnelReason.EARLY
+        assert tried.error.reason is ClientReason.PROXY_EARLY
         assert tried.error.body == b"H"
         assert tried.socket.aborted
 
@@ -256,10 +257,10 @@ def test_half_close_reaches_those_who_know_it() -> None:
 # -- tunnels that do not
 
 REFUSALS: list[tuple[bytes, Any, int | None]] = [
-    (b"HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\n\r\n", TunnelReason.REFUSED, 407),
-    (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nbody!", TunnelReason.REFUSED, 403),
-    (b"HTTP/1.1 302 Found\r\nLocation: https://evil/\r\n\r\n", TunnelReason.REFUSED, 302),
-    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503 No\r\n\r\n", TunnelReason.REFUSED, 503),
+    (b"HTTP/1.1 407 Proxy Authentication Required\r\nConnection: close\r\n\r\n", ClientReason.PROXY_REFUSED, 407),
+    (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 5\r\n\r\nbody!", ClientReason.PROXY_REFUSED, 403),
+    (b"HTTP/1.1 302 Found\r\nLocation: https://evil/\r\n\r\n", ClientReason.PROXY_REFUSED, 302),
+    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 503 No\r\n\r\n", ClientReason.PROXY_REFUSED, 503),
     (b"HTTP/1.1 101 Switching\r\n\r\n", Reason.BAD_HEADER, None),
     (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, Reason.HEADERS, None),
     (b"HTTP/2 200 OK\r\n\r\n", Reason.BAD_VERSION, None),
@@ -329,7 +330,7 @@ def test_proxy_that_ends_in_its_answer(size: int) -> None:
     tried.via.reach()
     tried.answer(*([OK[:size]] if size else []))
     tried.via.outer.connectionLost(Failure(ConnectionLost()))
-    assert tried.error.reason is TunnelReason.CLOSED
+    assert tried.error.reason is ClientReason.PROXY_CLOSED
     assert isinstance(tried.error.__cause__, ConnectionLost)
     assert tried.clock.getDelayedCalls() == []
     assert tried.factory.numPorts == 0
@@ -338,7 +339,7 @@ def test_proxy_that_ends_in_its_answer(size: int) -> None:
 def test_proxy_that_is_not_reached() -> None:
     tried = Try()
     tried.via.attempt.errback(ConnectionRefusedError())
-    assert tried.error.reason is TunnelReason.UNREACHED
+    assert tried.error.reason is ClientReason.PROXY_UNREACHED
     assert isinstance(tried.error.__cause__, ConnectionRefusedError)
     tried.end()
 
@@ -353,7 +354,7 @@ def test_deadline_that_a_trickle_cannot_move(said: bytes | None) -> None:
     tried.clock.advance(SECONDS - 0.01)
     assert tried.results == []
     tried.clock.advance(0.01)
-    assert tried.error.reason is TunnelReason.SECONDS
+    assert tried.error.reason is ClientReason.PROXY_SECONDS
     assert tried.via.cancelled is (said is None)
     assert tried.socket.aborted is (said is not None)
     tried.end()
@@ -466,7 +467,7 @@ def test_way_that_raises() -> None:
     results: list[Any] = []
     clock = Clock()
     TunnelEndpoint(clock, PROXY, "origin", 443, SECONDS, via=Broken()).connect(InnerFactory()).addBoth(results.append)
-    assert results[0].value.reason is TunnelReason.UNREACHED
+    assert results[0].value.reason is ClientReason.PROXY_UNREACHED
     assert clock.getDelayedCalls() == []
 
 

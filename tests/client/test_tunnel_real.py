@@ -21,8 +21,9 @@ from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapCl
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
 
+from hardhttp.client.errors import ClientReason
 from hardhttp.client.proxies import Proxy
-from hardhttp.client.tunnel import TunnelEndpoint, TunnelError, TunnelReason
+from hardhttp.client.tunnel import TunnelEndpoint, TunnelError
 from hardhttp.errors import Reason
 from hardhttp.testing.misbehaving import Peer, serve
 from tests.client.trust import Trust
@@ -104,16 +105,16 @@ async def test_through(name: str, proxy_tls: bool, tmp_path: Path) -> None:
 
 
 FAILURES: list[tuple[str, Any]] = [
-    ("connect-407-held", TunnelReason.REFUSED),
-    ("connect-refused-endlessly", TunnelReason.REFUSED),
-    ("connect-cut", TunnelReason.CLOSED),
-    ("connect-reset", TunnelReason.CLOSED),
+    ("connect-407-held", ClientReason.PROXY_REFUSED),
+    ("connect-refused-endlessly", ClientReason.PROXY_REFUSED),
+    ("connect-cut", ClientReason.PROXY_CLOSED),
+    ("connect-reset", ClientReason.PROXY_CLOSED),
     ("connect-endless", Reason.HEAD_BYTES),
     ("connect-informational", Reason.HEADERS),
-    ("connect-with-body", TunnelReason.EARLY),
-    ("connect-silent", TunnelReason.SECONDS),
-    ("connect-half", TunnelReason.SECONDS),
-    ("connect-trickled", TunnelReason.SECONDS),
+    ("connect-with-body", ClientReason.PROXY_EARLY),
+    ("connect-silent", ClientReason.PROXY_SECONDS),
+    ("connect-half", ClientReason.PROXY_SECONDS),
+    ("connect-trickled", ClientReason.PROXY_SECONDS),
 ]
 
 
@@ -124,7 +125,7 @@ async def test_no_way_through(name: str, reason: Any, proxy_tls: bool, tmp_path:
     """The connection is gone by itself, and the proxy has not closed it."""
     trust = Trust(tmp_path)
     async with peers(trust, name, proxy_tls=proxy_tls) as (origin, proxy):
-        seconds = 0.1 if reason is TunnelReason.SECONDS else SECONDS
+        seconds = 0.1 if reason is ClientReason.PROXY_SECONDS else SECONDS
         with pytest.raises(TunnelError) as raised:
             await ask(through(proxy.url, trust, "127.0.0.1", origin.port, seconds))
         assert raised.value.reason is reason
@@ -138,7 +139,7 @@ async def test_proxy_that_nobody_vouches_for(tmp_path: Path) -> None:
     async with peers(trust, "tunnel", proxy_tls=True) as (origin, proxy):
         with pytest.raises(TunnelError) as raised:
             await ask(through(proxy.url, other, "127.0.0.1", origin.port))
-        assert raised.value.reason is TunnelReason.CLOSED
+        assert raised.value.reason is ClientReason.PROXY_CLOSED
         assert "certificate" in str(raised.value.__cause__)
         assert not proxy.requests
 
@@ -150,7 +151,7 @@ async def test_proxy_that_is_not_there(tmp_path: Path) -> None:
     await gone.stop()
     with pytest.raises(TunnelError) as raised:
         await ask(through(gone.url, trust, "127.0.0.1", 1))
-    assert raised.value.reason is TunnelReason.UNREACHED
+    assert raised.value.reason is ClientReason.PROXY_UNREACHED
 
 
 # -- real programs

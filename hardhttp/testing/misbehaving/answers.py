@@ -13,7 +13,7 @@ from hardhttp.testing.misbehaving.conversation import Conversation, answer
 FIRST = answer(b"first")
 SECOND = answer(b"second")
 # Long enough for a client to have given the first answer to its caller.
-LATE_SECONDS = 0.1
+LATE_SECONDS = 0.05
 PIECE_SECONDS = 0.002
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n0\r\n\r\n"
 
@@ -101,7 +101,7 @@ async def answer_then_400(talk: Conversation) -> None:
 async def answer_early(talk: Conversation) -> None:
     """An answer comes as soon as the connection is open, before anything was asked; later ones come as they should.
 
-    A sound client does not take it for the answer to its request: it closes the connection.
+    A sound client asks nothing over a connection that has something to read. Once it has asked, it cannot tell.
     """
     talk.send(answer(b"early"))
     await _each(talk, FIRST)
