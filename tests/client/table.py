@@ -297,8 +297,7 @@ async def caps(trial: Trial) -> Any:
     agent, peer = trial.agent(), trial.peer("head-silent")
     for _ in range(60):
         trial.ask(agent, peer.url)
-    await trial.patience(lambda: peer.connections.ever == 60, 100)
-    return peer.connections.ever < 60
+    return not await trial.patience(lambda: peer.connections.open == 60, 60)
 
 
 @row("body-large, dropped", sound=0, stock=1)

@@ -15,10 +15,10 @@ from tests.client.table import MIB, ROWS, Kind, Row, Trial
 from tests.client.trust import Trust
 
 # Short enough for a row, and long enough for two busy cores.
-SHORT_SECONDS = 0.08
+SHORT_SECONDS = 0.2
 LIMITS = ClientLimits(
     proxy_seconds=SHORT_SECONDS,
-    tls_seconds=SHORT_SECONDS * 3,
+    tls_seconds=SHORT_SECONDS * 2,
     first_byte_seconds=SHORT_SECONDS,
     body_idle_seconds=SHORT_SECONDS,
     unread_seconds=SHORT_SECONDS,

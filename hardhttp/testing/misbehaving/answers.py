@@ -70,13 +70,13 @@ async def two_answers_late(talk: Conversation) -> None:
 
 @behaviour()
 async def two_answers_in_pieces(talk: Conversation) -> None:
-    """Both answers come byte by byte.
+    """Both answers come three bytes at a time.
 
     A sound client takes the first and closes the connection at the first byte of the second.
     """
     while True:
         await talk.request()
-        await talk.pieces(FIRST + SECOND, PIECE_SECONDS)
+        await talk.pieces(FIRST + SECOND, PIECE_SECONDS, 3)
 
 
 @behaviour()
