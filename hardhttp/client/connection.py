@@ -41,9 +41,9 @@ from hardhttp.client.phase import MOVES, Event, Phase
 from hardhttp.client.response import Delivery, Response, aborted
 from hardhttp.client.sending import BodySender, Sending
 from hardhttp.errors import Fault, LimitFault, Reason
+from hardhttp.net.dial import has_input
 from hardhttp.net.ledger import BODY, INPUT
 from hardhttp.net.outbound import base_transport
-from hardhttp.net.sendnow import direct, has_input, send_now
 from hardhttp.wire.answerhead import AnswerHead, AnswerTail, UntilClose, body_of, parse_answer
 from hardhttp.wire.deadlines import NEVER, Pace
 
@@ -67,7 +67,6 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_direct",
         "_error",
         "_exchange",
         "_head",
@@ -99,7 +98,6 @@ class Connection:
         self.served = 0
         self._once = False
         self.transport: Any = None
-        self._direct: Any = None
         self._input = b""
         self._exchange: Exchange | None = None
         self._response: Response | None = None
@@ -115,7 +113,6 @@ class Connection:
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
-        self._direct = direct(transport)
         if ISSLTransport.providedBy(transport):
             self.phase = HANDSHAKE
         # Until the pool has it; one that loses a race between addresses is closed by its endpoint.
@@ -159,7 +156,7 @@ class Connection:
         self._detach()
         if sender is not None:
             sender.stop()
-        self.transport = self._direct = None
+        self.transport = None
         pool = self._pool
         pool.lost(self)
         if response is not None:
@@ -215,8 +212,7 @@ class Connection:
     @property
     def clean(self) -> bool:
         """Whether nothing has come since the last response: no byte of another, and no end."""
-        base = self._direct
-        return self.phase is IDLE and not has_input(base_transport(self.transport) if base is None else base)
+        return self.phase is IDLE and not has_input(base_transport(self.transport))
 
     def rest(self, until: float) -> None:
         """Wait for the next request."""
@@ -263,10 +259,7 @@ class Connection:
 
     def send(self, data: bytes) -> None:
         self._pool.statistics.bytes_out += len(data)
-        if self._direct is not None:
-            send_now(self._direct, data)
-        else:
-            self.transport.write(data)
+        self.transport.write(data)
 
     def sending_blocked(self, blocked: bool) -> None:
         """The peer does not take the request's body, or takes it again."""

@@ -1,36 +1,31 @@
 """How a host is reached: by TCP, TLS, a Unix socket, or whatever stands in between.
 
-The agent asks one object, an ``Endpoints``, for the ``Route`` to (scheme, host, port). A route holds a
-stream endpoint of Twisted's; so a proxy, a tunnel or a test puts itself in the way by giving another.
-Names are looked up and connected to by ``HostnameEndpoint`` (RFC 8305: one address after another, a
-little apart, the first that answers wins); addresses are connected to at once.
+The agent asks one object for the ``Route`` to (scheme, host, port). A route holds a stream endpoint of
+Twisted's; so a proxy, a tunnel or a test puts itself in the way by giving another.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, Protocol
 
 import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.endpoints import (
     HostnameEndpoint,
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
-    wrapClientTLS,
 )
-from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.ssl import optionsForClientTLS
+from twisted.internet.interfaces import IReactorFDSet, IStreamClientEndpoint
 from twisted.web.iweb import IPolicyForHTTPS
 
 from hardhttp.client.limits import ClientLimits
+from hardhttp.client.tls import Contexts, TLSEndpoint
 from hardhttp.client.uri import UNIX
+from hardhttp.net.dial import DialEndpoint, HostEndpoint
 
 __all__ = ["Endpoints", "Route", "Routes"]
-
-# Contexts are costly to make: those of the hosts asked last are kept.
-MAX_CONTEXTS = 256
 
 
 @attrs.frozen(eq=False)
@@ -72,10 +67,9 @@ class Endpoints:
     ) -> None:
         self._reactor = reactor
         self._limits = limits
-        self._policy = tls_policy
         self._unix_socket = unix_socket
         self._bind = None if bind_address is None else (bind_address, 0)
-        self._contexts: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._contexts = Contexts(tls_policy)
 
     def route(self, scheme: str, host: str, port: int) -> Route:
         endpoint = self.stream(scheme, host, port)
@@ -83,10 +77,21 @@ class Endpoints:
 
     def stream(self, scheme: str, host: str, port: int) -> IStreamClientEndpoint:
         """What connects to a host, TLS left out."""
+        if not IReactorFDSet.providedBy(self._reactor):
+            return self._stock(scheme, host, port)
+        if scheme == UNIX or self._unix_socket is not None:
+            return DialEndpoint(self._reactor, UNIXAddress(self._unix_socket or host))
+        if isIPAddress(host):
+            return DialEndpoint(self._reactor, IPv4Address("TCP", host, port), self._bind)
+        if isIPv6Address(host):
+            return DialEndpoint(self._reactor, IPv6Address("TCP", host, port), self._bind)
+        return HostEndpoint(self._reactor, host, port, self._bind)
+
+    def _stock(self, scheme: str, host: str, port: int) -> IStreamClientEndpoint:
+        """The same for a reactor that watches no descriptors: one of memory, or of another system."""
         seconds = self._limits.connect_seconds
         if scheme == UNIX or self._unix_socket is not None:
-            path = host if self._unix_socket is None else self._unix_socket
-            return UNIXClientEndpoint(self._reactor, path, seconds)
+            return UNIXClientEndpoint(self._reactor, self._unix_socket or host, seconds)
         if isIPAddress(host):
             return TCP4ClientEndpoint(self._reactor, host, port, seconds, self._bind)
         if isIPv6Address(host):
@@ -95,14 +100,4 @@ class Endpoints:
 
     def secured(self, endpoint: IStreamClientEndpoint, host: str, port: int) -> IStreamClientEndpoint:
         """``endpoint`` with TLS to ``host`` over it."""
-        context = self._contexts.pop((host, port), None)
-        if context is None:
-            if self._policy is not None:
-                context = self._policy.creatorForNetloc(host.encode("ascii"), port)
-            else:
-                context = optionsForClientTLS(host, acceptableProtocols=[b"http/1.1"])
-            while len(self._contexts) >= MAX_CONTEXTS:
-                self._contexts.popitem(last=False)
-        self._contexts[host, port] = context
-        secured: IStreamClientEndpoint = wrapClientTLS(context, endpoint)
-        return secured
+        return TLSEndpoint(self._reactor, self._contexts.of(host, port), endpoint)
