@@ -71,6 +71,8 @@ class Agent:
         if routes is None:
             routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address)
             if proxy is not None:
+                if unix_socket is not None:
+                    raise ValueError("unix_socket and proxy: a request goes one way or the other")
                 routes = proxy_routes(reactor, self.limits, endpoints, proxy)
         self._routes = routes
         self._ended: Deferred[None] | None = None

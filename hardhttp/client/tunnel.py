@@ -31,7 +31,6 @@ from typing import Any, Final
 
 from twisted.internet.address import HostnameAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionDone, NoProtocol
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -45,8 +44,11 @@ from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
+from hardhttp.client.endpoints import Endpoints
 from hardhttp.client.errors import ClientError, ClientReason
+from hardhttp.client.limits import ClientLimits
 from hardhttp.client.proxies import MAX_PORT, Proxy
+from hardhttp.client.tls import TLSEndpoint
 from hardhttp.errors import Fault, Reason
 from hardhttp.wire.grammar import HOST
 from hardhttp.wire.tunnelanswer import TunnelAnswer, TunnelAnswerParser
@@ -88,8 +90,8 @@ class TunnelEndpoint:
     """Connects to ``host:port`` through ``proxy``.
 
     ``seconds`` is the proxy's time to answer, from when it is reached; for that there are ``connect_seconds``, as long
-    unless they are given. ``via`` is how the proxy is reached, TLS to it included; without it that is a
-    ``HostnameEndpoint``, and ``tls`` (``optionsForClientTLS(proxy.host)``) where the proxy is spoken to so. ``told`` is
+    unless they are given. ``via`` is how the proxy is reached, TLS to it included; it is made of the proxy's
+    address unless it is given, with ``tls`` (``optionsForClientTLS(proxy.host)``) where that is spoken. ``told`` is
     called with the proxy's answer when it opens the tunnel, before the protocol is made; its ``closes`` says whether
     the proxy means to close after this.
 
@@ -120,9 +122,9 @@ class TunnelEndpoint:
         self.connect_seconds = seconds if connect_seconds is None else connect_seconds
         self.address = HostnameAddress(host.encode("ascii"), port)
         if via is None:
-            via = HostnameEndpoint(reactor, proxy.host, proxy.port, timeout=self.connect_seconds)
+            via = Endpoints(reactor, ClientLimits()).stream("http", proxy.host, proxy.port)
             if proxy.is_secure:
-                via = wrapClientTLS(tls or optionsForClientTLS(proxy.host), via)
+                via = TLSEndpoint(reactor, tls or optionsForClientTLS(proxy.host), via)
         self.via = via
         self.peer_speaks_first = peer_speaks_first
         self.max_head_bytes, self.max_informational = max_head_bytes, max_informational
@@ -157,8 +159,7 @@ class _Phase(Enum):
 
 
 class _Once(Factory):
-    """Gives out one tunnel, and forgets it: Twisted's transports and connectors hold each other, and a factory, until
-    the collector comes."""
+    """Gives out one tunnel, and forgets it: Twisted's own connectors hold a factory until the collector comes."""
 
     noisy = False
 

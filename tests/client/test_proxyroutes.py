@@ -128,6 +128,11 @@ def test_url_that_is_none() -> None:
         Agent(reactor, proxy="ftp://proxy")
 
 
+def test_socket_and_proxy() -> None:
+    with pytest.raises(ValueError, match="one way or the other"):
+        Agent(reactor, proxy="http://proxy", unix_socket="/socket")
+
+
 @ensureDeferred
 async def test_refusal_is_told(tmp_path: Path) -> None:
     trust = Trust(tmp_path)
