@@ -41,8 +41,8 @@ _NEED_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 class Agent:
     """HTTP/1.1 over TCP, TLS and Unix sockets, every resource bounded by ``limits``.
 
-    ``reactor`` connects and is the clock. ``tls_policy`` (an ``IPolicyForHTTPS``) decides what a host must
-    show; by default its certificate is verified for its name against the platform's roots. With
+    ``reactor`` connects and is the clock. A host's certificate is verified for its name, against
+    ``trust_root`` or the platform's roots; ``tls_policy`` (an ``IPolicyForHTTPS``) may decide otherwise. With
     ``unix_socket`` every request goes to that socket; ``http+unix://%2Frun%2Fx.sock/path`` names one in a
     URI. ``routes`` is asked how to reach a host, in place of all these.
 
@@ -55,6 +55,7 @@ class Agent:
         limits: ClientLimits | None = None,
         *,
         tls_policy: IPolicyForHTTPS | None = None,
+        trust_root: Any = None,
         unix_socket: str | None = None,
         bind_address: str | None = None,
         routes: Routes | None = None,
@@ -64,7 +65,9 @@ class Agent:
         self._reactor = reactor
         self._pool = Pool(reactor, self.limits)
         self._routes: Routes = (
-            Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address) if routes is None else routes
+            Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)
+            if routes is None
+            else routes
         )
         self._ended: Deferred[None] | None = None
 
