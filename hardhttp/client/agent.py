@@ -43,8 +43,8 @@ _NEED_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 class Agent:
     """HTTP/1.1 over TCP, TLS and Unix sockets, every resource bounded by ``limits``.
 
-    ``reactor`` connects and is the clock. ``tls_policy`` (an ``IPolicyForHTTPS``) decides what a host must
-    show; by default its certificate is verified for its name against the platform's roots. With
+    ``reactor`` connects and is the clock. A host's certificate is verified for its name, against
+    ``trust_root`` or the platform's roots; ``tls_policy`` (an ``IPolicyForHTTPS``) may decide otherwise. With
     ``unix_socket`` every request goes to that socket; ``http+unix://%2Frun%2Fx.sock/path`` names one in a
     URI. ``proxy`` is a ``Proxy``, its URL, or ``"environment"``, which asks ``HTTPS_PROXY`` and the others
     for each new connection (``hardhttp.client.proxies``). ``routes`` is asked how to reach a host, in place of
@@ -59,6 +59,7 @@ class Agent:
         limits: ClientLimits | None = None,
         *,
         tls_policy: IPolicyForHTTPS | None = None,
+        trust_root: Any = None,
         unix_socket: str | None = None,
         bind_address: str | None = None,
         proxy: Proxy | str | None = None,
@@ -69,7 +70,7 @@ class Agent:
         self._reactor = reactor
         self._pool = Pool(reactor, self.limits)
         if routes is None:
-            routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address)
+            routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)
             if proxy is not None:
                 if unix_socket is not None:
                     raise ValueError("unix_socket and proxy: a request goes one way or the other")

@@ -21,7 +21,7 @@ from twisted.internet.interfaces import IReactorFDSet, IStreamClientEndpoint
 from twisted.web.iweb import IPolicyForHTTPS
 
 from hardhttp.client.limits import ClientLimits
-from hardhttp.client.tls import Contexts, TLSEndpoint
+from hardhttp.client.tls import TLSEndpoint, Verifier
 from hardhttp.client.uri import UNIX
 from hardhttp.net.dial import DialEndpoint, HostEndpoint
 
@@ -54,7 +54,7 @@ class Endpoints:
     """Routes without a proxy.
 
     ``tls_policy`` makes the TLS of each host; without one certificates are verified, with the
-    host's name, against the platform's trust roots. All requests go to ``unix_socket``, where given.
+    host's name, against ``trust_root`` or the platform's. All requests go to ``unix_socket``, where given.
     """
 
     def __init__(
@@ -64,12 +64,13 @@ class Endpoints:
         tls_policy: IPolicyForHTTPS | None = None,
         unix_socket: str | None = None,
         bind_address: str | None = None,
+        trust_root: Any = None,
     ) -> None:
         self._reactor = reactor
         self._limits = limits
         self._unix_socket = unix_socket
         self._bind = None if bind_address is None else (bind_address, 0)
-        self._contexts = Contexts(tls_policy)
+        self._verifier = Verifier(tls_policy, trust_root)
 
     def route(self, scheme: str, host: str, port: int) -> Route:
         endpoint = self.stream(scheme, host, port)
@@ -100,4 +101,4 @@ class Endpoints:
 
     def secured(self, endpoint: IStreamClientEndpoint, host: str, port: int) -> IStreamClientEndpoint:
         """``endpoint`` with TLS to ``host`` over it."""
-        return TLSEndpoint(self._reactor, self._contexts.of(host, port), endpoint)
+        return TLSEndpoint(self._reactor, self._verifier.creator(host, port), endpoint)

@@ -40,7 +40,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
@@ -48,7 +47,7 @@ from hardhttp.client.endpoints import Endpoints
 from hardhttp.client.errors import ClientError, ClientReason
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.proxies import MAX_PORT, Proxy
-from hardhttp.client.tls import TLSEndpoint
+from hardhttp.client.tls import TLSEndpoint, Verifier
 from hardhttp.errors import Fault, Reason
 from hardhttp.wire.grammar import HOST
 from hardhttp.wire.tunnelanswer import TunnelAnswer, TunnelAnswerParser
@@ -91,7 +90,7 @@ class TunnelEndpoint:
 
     ``seconds`` is the proxy's time to answer, from when it is reached; for that there are ``connect_seconds``, as long
     unless they are given. ``via`` is how the proxy is reached, TLS to it included; it is made of the proxy's
-    address unless it is given, with ``tls`` (``optionsForClientTLS(proxy.host)``) where that is spoken. ``told`` is
+    address unless it is given, with ``tls`` where that is spoken (the platform's authorities). ``told`` is
     called with the proxy's answer when it opens the tunnel, before the protocol is made; its ``closes`` says whether
     the proxy means to close after this.
 
@@ -124,7 +123,7 @@ class TunnelEndpoint:
         if via is None:
             via = Endpoints(reactor, ClientLimits()).stream("http", proxy.host, proxy.port)
             if proxy.is_secure:
-                via = TLSEndpoint(reactor, tls or optionsForClientTLS(proxy.host), via)
+                via = TLSEndpoint(reactor, tls or Verifier().creator(proxy.host, proxy.port), via)
         self.via = via
         self.peer_speaks_first = peer_speaks_first
         self.max_head_bytes, self.max_informational = max_head_bytes, max_informational

@@ -1,4 +1,6 @@
-"""Twelve loops through a proxy that closes, the collector off: ``python -m tests.client.load ORIGIN PROXY AUTHORITY N``.
+"""Twelve loops through a proxy that closes, with the collector off.
+
+    python -m tests.client.load ORIGIN PROXY AUTHORITY REQUESTS
 
 It is the load of a report on .NET's ``HttpWebRequest``, whose tunnels stayed in the pool: memory was used up in half a
 minute. At each fifth of the way, and when all is done, a line of JSON says what is held: resident memory, descriptors,
@@ -16,26 +18,15 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.internet.task import deferLater, react
 from twisted.web.client import readBody
-from twisted.web.iweb import IPolicyForHTTPS
-from zope.interface import implementer
 
 from hardhttp.client import Agent
 
 LOOPS = 12
 MARKS = 5
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-
-
-@implementer(IPolicyForHTTPS)
-class Trusts:
-    def __init__(self, path: str) -> None:
-        self._root = trustRootFromCertificates([Certificate.loadPEM(Path(path).read_bytes())])
-
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        return optionsForClientTLS(hostname.decode(), trustRoot=self._root)
 
 
 def held(agent: Agent, done: int) -> dict[str, Any]:
@@ -50,7 +41,8 @@ def held(agent: Agent, done: int) -> dict[str, Any]:
 
 
 async def work(origin: str, proxy: str, authority: str, number: int) -> None:
-    agent = Agent(reactor, tls_policy=Trusts(authority), proxy=proxy)
+    root = trustRootFromCertificates([Certificate.loadPEM(Path(authority).read_bytes())])
+    agent = Agent(reactor, trust_root=root, proxy=proxy)
     done = 0
 
     async def loop(count: int) -> None:

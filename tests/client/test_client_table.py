@@ -29,7 +29,7 @@ LIMITS = ClientLimits(
 
 
 def make(trust: Trust, proxy: str | None) -> IAgent:
-    return Agent(reactor, LIMITS, tls_policy=trust, proxy=proxy)
+    return Agent(reactor, LIMITS, trust_root=trust.root, proxy=proxy)
 
 
 async def close(agent: Any) -> None:

@@ -41,7 +41,7 @@ async def serving(*wanted: tuple[str, Any]) -> AsyncIterator[list[Peer]]:
 
 @asynccontextmanager
 async def asking(trust: Trust, proxy: Any, **limits: Any) -> AsyncIterator[Agent]:
-    agent = Agent(reactor, ClientLimits(**limits), tls_policy=trust, proxy=proxy)
+    agent = Agent(reactor, ClientLimits(**limits), trust_root=trust.root, proxy=proxy)
     yield agent
     await agent.close()
     assert not any(agent.ledger.snapshot().values())

@@ -39,10 +39,10 @@ class Trust:
         context.use_privatekey(issued.private)
         self.pem = issued.pem(folder / "loopback.pem")
         self.server = _Serves(context)
-        self._root = trustRootFromCertificates([Certificate.loadPEM(self.authority.path.read_bytes())])
+        self.root = trustRootFromCertificates([Certificate.loadPEM(self.authority.path.read_bytes())])
 
     def to(self, host: str) -> Any:
-        return optionsForClientTLS(host, trustRoot=self._root)
+        return optionsForClientTLS(host, trustRoot=self.root)
 
     def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
         return self.to(hostname.decode("ascii"))
