@@ -13,6 +13,7 @@ import pytest
 from tests.twistd_process import ENVIRONMENT, ROOT
 
 MIB = 1024 * 1024
+MADE_ONCE = 400
 
 
 def marks(folder: Path, number: int, seconds: float) -> list[dict[str, Any]]:
@@ -53,11 +54,11 @@ def is_flat(told: list[dict[str, Any]], number: int) -> None:
         assert not row["failed"]
         assert not any(row["ledger"].values()), row
         assert row["descriptors"] <= first["descriptors"], row
-    # A hundred objects more are none that come with each request.
-    assert max(row["objects"] for row in rows) - first["objects"] < 100, rows
+    # Some hundred objects, of zope.interface's caches and of the loops: none that come with each request.
+    assert max(row["objects"] for row in rows) - first["objects"] < MADE_ONCE, rows
     # The allocator has its share until the second mark.
     assert last["memory"] - rows[1]["memory"] < MIB, rows
-    assert collected["found"] < 100
+    assert collected["found"] < MADE_ONCE
 
 
 @pytest.mark.slow
