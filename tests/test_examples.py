@@ -1,4 +1,4 @@
-"""Each example, run as its reader would run it."""
+"""Each example, run as its reader would run it; those of clients are run in ``tests/client``."""
 
 from __future__ import annotations
 
@@ -90,9 +90,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 def test_every_example_is_run_here_and_listed() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".tac")}
     here = Path(__file__).read_text("utf-8")
+    clients = "".join(path.read_text("utf-8") for path in sorted(ROOT.glob("tests/client/test_*.py")))
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     for name in names:
-        assert f'start("{name}"' in here
+        assert f'start("{name}"' in here or f'"examples" / "{name}"' in clients
         assert f"`{name}`" in listed
 
 
