@@ -344,6 +344,18 @@ async def timeout_of_treq(trial: Trial) -> Any:
     return await trial.outcome(read())
 
 
+@row("head-silent, treq's timeout of 0", sound=FAILED, stock=PENDING)
+async def no_timeout_of_treq(trial: Trial) -> Any:
+    """To treq 0 is no timeout at all. A client's own deadlines hold, or 0 is an error."""
+    agent, peer = trial.agent(), trial.peer("head-silent")
+    try:
+        asked = trial.kind.decoding(agent).get(peer.url, timeout=0)
+    except ValueError:
+        return FAILED
+    trial._asked.append(asked)
+    return await trial.outcome(asked.addErrback(lambda failure: FAILED))
+
+
 # -- framing and bounds
 
 
@@ -433,6 +445,33 @@ async def loop(trial: Trial) -> Any:
     outcome = await trial.outcome(asked)
     await trial.patience(lambda: peer.connections.open <= 1)
     return outcome, peer.connections.open if peer.connections.open > 1 else 0
+
+
+@row("redirect-with-endless-body", sound=(b"arrived", True), stock=(b"arrived", False))
+async def endless_redirect(trial: Trial) -> Any:
+    """Whether the connection whose body does not end is closed when the redirect is followed."""
+    agent, peer = trial.agent(), trial.peer("redirect-with-endless-body")
+    body = await trial.body(trial.kind.redirecting(agent), peer.url)
+    return body, await trial.patience(lambda: peer.connections.open <= 1)
+
+
+@row("redirect-across-origins", sound=(b"arrived", []), stock=None)
+async def across_origins(trial: Trial) -> Any:
+    """Which credentials another origin is given."""
+    agent, peer = trial.agent(), trial.peer("redirect-across-origins")
+    secrets = {b"Authorization": [b"secret"], b"Cookie": [b"secret"], b"Proxy-Authorization": [b"secret"]}
+    response = await trial.ask(trial.kind.redirecting(agent), peer.url, headers=Headers(secrets))
+    collects = Collects()
+    response.deliverBody(collects)
+    body = await trial.outcome(collects.ended)
+    (there,) = (asked for asked in peer.requests if asked.elsewhere)
+    return body, [name for name, value in there.fields if value == b"secret"]
+
+
+@row("redirect-to-a-file", sound=FAILED, stock=None)
+async def to_a_file(trial: Trial) -> Any:
+    agent, peer = trial.agent(), trial.peer("redirect-to-a-file")
+    return await trial.body(trial.kind.redirecting(agent), peer.url)
 
 
 # -- proxies

@@ -10,7 +10,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.web.iweb import IAgent
 
-from hardhttp.client import Agent, ClientLimits
+from hardhttp.client import Agent, ClientLimits, HTTPClient, RedirectAgent
 from tests.client.table import MIB, ROWS, Kind, Row, Trial
 from tests.client.trust import Trust
 
@@ -38,16 +38,11 @@ async def close(agent: Any) -> None:
     assert left == {}
 
 
-OURS = Kind("ours", make, close, patience_turns=1500)
-
-
-# Redirects and decoding are of agents around this one.
-AROUND = {"redirect-chain", "bomb-gzip"}
-ROWS_OF_AGENT = [row for row in ROWS if row.name not in AROUND]
+OURS = Kind("ours", make, close, patience_turns=1500, redirecting=RedirectAgent, decoding=HTTPClient)
 
 
 @pytest.mark.parametrize(
-    "row", [pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS_OF_AGENT]
+    "row", [pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS]
 )
 @ensureDeferred
 async def test_client(row: Row, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 
-from hardhttp.client import Agent
+from hardhttp.client import Agent, HTTPClient
 from hardhttp.testing.misbehaving import serve
 
 
@@ -37,6 +37,23 @@ class _OnOurs:
         yield self.agent.close()
         assert not any(self.agent.ledger.snapshot().values())
         yield super().tearDown()  # type: ignore[misc]
+
+
+def _ours(method: str, *names: str) -> Any:
+    """``treq.get`` and the others by our client; ``names`` are those of what may stand behind the URL."""
+
+    def ask(self: Any, url: str, *behind: Any, **options: Any) -> Any:
+        options |= dict(zip(names, behind, strict=False))
+        return getattr(HTTPClient(self.agent), method)(self.baseurl + url, **options)
+
+    return ask
+
+
+class OurClientTests(_OnOurs, treqs.TreqIntegrationTests):
+    """treq's ``HTTPClient`` is ours too."""
+
+    get, head, delete = _ours("get", "headers"), _ours("head"), _ours("delete")
+    post, put, patch_ = _ours("post", "data"), _ours("put", "data"), _ours("patch", "data")
 
 
 class PlainTests(_OnOurs, treqs.TreqIntegrationTests):
