@@ -446,9 +446,11 @@ def test_cancelled_by_what_is_told_or_built_or_made() -> None:
     def told(_: Any) -> None:
         tried.opened.cancel()
 
+    never = Inner()
+
     def built() -> Inner:
         tried.opened.cancel()
-        return Inner()
+        return never
 
     for options in ({"told": told}, {"make": built}, {"make": Cancels}):
         tried = Try(**options)
@@ -457,6 +459,8 @@ def test_cancelled_by_what_is_told_or_built_or_made() -> None:
         assert isinstance(tried.error, CancelledError)
         assert tried.socket.aborted
         tried.end()
+    assert never.transport is None
+    assert never.lost is None
 
 
 def test_way_that_raises() -> None:

@@ -179,6 +179,17 @@ async def test_time_of_a_connection_is_bounded() -> None:
 
 
 @ensureDeferred
+async def test_long_pause_ends_with_the_connection() -> None:
+    """Or its timer would be found after this test."""
+
+    async def sleeps(talk: Conversation) -> None:
+        await talk.pause(1000)
+
+    async with talking(sleeps) as (peer, _):
+        await turns(lambda: peer.connections.open == 1)
+
+
+@ensureDeferred
 async def test_bytes_of_a_connection_are_bounded() -> None:
     async with talking("head-endless", max_bytes=200_000) as (_, client):
         client.transport.write(GET)
