@@ -5,6 +5,7 @@ Each of these tests shows a defect. One that fails is good news: then the row ca
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,32 @@ async def test_stock_agent(row: Row, tmp_path: Path) -> None:
         assert row.stock != row.sound
     finally:
         await trial.end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "outcomes"), [("connect-407-held", 20), ("connect-silent", 0)])
+@ensureDeferred
+async def test_scrapys_tunnels(name: str, outcomes: int, tmp_path: Path) -> None:
+    """Of twenty tunnels that are refused or not answered, twenty sockets stay, also when all is collected."""
+    from scrapy.core.downloader.handlers.http11 import _TunnelingAgent
+
+    trust = Trust(tmp_path)
+    trial = Trial(STOCK, trust)
+    proxy = trial.peer(name)
+    ended: list[Any] = []
+    for _ in range(20):
+        agent = _TunnelingAgent(
+            reactor=reactor,
+            proxyConf=("127.0.0.1", proxy.port, None),
+            contextFactory=trust,
+            connectTimeout=0.05,
+            pool=HTTPConnectionPool(reactor),
+        )
+        agent.request(b"GET", b"https://127.0.0.1:9/").addBoth(ended.append)
+    await trial.patience(lambda: len(proxy.requests) == 20 and len(ended) >= outcomes)
+    await trial.patience(lambda: not proxy.connections.open)
+    del agent
+    gc.collect()
+    await trial.patience(lambda: not proxy.connections.open)
+    assert (len(ended), proxy.connections.open) == (outcomes, 20)
+    await trial.end()
