@@ -12,7 +12,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRefusedError, DNSLookupError, UserError
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.ssl import Certificate, PrivateCertificate, trustRootFromCertificates
 from twisted.internet.task import deferLater
@@ -118,7 +118,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
         assert await readBody(response) == b"/a"
         await agent.close()
     await listening.stopListening()
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(ConnectError) as caught:
         await Agent(reactor, unix_socket=path).request(b"GET", b"http://a/")
     assert reason_of(caught.value) == "connect"
 
@@ -267,7 +267,7 @@ async def test_the_next_address_is_tried_when_one_is_silent(port: int) -> None:
     protocol.transport.abortConnection()
     asked = HostEndpoint(Resolving(silent, silent), "x", port).connect(factory())
     asked.cancel()
-    with pytest.raises(Exception):
+    with pytest.raises(UserError):
         await asked
     await deferLater(reactor, 0)
 
@@ -278,6 +278,6 @@ async def test_a_local_address_may_be_chosen(port: int) -> None:
     protocol: Any = await endpoint.connect(factory())
     assert protocol.transport.getHost().host == "127.0.0.3"
     protocol.transport.abortConnection()
-    with pytest.raises(Exception):
+    with pytest.raises(ConnectBindError):
         await DialEndpoint(reactor, IPv4Address("TCP", "127.0.0.1", port), ("192.0.2.1", 0)).connect(factory())
     await deferLater(reactor, 0)
