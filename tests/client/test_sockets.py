@@ -163,12 +163,10 @@ async def test_tls(tmp_path: Path) -> None:
             await agent.request(b"GET", b"https://%b:%d/a" % (host, site.port))
         assert caught.value.reason.value == "tls"
         assert not caught.value.sent
+    plain = reactor.listenTCP(0, Site(Echo()), interface="127.0.0.1")
     with pytest.raises(TLSFailed):
-        plain = reactor.listenTCP(0, Site(Echo()), interface="127.0.0.1")
-        try:
-            await good.request(b"GET", b"https://localhost:%d/" % plain.getHost().port)
-        finally:
-            await plain.stopListening()
+        await good.request(b"GET", b"https://localhost:%d/" % plain.getHost().port)
+    await plain.stopListening()
     for agent in (good, policy, stranger):
         await agent.close()
         assert agent.ledger.snapshot()["connections"] == 0
