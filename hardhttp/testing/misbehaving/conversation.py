@@ -186,6 +186,7 @@ class Conversation(Protocol):
             self._gone = True
             self.reset()
             return
+        self.transport.setTcpNoDelay(True)  # a piece is a segment
         self.transport.registerProducer(self, True)
         self._timer = self.peer.reactor.callLater(self.peer.max_seconds, self.reset)
         Deferred.fromCoroutine(self._talk()).addErrback(

@@ -35,6 +35,7 @@ class _Far(Protocol):
         self.ended: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
+        self.transport.setTcpNoDelay(True)
         self._made.callback(self)
 
     def dataReceived(self, data: bytes) -> None:
