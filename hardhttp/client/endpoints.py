@@ -35,7 +35,7 @@ class Route:
 
     endpoint: IStreamClientEndpoint
     absolute_form: bool = False
-    fields: tuple[tuple[bytes, bytes], ...] = ()
+    fields: tuple[tuple[bytes, bytes], ...] = attrs.field(default=(), repr=False)  # a proxy's credentials are there
     proxied: bool = False
 
     def connect_seconds(self, limits: ClientLimits) -> float:

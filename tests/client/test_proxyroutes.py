@@ -15,6 +15,8 @@ from twisted.web.client import readBody
 from twisted.web.http_headers import Headers
 
 from hardhttp.client import Agent, ClientLimits, Proxy, ProxyURLError, RequestRefused, TunnelError, reason_of
+from hardhttp.client.endpoints import Endpoints
+from hardhttp.client.proxyroutes import proxy_routes
 from hardhttp.testing.misbehaving import Peer, serve
 from tests.client.trust import Trust
 
@@ -126,6 +128,16 @@ async def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_url_that_is_none() -> None:
     with pytest.raises(ProxyURLError, match="neither http nor https"):
         Agent(reactor, proxy="ftp://proxy")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_secret_is_shown(scheme: str) -> None:
+    endpoints = Endpoints(reactor, ClientLimits())
+    proxy = Proxy.parse("http://user:hunter2@proxy:1")
+    routes = proxy_routes(reactor, ClientLimits(), endpoints, proxy)
+    for shown in (repr(routes), repr(routes.route(scheme, "origin", 1))):
+        assert "hunter2" not in shown
+        assert str(proxy.authorization) not in shown
 
 
 def test_socket_and_proxy() -> None:

@@ -20,7 +20,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import deferLater
+from twisted.web.client import readBody
 
+from hardhttp.client import Agent
 from hardhttp.client.errors import ClientReason
 from hardhttp.client.proxies import Proxy
 from hardhttp.client.tunnel import TunnelEndpoint, TunnelError
@@ -261,6 +263,16 @@ async def test_squid(running: Any, tmp_path: Path) -> None:
             await ask(through(proxy, trust, "127.0.0.1", closed))
         assert raised.value.status == 403
         assert (b"x-squid-error", b"ERR_ACCESS_DENIED 0") in raised.value.fields
+    plain = serve(reactor, "sound")
+    for proxy in (f"http://127.0.0.1:{port}", f"https://127.0.0.1:{secure}"):
+        agent = Agent(reactor, trust_root=trust.root, proxy=proxy)
+        for peer in (plain, origin, plain, origin):
+            response = await agent.request(b"GET", peer.url.encode())
+            assert await readBody(response) == b"hello"
+        assert all(asked.get(b"via") for asked in plain.requests)
+        assert not any(asked.get(b"via") for asked in origin.requests)
+        await agent.close()
+    await plain.stop()
     await origin.stop()
 
 
