@@ -60,6 +60,7 @@ test = [
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+client = ["treq"]
 bench = [
     "aiohttp",
     "aiohttp-sse",
@@ -109,6 +110,7 @@ setup(
     ],
     extras_require={
         "redis": ["txredisapi>=1.6"],
+        "client": client,
         "compression": compression,
         "http2": http2,
         "mercure": mercure,

@@ -162,6 +162,4 @@ def test_cancelling(when: str) -> None:
         asked.deferred.cancel()
         assert asked.failure is not None
         rig.turn()
-        if when == "discarding":
-            rig.advance(61)
         assert rig.held() == {}
