@@ -11,7 +11,8 @@ from twisted.internet import reactor
 from twisted.web.iweb import IAgent
 
 from hardhttp.client import Agent, ClientLimits, HTTPClient, RedirectAgent
-from tests.client.table import MIB, ROWS, Kind, Row, Trial
+from tests.client.table import ROWS
+from tests.client.trial import MIB, Kind, Row, Trial
 from tests.client.trust import Trust
 
 # Short enough for a row, and long enough for two busy cores.

@@ -17,7 +17,8 @@ from twisted.web.client import Agent, HTTPConnectionPool, ProxyAgent
 from twisted.web.iweb import IAgent
 
 from hardhttp.client.proxies import Proxy
-from tests.client.table import ROWS, Kind, Row, Trial
+from tests.client.table import ROWS
+from tests.client.trial import Kind, Row, Trial
 from tests.client.trust import Trust
 
 ROWS_OF_STOCK = [row for row in ROWS if row.stock is not None]
