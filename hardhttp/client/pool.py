@@ -32,6 +32,7 @@ from hardhttp.client.errors import (
     ResponseTimeout,
 )
 from hardhttp.client.exchange import Exchange, Stage
+from hardhttp.client.http1 import Connection1
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.phase import Phase
 from hardhttp.client.statistics import ClientStatistics
@@ -69,7 +70,7 @@ class _Factory(Factory):
         self._pool = pool
 
     def buildProtocol(self, addr: IAddress | None = None) -> Any:
-        return Connection(self._pool)
+        return Connection1(self._pool)
 
 
 class Pool:

@@ -22,8 +22,8 @@ from hardhttp.client.errors import ClientReason, ResponseCut
 from hardhttp.wire.answerhead import AnswerHead
 
 if TYPE_CHECKING:
-    from hardhttp.client.connection import Connection
     from hardhttp.client.exchange import Exchange
+    from hardhttp.client.http1 import Connection1
 
 __all__ = ["BodyTransport", "Delivery", "Response", "aborted"]
 
@@ -78,7 +78,7 @@ class Response:
         self._headers: Headers | None = None
         self._pieces: list[bytes] = []
         self._protocol: Any = None
-        self._connection: Connection | None = None
+        self._connection: Connection1 | None = None
         self._end: Failure | None = None
 
     @property
@@ -151,7 +151,7 @@ class Response:
 
     # -- the connection's side --------------------------------------------------------------
 
-    def attach(self, connection: Connection) -> None:
+    def attach(self, connection: Connection1) -> None:
         """More of the body will come from ``connection``."""
         self._connection = connection
 

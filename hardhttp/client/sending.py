@@ -21,7 +21,7 @@ from zope.interface import implementer
 from hardhttp.wire.requesthead import LAST_CHUNK, encode_chunk
 
 if TYPE_CHECKING:
-    from hardhttp.client.connection import Connection
+    from hardhttp.client.http1 import Connection1
 
 __all__ = ["BodySender", "BytesBody", "Sending"]
 
@@ -71,8 +71,8 @@ class BodySender:
 
     _log = Logger(namespace="hardhttp.client")
 
-    def __init__(self, connection: Connection, producer: Any, head: bytes, invited: bool) -> None:
-        self._connection: Connection | None = connection
+    def __init__(self, connection: Connection1, producer: Any, head: bytes, invited: bool) -> None:
+        self._connection: Connection1 | None = connection
         self._producer = producer
         self._left: int | None = None if producer.length is UNKNOWN_LENGTH else producer.length
         self._prefix = head  # goes with the first bytes of the body
