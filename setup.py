@@ -40,6 +40,7 @@ test = [
     "aiohttp-sse-client2",
     "autobahn[twisted]",
     "flask",
+    "httpbin",
     "httpx",
     "httpx-sse",
     "hypothesis",
@@ -50,6 +51,7 @@ test = [
     "pytest-twisted>=1.14",
     "pytest-xdist>=3.2",
     "requests",
+    "scrapy",
     "selenium",
     "setuptools>=64",
     "treq",
@@ -57,7 +59,8 @@ test = [
     "txredisapi>=1.6",
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
-lint = [*http2, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+client = ["treq"]
+lint = [*client, *http2, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
 bench = [
     "aiohttp",
     "aiohttp-sse",
@@ -107,6 +110,7 @@ setup(
     ],
     extras_require={
         "redis": ["txredisapi>=1.6"],
+        "client": client,
         "compression": compression,
         "http2": http2,
         "mercure": mercure,

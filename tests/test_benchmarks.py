@@ -552,3 +552,20 @@ def test_c03_what_hints_cost_is_measured_by_one_command(capsys):
     assert sizes[0] == sizes[1] < sizes[2] < sizes[3] == sizes[4]
     assert all(row["microseconds"] > 0 and row["peak_bytes"] > 0 for row in rows.values())
     assert main(["hints", "--list"]) == 0
+
+
+# -- the client -----------------------------------------------------------------------------------
+
+
+def test_clients_are_listed(capsys):
+    assert main(["client", "--list"]) == 0
+    assert "client-closed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_clients_are_measured_by_one_command(capsys):
+    words = ["client", "--rows", "client", "--peers", "hardhttp-treq,treq,httpx", "--pairs", "1", "--seconds", "1"]
+    assert main([*words, "--json", "-", "--no-pin"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert all(entry["rate"]["median"] > 0 for entry in row["peers"].values())
+    assert row["peers"]["treq"]["cpu_ratio"]["median"] > 0

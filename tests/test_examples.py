@@ -1,4 +1,4 @@
-"""Each example, run as its reader would run it."""
+"""Each example, run as its reader would run it; those of clients are run in ``tests/client``."""
 
 from __future__ import annotations
 
@@ -78,9 +78,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Program]]:
 def test_every_example_is_run_here_and_listed() -> None:
     names = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".tac")}
     here = Path(__file__).read_text("utf-8")
+    clients = "".join(path.read_text("utf-8") for path in sorted(ROOT.glob("tests/client/test_*.py")))
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     for name in names:
-        assert f'start("{name}"' in here
+        assert f'start("{name}"' in here or f'"examples" / "{name}"' in clients
         assert f"`{name}`" in listed
 
 
@@ -109,6 +110,16 @@ def test_service(start: Callable[..., Program], tmp_path: Path) -> None:
     program = start("service.tac", PORT="0", WEBROOT=str(tmp_path))
     assert program.ask("/a.txt") == (200, b"a file")
     assert ended_as_twistd_does(program.stop())
+
+
+def test_client(start: Callable[..., Program]) -> None:
+    program = start("client.py")
+    assert program.ask("/") == (200, b"price: {'pence': 310}\nlarge: body-bytes\nsilent: first-byte-seconds\n")
+    ledger, statistics = json.loads(program.ask("/figures")[1])
+    assert ledger["connections"] == ledger["idle_connections"] == 1
+    assert statistics["failed"] == {"body-bytes": 1, "first-byte-seconds": 1}
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
 
 
 def test_early_hints(start: Callable[..., Program]) -> None:

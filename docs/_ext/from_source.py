@@ -1,7 +1,8 @@
 """Directives that read the package, so that no page repeats what it says and none goes stale.
 
-``limits-table``            every field of ``hardhttp.Limits``, in the groups of its source
+``limits-table``            every field of ``hardhttp.Limits``, or of the client's, in the groups of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
+``misbehaviours-table``     every behaviour of ``hardhttp.testing.misbehaving``, by the modules of its source
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
 
@@ -23,8 +24,10 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from hardhttp.client.limits import ClientLimits
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
+from hardhttp.testing.misbehaving import CATALOGUE
 from hardhttp.units import format_seconds, format_size
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -88,10 +91,13 @@ def shown(name: str, value: float | None) -> str:
 
 
 class LimitsTable(Directive):
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
-        fields = {field.name: field for field in attrs.fields(Limits)}
+        cls = {"": Limits, "hardhttp.client.ClientLimits": ClientLimits}["".join(self.arguments)]
+        fields = {field.name: field for field in attrs.fields(cls)}
         groups: dict[str, list[list[nodes.Node | str]]] = {}
-        for group, name, why in annotated(Limits, r"-- (.*?) -+$", r"    (\w+): .* = _\w+\("):
+        for group, name, why in annotated(cls, r"-- (.*?) -+$", r"    (\w+): .* = _\w+\("):
             field = fields.pop(name)
             low, high = (shown(name, field.metadata[bound]) for bound in ("low", "high"))
             groups.setdefault(group, []).append(
@@ -103,7 +109,7 @@ class LimitsTable(Directive):
                 ]
             )
         if fields:
-            raise self.error(f"not found in the source of Limits: {', '.join(fields)}")
+            raise self.error(f"not found in the source of {cls.__name__}: {', '.join(fields)}")
         made: list[nodes.Node] = []
         for group, rows in groups.items():
             made += [
@@ -134,6 +140,26 @@ class ReasonsTable(Directive):
         return made
 
 
+class MisbehavioursTable(Directive):
+    def run(self) -> list[nodes.Node]:
+        groups: dict[str, list[list[nodes.Node | str]]] = {}
+        for entry in CATALOGUE.values():
+            about = inspect.getdoc(sys.modules[entry.talk.__module__]) or ""
+            cells: list[nodes.Node | str] = [nodes.literal(text=entry.name), plain(entry.does), plain(entry.sound)]
+            groups.setdefault(about.partition("\n\n")[0].replace("\n", " "), []).append(cells)
+        made: list[nodes.Node] = []
+        for about, rows in groups.items():
+            made += [
+                nodes.rubric(text=about.rstrip(".")),
+                table(["Name", "What it does", "What a sound client does"], rows, [25, 38, 37]),
+            ]
+        return made
+
+
+def plain(text: str) -> str:
+    return text.replace("``", "")
+
+
 class CommandOutput(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
@@ -155,5 +181,6 @@ class CommandOutput(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("limits-table", LimitsTable)
     app.add_directive("reasons-table", ReasonsTable)
+    app.add_directive("misbehaviours-table", MisbehavioursTable)
     app.add_directive("command-output", CommandOutput)
     return {"parallel_read_safe": True}

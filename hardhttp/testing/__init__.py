@@ -15,7 +15,7 @@ a peer has gone that nobody reads from, and TLS.
 When the block ends all connections are ended, and then nothing may be left: no call on the clock, no
 entry in the tracker or the ledger, no failure in the log that the test has not taken with ``flush``.
 
-Nothing else in the package imports this part of it.
+Its counterpart for clients is ``hardhttp.testing.misbehaving``. Nothing else in the package imports this part of it.
 """
 
 from __future__ import annotations
