@@ -168,6 +168,19 @@ def test_events(start: Callable[..., Program]) -> None:
     program.stop()
 
 
+def test_eventsource(start: Callable[..., Program]) -> None:
+    """It is hung up on several times, and misses nothing."""
+    program = start("eventsource.py")
+    program.wait_for(r"tick 25\n")
+    said = program.log.read_text("utf-8")
+    ticks = [int(number) for number in re.findall(r"^tick (\d+)$", said, re.M)]
+    assert ticks[:26] == list(range(26))
+    assert "CONNECTING\n" in said
+    program.stop()
+    assert "ended: closed" in program.log.read_text("utf-8")
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
 def test_websocket_chat(start: Callable[..., Program]) -> None:
     program = start("websocket_chat.py")
     assert b"new WebSocket" in program.ask("/")[1]

@@ -1,6 +1,7 @@
 """Directives that read the package, so that no page repeats what it says and none goes stale.
 
-``limits-table``            every field of ``hardhttp.Limits``, in the groups of its source
+``limits-table:: CLASS``    every field of a class of limits, ``hardhttp.Limits`` where none is named, in the groups
+                            of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pydoc
 import re
 import shlex
 import subprocess
@@ -88,10 +90,15 @@ def shown(name: str, value: float | None) -> str:
 
 
 class LimitsTable(Directive):
+    optional_arguments = 1
+
     def run(self) -> list[nodes.Node]:
-        fields = {field.name: field for field in attrs.fields(Limits)}
+        cls = pydoc.locate(self.arguments[0]) if self.arguments else Limits
+        if not isinstance(cls, type):
+            raise self.error(f"there is no class {self.arguments[0]}")
+        fields = {field.name: field for field in attrs.fields(cls)}
         groups: dict[str, list[list[nodes.Node | str]]] = {}
-        for group, name, why in annotated(Limits, r"-- (.*?) -+$", r"    (\w+): .* = _\w+\("):
+        for group, name, why in annotated(cls, r"-- (.*?) -+$", r"    (\w+): .* = _\w+\("):
             field = fields.pop(name)
             low, high = (shown(name, field.metadata[bound]) for bound in ("low", "high"))
             groups.setdefault(group, []).append(
@@ -103,7 +110,7 @@ class LimitsTable(Directive):
                 ]
             )
         if fields:
-            raise self.error(f"not found in the source of Limits: {', '.join(fields)}")
+            raise self.error(f"not found in the source of {cls.__name__}: {', '.join(fields)}")
         made: list[nodes.Node] = []
         for group, rows in groups.items():
             made += [

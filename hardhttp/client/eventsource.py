@@ -95,7 +95,8 @@ class EventSource:
 
     Iterating ends when ``close`` was called or the server has said that there is no more (204). It raises
     ``EventSourceError`` when the stream will not come back. An event of type ``gap`` of a hub of ours comes as a
-    ``Gap``.
+    ``Gap``. ``ending`` says how it has ended, and is None before; ``failures`` and ``refusals`` are attempts without an
+    event since the last one.
     """
 
     def __init__(
