@@ -61,7 +61,6 @@ class EventBody(protocol.Protocol):
         self._phase = _Phase.READING
         self._text = b""  # decoded, and parsed as far as _start
         self._start = 0
-        self._at_work = False
         self._last_byte_at = clock.seconds()
         self._later: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
@@ -100,9 +99,8 @@ class EventBody(protocol.Protocol):
 
     def go_on(self) -> None:
         """There is something to parse, or room for it."""
-        if self._at_work or self._later is not None or self._phase is _Phase.ENDED:
+        if self._later is not None or self._phase is _Phase.ENDED:
             return
-        self._at_work = True
         try:
             self._work()
         except EventTooLargeError as error:
@@ -112,8 +110,6 @@ class EventBody(protocol.Protocol):
             self._finish(Ending(EndReason.DECODED_BYTES, str(error)))
         except DecodingError:
             self._finish(None)  # cut off, or damaged on the way
-        finally:
-            self._at_work = False
 
     def end(self) -> None:
         """Free everything."""
@@ -121,6 +117,7 @@ class EventBody(protocol.Protocol):
         self._reader = None
         self._text = b""
         self._start = 0
+        self._decoder.clear()
         self._cancel_idle()
         if self._later is not None:
             self._later.cancel()
@@ -130,6 +127,7 @@ class EventBody(protocol.Protocol):
     # -- within ---------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        """Whatever is called from here may call ``go_on`` again: nothing is held in a variable meanwhile."""
         done_bytes = 0
         while self._reader is not None:
             room = self._reader.room()

@@ -51,7 +51,7 @@ class EventQueue:
         """How many more events may come now; after a 0, ``wake`` tells when to ask again."""
         if len(self._waiting) >= self._max_events or (self._waiting and self.waiting_bytes >= self._max_bytes):
             self._full = True
-        elif self._busy:
+        elif self._paused and self._receive is not None:
             self._full = True  # nothing is fetched ahead for one who says that he is busy
         return 0 if self._full else self._max_events - len(self._waiting)
 
@@ -72,7 +72,6 @@ class EventQueue:
         """Forget what has come, and the reader."""
         self._waiting.clear()
         self.waiting_bytes = 0
-        self._receive = None
         self.end(ending)
 
     # -- the reader -----------------------------------------------------------------------------
@@ -113,10 +112,6 @@ class EventQueue:
         self._give()
         self._make_room()
 
-    @property
-    def _busy(self) -> bool:
-        return self._paused and self._receive is not None
-
     def _not_asked(self, asked: Deferred[Event | Gap | None]) -> None:
         self._asked = None
 
@@ -155,7 +150,7 @@ class EventQueue:
         return event
 
     def _make_room(self) -> None:
-        if not self._full or self._busy:
+        if not self._full:
             return
         if len(self._waiting) * 2 <= self._max_events and self.waiting_bytes * 2 <= self._max_bytes:
             self._full = False

@@ -241,9 +241,7 @@ class EventSource:
     def _ask(self) -> None:
         self._attempt += 1
         self._timer = self._clock.callLater(self._limits.head_seconds, self._failed)
-        self._move(_Phase.ASKING)
-        if self._phase is not _Phase.ASKING:
-            return  # who was told has closed it
+        self._move(_Phase.ASKING)  # which is no new state, so nobody is told and closes it
         try:
             asked = self._agent.request(
                 self._method, self._url, self._request_headers(), BytesBody(self._body) if self._body else None

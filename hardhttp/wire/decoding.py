@@ -65,6 +65,12 @@ class Decoder:
             self._given.append(data)
             self.unread_bytes += len(data)
 
+    def clear(self) -> None:
+        """Forget what was given."""
+        self._given.clear()
+        self.unread_bytes = 0
+        self._more = False
+
     def take(self, max_bytes: int) -> bytes:
         """Some of what was given, decoded; about ``max_bytes`` at most, and ``b""`` when more must be given.
 

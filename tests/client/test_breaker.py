@@ -148,6 +148,15 @@ def test_a_probe_that_is_cancelled(bench: Bench) -> None:
     assert bench.state() is CLOSED
 
 
+def test_a_request_of_before_that_is_cancelled_is_no_probe(bench: Bench) -> None:
+    old = bench.ask()
+    bench.fail(count=5)
+    bench.clock.advance(5)
+    bench.ask()
+    old.cancel()
+    bench.refused()
+
+
 def test_a_probe_that_raises(bench: Bench) -> None:
     bench.fail(count=5)
     bench.clock.advance(5)
