@@ -11,6 +11,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
@@ -19,11 +21,11 @@ from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
 from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, State
-from hardhttp.client.eventlimits import EventLimits as Limits
+from hardhttp.client.gap import gap_of
 from hardhttp.errors import LimitError
 from hardhttp.sse.queue import encode_gap
 from hardhttp.testing import every_split
-from hardhttp.wire.eventstream import Event, encode_event
+from hardhttp.wire.eventstream import Event, Parser, encode_event
 from tests.client.scripted import STREAM, ScriptedAgent, ScriptedResponse
 
 URL = "https://example.com/events?authorization=SECRET"
@@ -601,6 +603,40 @@ def test_much_at_once_does_not_hold_the_reactor(bench: Bench) -> None:
     assert not response.transport.paused
 
 
+PIECES = st.binary(max_size=4) | st.sampled_from(
+    [b"data:x\n\n", b"data", b":", b"\r", b"\n\n", b"id:1", b"\xef\xbb\xbf"]
+)
+
+
+@given(
+    steps=st.lists(PIECES | st.sampled_from(["pause", "resume"]), max_size=40),
+    max_events=st.integers(1, 3),
+    coding=st.sampled_from(["", "gzip"]),
+)
+def test_whatever_the_pieces_and_pauses(steps: list[Any], max_events: int, coding: str) -> None:
+    """A reader has what a parser makes of the whole, in order, and never more waits than may."""
+    bench = Bench()
+    source = bench.source(limits=EventLimits(max_queued_events=max_events))
+    source.deliver(bench.got.append)
+    response = bench.agent.last.answer(200, {**STREAM, "Content-Encoding": coding})
+    compressor = zlib.compressobj(wbits=31)
+    whole = b""
+    for step in [*steps, "resume"]:
+        if step == "pause":
+            source.pauseProducing()
+        elif step == "resume":
+            source.resumeProducing()
+        else:
+            whole += step
+            coded = compressor.compress(step) + compressor.flush(zlib.Z_SYNC_FLUSH) if coding else step
+            response.send(coded)
+        assert source.queued_events <= max_events
+    assert bench.got == [gap_of(event) or event for event in Parser().feed(whole)]
+    assert not response.transport.paused
+    source.close()
+    assert bench.clock.getDelayedCalls() == []
+
+
 # -- compressed --------------------------------------------------------------------------------
 
 
@@ -874,7 +910,6 @@ def test_an_agent_that_answers_at_once(bench: Bench) -> None:
 
 
 def test_limits_name_the_field_and_the_bound() -> None:
-    assert Limits is EventLimits
     with pytest.raises(LimitError, match="max_id_bytes is 0; it must be a number from 1 to 65,536"):
         EventLimits(max_id_bytes=0)
     with pytest.raises(LimitError, match="idle_seconds"):
