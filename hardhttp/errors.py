@@ -46,6 +46,7 @@ class Reason(StrEnum):
     BAD_FORM = "bad-form"
     BAD_EXPECTATION = "bad-expectation"
     BAD_VERSION = "bad-version"
+    BAD_STATUS_LINE = "bad-status-line"  # of a response, as the client reads it
     BAD_PROXY_HEADER = "bad-proxy-header"  # a trusted proxy did not begin with a PROXY header, or with a broken one
     TLS_HANDSHAKE = "tls-handshake"  # no version, cipher or protocol in common; no certificate, or none of ours
     BAD_MESSAGE = "bad-message"  # of a WebSocket: a frame that may not be, or text that is not UTF-8
@@ -55,6 +56,7 @@ class Reason(StrEnum):
     # limits
     HEAD_BYTES = "head-bytes"
     HEADERS = "headers"
+    INFORMATIONAL = "informational"  # more 1xx responses than the client reads
     TARGET_BYTES = "target-bytes"
     BODY_BYTES = "body-bytes"
     FORM_FIELDS = "form-fields"

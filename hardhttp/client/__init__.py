@@ -1,25 +1,80 @@
-"""The client: event streams, retries and a circuit breaker for any ``IAgent``."""
+"""The HTTP client: an ``IAgent`` that no response, proxy or silence can leak.
 
+These are its public names; what else stands in the modules may change.
+"""
+
+from hardhttp.client.agent import Agent
 from hardhttp.client.breaker import BreakerAgent, BreakerPolicy, Circuit, CircuitOpenError, CircuitState
+from hardhttp.client.endpoints import Endpoints, Route, Routes
+from hardhttp.client.errors import (
+    AgentClosed,
+    BadResponse,
+    BodyTimeout,
+    BodyUnread,
+    ClientError,
+    ClientReason,
+    ConnectTimeout,
+    NoResponse,
+    QueueFull,
+    QueueTimeout,
+    RequestBodyFailed,
+    RequestRefused,
+    ResponseCut,
+    ResponseTimeout,
+    ResponseTooLarge,
+    TLSFailed,
+    TLSTimeout,
+    TooManyRedirects,
+    reason_of,
+)
 from hardhttp.client.eventanswer import Ending, EndReason, EventSourceError
 from hardhttp.client.eventlimits import EventLimits
-from hardhttp.client.eventsource import EventSource, State
+from hardhttp.client.eventsource import EventSource, SourceState
 from hardhttp.client.gap import Gap
+from hardhttp.client.limits import ClientLimits
+from hardhttp.client.response import Response
 from hardhttp.client.retrying import RetryingAgent, RetryPolicy
+from hardhttp.client.sending import BytesBody
 
 __all__ = [
+    "Agent",
+    "AgentClosed",
+    "BadResponse",
+    "BodyTimeout",
+    "BodyUnread",
     "BreakerAgent",
     "BreakerPolicy",
+    "BytesBody",
     "Circuit",
     "CircuitOpenError",
     "CircuitState",
+    "ClientError",
+    "ClientLimits",
+    "ClientReason",
+    "ConnectTimeout",
     "EndReason",
     "Ending",
+    "Endpoints",
     "EventLimits",
     "EventSource",
     "EventSourceError",
     "Gap",
+    "NoResponse",
+    "QueueFull",
+    "QueueTimeout",
+    "RequestBodyFailed",
+    "RequestRefused",
+    "Response",
+    "ResponseCut",
+    "ResponseTimeout",
+    "ResponseTooLarge",
     "RetryPolicy",
     "RetryingAgent",
-    "State",
+    "Route",
+    "Routes",
+    "SourceState",
+    "TLSFailed",
+    "TLSTimeout",
+    "TooManyRedirects",
+    "reason_of",
 ]

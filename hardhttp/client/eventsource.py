@@ -49,12 +49,12 @@ from hardhttp.client.waits import reconnect_seconds
 from hardhttp.wire.decoding import ACCEPT_ENCODING, decoder
 from hardhttp.wire.eventstream import Event, Parser
 
-__all__ = ["EventSource", "State"]
+__all__ = ["EventSource", "SourceState"]
 
 log = Logger()
 
 
-class State(Enum):
+class SourceState(Enum):
     """As a browser's ``readyState``."""
 
     CONNECTING = 0
@@ -71,11 +71,11 @@ class _Phase(Enum):
 
 
 _STATE = {
-    _Phase.NEW: State.CONNECTING,
-    _Phase.ASKING: State.CONNECTING,
-    _Phase.READING: State.OPEN,
-    _Phase.WAITING: State.CONNECTING,
-    _Phase.CLOSED: State.CLOSED,
+    _Phase.NEW: SourceState.CONNECTING,
+    _Phase.ASKING: SourceState.CONNECTING,
+    _Phase.READING: SourceState.OPEN,
+    _Phase.WAITING: SourceState.CONNECTING,
+    _Phase.CLOSED: SourceState.CLOSED,
 }
 
 
@@ -135,7 +135,7 @@ class EventSource:
         self._opened_at = 0.0
         self._events_since = 0  # it was opened
         self._queue = EventQueue(self._limits.max_queued_events, self._limits.max_queued_bytes)
-        self._on_state: list[Callable[[State], None]] = []
+        self._on_state: list[Callable[[SourceState], None]] = []
 
     def __repr__(self) -> str:
         """Without what may be secret: of the URL only its origin and path."""
@@ -185,7 +185,7 @@ class EventSource:
     # -- what is to be known --------------------------------------------------------------------
 
     @property
-    def state(self) -> State:
+    def state(self) -> SourceState:
         return _STATE[self._phase]
 
     @property
@@ -204,7 +204,7 @@ class EventSource:
             return self._retry_seconds
         return max(self._limits.min_retry_seconds, self._parser.retry_ms / 1000)
 
-    def on_state(self, told: Callable[[State], None]) -> None:
+    def on_state(self, told: Callable[[SourceState], None]) -> None:
         """Call ``told`` with each new state; what it raises is logged."""
         if self._phase is not _Phase.CLOSED:
             self._on_state.append(told)
@@ -405,7 +405,7 @@ class EventSource:
             for told in list(self._on_state):
                 self._tell(told, now)
 
-    def _tell(self, told: Callable[[State], None], state: State) -> None:
+    def _tell(self, told: Callable[[SourceState], None], state: SourceState) -> None:
         try:
             told(state)
         except Exception:

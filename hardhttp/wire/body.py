@@ -1,4 +1,4 @@
-"""Request bodies as they come: by length, or in chunks (RFC 9112, 6 and 7).
+"""Bodies as they come: by length, or in chunks (RFC 9112, 6 and 7).
 
 A decoder is given bytes and gives back the payload in them, until ``done``; then ``rest`` is what
 follows the body. It keeps at most one unfinished line. How much a body may hold in all is judged
@@ -7,16 +7,28 @@ here for chunks, because only here it is known; a length is judged with the head
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from hardhttp.errors import LimitFault, PeerFault, Reason
-from hardhttp.limits import Limits
 from hardhttp.wire.grammar import CHUNK_LINE, FIELD_LINES
 
-__all__ = ["BodyDecoder", "ChunkedBody", "LengthBody"]
+__all__ = ["BodyBounds", "BodyDecoder", "ChunkedBody", "LengthBody"]
 
 # A chunk line is a number and, in practice, nothing else.
 MAX_CHUNK_LINE_BYTES = 4096
 # What framing may cost beyond sixteen bytes a chunk and as much again as its data; Go's figure.
 MAX_EXCESS_BYTES = 16 * 1024
+
+
+class BodyBounds(Protocol):
+    """What a chunked body is judged by: a server's ``Limits``, or a client's bounds."""
+
+    @property
+    def max_body_bytes(self) -> float: ...
+    @property
+    def max_head_bytes(self) -> int: ...
+    @property
+    def max_headers(self) -> int: ...
 
 
 class LengthBody:
@@ -52,7 +64,7 @@ class ChunkedBody:
     # Where in the grammar: a chunk's line, its data, the CRLF behind it, the trailers, the end.
     LINE, DATA, CRLF, TRAILERS, DONE = range(5)
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: BodyBounds) -> None:
         self._limits = limits
         self._state = self.LINE
         self._carry = b""

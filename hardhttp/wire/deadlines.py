@@ -35,3 +35,7 @@ class Pace:
         if total - self._mark >= self._share:
             self._mark = total
             self.deadline = now + self._window_seconds
+
+    def moved(self, total: int) -> bool:
+        """Whether any progress was made in this window."""
+        return total > self._mark

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, State
+from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
 from hardhttp.client.gap import gap_of
 from hardhttp.errors import LimitError
 from hardhttp.sse.queue import encode_gap
@@ -39,7 +39,7 @@ class Bench:
         self.clock.advance(1_700_000_000)
         self.agent = ScriptedAgent()
         self.got: list[Any] = []
-        self.states: list[State] = []
+        self.states: list[SourceState] = []
         self.sources: list[EventSource] = []
 
     def source(self, **options: Any) -> EventSource:
@@ -93,7 +93,7 @@ def bench() -> Iterator[Bench]:
     yield bench
     for source in bench.sources:
         source.close()
-        assert source.state is State.CLOSED
+        assert source.state is SourceState.CLOSED
         assert source.queued_events == 0
     assert bench.clock.getDelayedCalls() == []
 
@@ -124,7 +124,7 @@ def test_events_as_they_come(bench: Bench) -> None:
     assert asked.header("last-event-id") is None
     response.send(b"id: 7\ndata: a\n\ndata:", b"b\n\n")
     assert bench.got == [Event("message", "a", "7"), Event("message", "b", "7")]
-    assert (source.last_event_id, source.state, bench.states) == ("7", State.OPEN, [State.OPEN])
+    assert (source.last_event_id, source.state, bench.states) == ("7", SourceState.OPEN, [SourceState.OPEN])
     assert "SECRET" not in repr(source)
     assert repr(source) == "<EventSource GET https://example.com/events READING>"
     other = EventSource(bench.agent, "https://me:SECRET@example.com:1/", clock=bench.clock)
@@ -135,7 +135,7 @@ def test_events_as_they_come(bench: Bench) -> None:
     assert response.transport.aborted
     response.send(b"late")
     assert body.unread_bytes == 0
-    assert bench.states == [State.OPEN, State.CLOSED]
+    assert bench.states == [SourceState.OPEN, SourceState.CLOSED]
 
 
 def test_at_every_split(bench: Bench) -> None:
@@ -205,14 +205,14 @@ def test_made_again_with_the_last_id(bench: Bench) -> None:
     source, response = bench.start()
     response.send(b"id: 7\nretry: 2000\ndata: a\n\nid: 8\ndata: cut")
     response.end()
-    assert source.state is State.CONNECTING
+    assert source.state is SourceState.CONNECTING
     assert 2 <= bench.wait() <= 3
     assert bench.agent.last.header("last-event-id") == "7"
     response = bench.agent.last.answer()
     response.send(b"data: b\n\n")
     assert bench.data == ["a", "b"]
     assert bench.got[-1].id == "7"
-    assert bench.states == [State.OPEN, State.CONNECTING, State.OPEN]
+    assert bench.states == [SourceState.OPEN, SourceState.CONNECTING, SourceState.OPEN]
 
 
 def test_an_id_is_forgotten_when_the_server_says_so(bench: Bench) -> None:
@@ -298,9 +298,9 @@ def test_an_agent_that_answers_though_it_was_cancelled(bench: Bench) -> None:
     response = ScriptedResponse(200, STREAM)
     late.callback(response)
     assert response.transport.aborted
-    assert source.state is State.CONNECTING
+    assert source.state is SourceState.CONNECTING
     bench.agent.last.answer()
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
 
 
 def test_nothing_is_kept_between_attempts(bench: Bench) -> None:
@@ -322,9 +322,9 @@ def test_idle(bench: Bench) -> None:
     bench.clock.advance(89)
     response.send(b":\n")
     bench.clock.advance(89.9)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     bench.clock.advance(0.1)
-    assert source.state is State.CONNECTING
+    assert source.state is SourceState.CONNECTING
     assert response.transport.aborted
     response.end()  # as the transport then says
     bench.wait()
@@ -334,7 +334,7 @@ def test_idle_never(bench: Bench) -> None:
     source, _ = bench.start(limits=EventLimits(idle_seconds=None))
     assert bench.clock.getDelayedCalls() == []
     bench.clock.advance(1e6)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
 
 
 def test_a_slow_reader_is_no_idle_server(bench: Bench) -> None:
@@ -345,13 +345,13 @@ def test_a_slow_reader_is_no_idle_server(bench: Bench) -> None:
     assert response.transport.paused
     for _ in range(50):
         bench.clock.advance(10)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     source.resumeProducing()
     assert not response.transport.paused
     bench.clock.advance(89.9)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     bench.clock.advance(90)
-    assert source.state is State.CONNECTING
+    assert source.state is SourceState.CONNECTING
 
 
 def test_failures_are_counted(bench: Bench) -> None:
@@ -403,7 +403,7 @@ def test_fatal(bench: Bench, code: int, headers: dict[str, str], reason: str) ->
     assert result(reading) == reason
     assert response.transport.aborted
     assert source.ending.status == code
-    assert bench.states == [State.CLOSED]
+    assert bench.states == [SourceState.CLOSED]
 
 
 @pytest.mark.parametrize("kind", ["text/event-stream;charset=utf-8", "TEXT/Event-Stream ; x=y", " text/event-stream"])
@@ -411,7 +411,7 @@ def test_types_of_streams(bench: Bench, kind: str) -> None:
     source = bench.source()
     bench.read(source)
     bench.agent.last.answer(200, {"Content-Type": kind})
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504, 507, 599])
@@ -479,7 +479,7 @@ def test_too_long(bench: Bench, fits: bytes, does_not: bytes) -> None:
     limits = EventLimits(max_line_bytes=25, max_event_bytes=20, max_id_bytes=10)
     source, response = bench.start(limits=limits)
     response.send(fits)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     bench.got.clear()
     response.send(b"data:a\n\n" + does_not)
     assert bench.data == ["a"]
@@ -511,7 +511,7 @@ def test_a_reader_that_does_not_read(bench: Bench) -> None:
     assert response.transport.paused
     room = 100 - source._reading.unread_bytes
     response.send(b"y" * room)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     response.send(b"y")
     assert source.ending.reason is EndReason.UNREAD_BYTES
     assert response.transport.aborted
@@ -541,7 +541,7 @@ def test_the_end_is_behind_the_last_event(bench: Bench) -> None:
     source.pauseProducing()
     response.send(b"".join(b"id:%d\ndata:%d\n\n" % (i, i) for i in range(3)))
     response.end()
-    assert (source.queued_events, source.state) == (0, State.OPEN)
+    assert (source.queued_events, source.state) == (0, SourceState.OPEN)
     assert bench.clock.getDelayedCalls() == []
     source.resumeProducing()
     assert bench.data == ["0", "1", "2"]
@@ -578,7 +578,7 @@ def test_what_has_come_is_read_after_204(bench: Bench) -> None:
     response.end()
     bench.wait()
     bench.agent.last.answer(204, {}, 0)
-    assert (source.state, source.queued_events) == (State.CLOSED, 1)
+    assert (source.state, source.queued_events) == (SourceState.CLOSED, 1)
     ended = source.when_ended()
     assert not ended.called
     assert result(bench.read(source)) == "end"
@@ -649,7 +649,7 @@ def test_compressed(bench: Bench) -> None:
         response.send(compressor.compress(b"data:%d\n\n" % i) + compressor.flush(zlib.Z_SYNC_FLUSH))
         assert bench.data[-1] == str(i)
     response.send(b"\xff" * 10)  # damaged: made again
-    assert source.state is State.CONNECTING
+    assert source.state is SourceState.CONNECTING
     assert response.transport.aborted
 
 
@@ -658,7 +658,7 @@ def test_a_bomb(bench: Bench) -> None:
     reading = bench.read(source)
     response = bench.agent.last.answer(200, {**STREAM, "Content-Encoding": "gzip"})
     response.send(gzip.compress(b":\n" * (1 << 23)))
-    while source.state is State.OPEN:
+    while source.state is SourceState.OPEN:
         bench.clock.advance(0)
     assert result(reading) == EndReason.DECODED_BYTES
     assert response.transport.aborted
@@ -847,20 +847,20 @@ def test_forgotten(moment: str) -> None:
         gc.enable()
 
 
-@pytest.mark.parametrize("state", [State.OPEN, State.CONNECTING, State.CLOSED])
-def test_closed_by_whoever_is_told(bench: Bench, state: State) -> None:
+@pytest.mark.parametrize("state", [SourceState.OPEN, SourceState.CONNECTING, SourceState.CLOSED])
+def test_closed_by_whoever_is_told(bench: Bench, state: SourceState) -> None:
     source = bench.source()
     source.on_state(lambda now: source.close() if now is state else None)
     source.deliver(bench.got.append)
     response = bench.agent.last.answer()
-    assert response.transport.aborted == (state is State.OPEN)
-    if source.state is State.OPEN:
+    assert response.transport.aborted == (state is SourceState.OPEN)
+    if source.state is SourceState.OPEN:
         response.send(b"data:a\n\n")
         response.end()
-    if source.state is not State.CLOSED:
+    if source.state is not SourceState.CLOSED:
         bench.wait()
         bench.agent.last.answer(404, {})
-    assert source.state is State.CLOSED
+    assert source.state is SourceState.CLOSED
     assert bench.clock.getDelayedCalls() == []
 
 
@@ -900,7 +900,7 @@ def test_an_agent_that_answers_at_once(bench: Bench) -> None:
     bench.agent.request = lambda *_: succeed(response)  # type: ignore[method-assign]
     source = bench.source()
     bench.read(source)
-    assert source.state is State.OPEN
+    assert source.state is SourceState.OPEN
     response.send(b"data:a\n\n")
     bench.agent.request = lambda *_: fail(ConnectionRefusedError())  # type: ignore[method-assign]
     response.end()

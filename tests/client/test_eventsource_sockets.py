@@ -17,7 +17,7 @@ from twisted.web.client import Agent
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 
-from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, State
+from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub
@@ -53,7 +53,7 @@ class Reading:
 
         options.setdefault("limits", QUICK)
         self.source = EventSource(agent, url, clock=reactor, **options)
-        self.states: list[State] = []
+        self.states: list[SourceState] = []
         self.got: list[Any] = []
         self.source.on_state(self.states.append)
         self.done = ensureDeferred(self._read())
@@ -93,7 +93,7 @@ def test_our_hub_restarts(agent: IAgent, tmp_path: Path, compressed: bool) -> No
     with Loopback(Subscribes(first)) as server:
         port = server.address[1]
         reading = Reading(agent, f"http://127.0.0.1:{port}/?topic=t", headers=headers)
-        until(lambda: reading.source.state is State.OPEN, "a stream")
+        until(lambda: reading.source.state is SourceState.OPEN, "a stream")
         for number in range(20):
             first.publish("t", str(number))
         until(lambda: len(reading.got) == 20, "the first events")
@@ -109,7 +109,7 @@ def test_our_hub_restarts(agent: IAgent, tmp_path: Path, compressed: bool) -> No
         second.publish("t", "22")
         until(lambda: len(reading.got) >= 23, "the newest")
         assert reading.data == [str(number) for number in range(23)]
-        assert reading.states == [State.OPEN, State.CONNECTING, State.OPEN]
+        assert reading.states == [SourceState.OPEN, SourceState.CONNECTING, SourceState.OPEN]
         reading.source.close()
         until(lambda: second.subscriber_count == 0, "the hub to see that it has gone")
     result_of(second.history.close())

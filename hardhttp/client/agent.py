@@ -1,0 +1,190 @@
+"""The agent: an ``IAgent`` whose every request ends.
+
+It turns what is asked into an exchange and gives it to the pool; nothing is kept here. What would split
+a request, or say twice how long it is, is refused before a connection is thought of.
+
+Redirects, decoding, retries and cookies are agents around this one, or treq's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.web.error import SchemeNotSupported
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IPolicyForHTTPS, IResponse
+from zope.interface import implementer
+
+from hardhttp.client.endpoints import Endpoints, Route, Routes
+from hardhttp.client.errors import AgentClosed, ClientReason, RequestRefused
+from hardhttp.client.exchange import Exchange, answer_bounds
+from hardhttp.client.limits import ClientLimits
+from hardhttp.client.pool import Pool
+from hardhttp.client.sending import BytesBody
+from hardhttp.client.statistics import ClientStatistics
+from hardhttp.client.uri import Address, parse_uri
+from hardhttp.net.ledger import Ledger
+from hardhttp.wire.grammar import HOST, list_items
+from hardhttp.wire.requesthead import encode_request
+
+__all__ = ["Agent"]
+
+# Fields that frame a request or its connection: looked at before they are sent.
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade"})
+# RFC 9110, 8.6: a request without a body whose method is meant to have one says so.
+_NEED_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
+
+
+@implementer(IAgent)
+class Agent:
+    """HTTP/1.1 over TCP, TLS and Unix sockets, every resource bounded by ``limits``.
+
+    ``reactor`` connects and is the clock. A host's certificate is verified for its name, against
+    ``trust_root`` or the platform's roots; ``tls_policy`` (an ``IPolicyForHTTPS``) may decide otherwise. With
+    ``unix_socket`` every request goes to that socket; ``http+unix://%2Frun%2Fx.sock/path`` names one in a
+    URI. ``routes`` is asked how to reach a host, in place of all these.
+
+    ``ledger.snapshot()`` says what is held, by kind, and ``statistics`` what was done.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        limits: ClientLimits | None = None,
+        *,
+        tls_policy: IPolicyForHTTPS | None = None,
+        trust_root: Any = None,
+        unix_socket: str | None = None,
+        bind_address: str | None = None,
+        routes: Routes | None = None,
+    ) -> None:
+        self.limits = ClientLimits() if limits is None else limits
+        self._bounds = answer_bounds(self.limits)
+        self._reactor = reactor
+        self._pool = Pool(reactor, self.limits)
+        self._routes: Routes = (
+            Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)
+            if routes is None
+            else routes
+        )
+        self._ended: Deferred[None] | None = None
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._pool.ledger
+
+    @property
+    def statistics(self) -> ClientStatistics:
+        return self._pool.statistics
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+        *,
+        limits: ClientLimits | None = None,
+    ) -> Deferred[IResponse]:
+        """Ask ``uri``. The Deferred fires with the response's head; its body is ``deliverBody``'s.
+
+        ``limits`` are for this request alone, the pool's counts apart. Cancelling the Deferred, at any
+        moment, lets go of everything. It fails with a ``ClientError``, or with what Twisted raises when a
+        name is not found or a connection is refused; ``reason_of`` has a code for each.
+        """
+        pool = self._pool
+        pool.statistics.requests += 1
+        try:
+            if self._ended is not None:
+                raise AgentClosed(ClientReason.AGENT_CLOSED, "the agent has been closed")
+            address = parse_uri(uri)
+            host = pool.host(address.key)
+            route = self._routes.route(*address.key) if host is None else host.route
+            bounds = self._bounds if limits is None else answer_bounds(limits)
+            exchange = Exchange(method, uri, headers or Headers(), bodyProducer, limits or self.limits, bounds)
+            self._write_head(exchange, address, route)
+        except (RequestRefused, AgentClosed) as error:
+            pool.statistics.failed[error.reason.value] += 1
+            return fail(error)
+        except SchemeNotSupported as error:
+            pool.statistics.failed[ClientReason.BAD_URI.value] += 1
+            return fail(error)
+        deferred: Deferred[IResponse] = Deferred(exchange.cancel)
+        exchange.deferred = deferred
+        pool.submit(exchange, address.key, route)
+        return deferred
+
+    def close(self) -> Deferred[None]:
+        """End every request and close every connection; fires when the last socket is gone."""
+        if self._ended is None:
+            self._ended = self._pool.close()
+        waiting: Deferred[None] = Deferred()
+        self._ended.chainDeferred(waiting)
+        return waiting
+
+    # -- the head -------------------------------------------------------------------------------
+
+    def _write_head(self, exchange: Exchange, address: Address, route: Route) -> None:
+        """Make the bytes of the request. Raises ``RequestRefused``."""
+        fields: list[tuple[bytes, bytes]] = [(b"Host", address.field)]
+        producer = exchange.producer
+        length: Any = None if producer is None else producer.length
+        for name, values in exchange.headers.getAllRawHeaders():
+            if name.lower() in _FRAMING:
+                self._frame(exchange, fields, name, values, length)
+            else:
+                fields += [(name, value) for value in values]
+        fields += route.fields
+        if length is UNKNOWN_LENGTH:
+            fields.append((b"Transfer-Encoding", b"chunked"))
+        elif length is not None:
+            fields.append((b"Content-Length", b"%d" % length))
+        elif exchange.method in _NEED_LENGTH:
+            fields.append((b"Content-Length", b"0"))
+        if not self.limits.max_idle_connections:
+            exchange.keep_alive = False
+        if not exchange.keep_alive:
+            fields.append((b"Connection", b"close"))
+        try:
+            target = address.absolute if route.absolute_form else address.target
+            exchange.head = encode_request(exchange.method, target, fields)
+        except ValueError as error:
+            raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, str(error)) from None
+        if isinstance(producer, BytesBody) and not exchange.expects:
+            exchange.head += producer.content
+            exchange.producer = None
+
+    def _frame(
+        self, exchange: Exchange, fields: list[tuple[bytes, bytes]], name: bytes, values: Sequence[bytes], length: Any
+    ) -> None:
+        """A field that frames: sent if it says what is so, refused if it does not."""
+        kind = name.lower()
+        if kind == b"host":
+            if len(values) != 1 or HOST.fullmatch(values[0]) is None:
+                raise self._refused(name, "it must be one host and port")
+            fields[0] = (b"Host", values[0])
+        elif kind == b"content-length":
+            if any(value != b"%d" % (length or 0) for value in values) or length is UNKNOWN_LENGTH:
+                raise self._refused(name, "it is not the length of the body")
+        elif kind == b"transfer-encoding":
+            if length is not UNKNOWN_LENGTH or list_items(values) != [b"chunked"]:
+                raise self._refused(name, "a body of unknown length is sent in chunks, any other by its length")
+        elif kind == b"connection":
+            options = list_items(values)
+            if b"close" in options:
+                exchange.keep_alive = False
+            fields += [(name, value) for value in values if list_items([value]) not in ([b"close"], [b"keep-alive"])]
+        elif kind == b"expect":
+            if list_items(values) != [b"100-continue"]:
+                raise self._refused(name, "the only expectation is 100-continue")
+            if exchange.producer is not None:
+                exchange.expects = True
+                fields.append((name, values[0]))
+        else:
+            exchange.upgrades = True
+            fields += [(name, value) for value in values]
+
+    def _refused(self, name: bytes, text: str) -> RequestRefused:
+        return RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, f"the field {name!r} cannot be sent: {text}")

@@ -1,0 +1,221 @@
+"""A response, and its body on the way to whoever asked.
+
+The body may be whole before anybody asks for it, may be coming, or may be paused; ``deliverBody`` gives
+it to one protocol, with backpressure. A response never holds a connection that is not still bringing
+its body, and the connection never holds a response that has all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.python.failure import Failure
+from twisted.web._newclient import ConnectionAborted
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IResponse
+from zope.interface import implementer
+
+from hardhttp.client.errors import ClientReason, ResponseCut
+from hardhttp.wire.answerhead import AnswerHead
+
+if TYPE_CHECKING:
+    from hardhttp.client.connection import Connection
+    from hardhttp.client.exchange import Exchange
+
+__all__ = ["BodyTransport", "Delivery", "Response", "aborted"]
+
+_VERSIONS = {(1, 0): (b"HTTP", 1, 0), (1, 1): (b"HTTP", 1, 1)}
+
+
+class Delivery(IntEnum):
+    """Where a body is."""
+
+    UNASKED = 0  # nobody has called deliverBody
+    FLOWING = 1
+    PAUSED = 2
+    ENDED = 3  # its protocol has been told the end
+
+
+def aborted() -> Failure:
+    """What a protocol is told that wanted no more."""
+    reasons = [Failure(ConnectionAborted())]
+    return Failure(ResponseCut(ClientReason.ABORTED, "the application wanted no more of it", reasons, sent=True))
+
+
+@implementer(IResponse)
+class Response:
+    """A response. ``length`` is the body's as it comes, or ``UNKNOWN_LENGTH``."""
+
+    __slots__ = (
+        "__weakref__",
+        "_connection",
+        "_end",
+        "_headers",
+        "_pieces",
+        "_protocol",
+        "code",
+        "delivery",
+        "head",
+        "length",
+        "phrase",
+        "previousResponse",
+        "request",
+        "version",
+    )
+
+    def __init__(self, head: AnswerHead, request: Exchange, length: Any) -> None:
+        self.head = head
+        self.version = _VERSIONS[head.version]
+        self.code = head.status
+        self.phrase = head.phrase
+        self.length = length
+        self.request = request
+        self.previousResponse: IResponse | None = None
+        self.delivery = Delivery.UNASKED
+        self._headers: Headers | None = None
+        self._pieces: list[bytes] = []
+        self._protocol: Any = None
+        self._connection: Connection | None = None
+        self._end: Failure | None = None
+
+    @property
+    def headers(self) -> Headers:
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers()
+            for name, value in self.head.fields:
+                headers.addRawHeader(name, value)
+        return headers
+
+    def setPreviousResponse(self, response: IResponse) -> None:
+        self.previousResponse = response
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the body that have come and were not taken."""
+        return sum(map(len, self._pieces))
+
+    # -- the application's side -------------------------------------------------------------
+
+    def deliverBody(self, protocol: Any) -> None:
+        """Give the body to ``protocol``, which hears of its end by ``connectionLost``.
+
+        The failure there is ``ResponseDone`` for a whole body, ``PotentialDataLoss`` for one that
+        the connection's end has ended, or a ``ResponseFailed``. Raises ``RuntimeError`` when called twice.
+        """
+        if self.delivery is not Delivery.UNASKED:
+            raise RuntimeError("a response's body is delivered once")
+        self.delivery = Delivery.FLOWING
+        self._protocol = protocol
+        protocol.makeConnection(BodyTransport(self))
+        self._flush()
+        if self._connection is not None:
+            self._connection.body_wanted()
+
+    def abort(self) -> None:
+        """Take no more of the body; its connection is closed if it is still bringing it."""
+        self._pieces = []
+        if self._connection is not None:
+            self._connection.abort()
+        elif self.delivery is not Delivery.ENDED:
+            self._end = aborted()
+            if self.delivery is Delivery.PAUSED:
+                self._flush()
+
+    def pause(self) -> None:
+        if self.delivery is Delivery.FLOWING:
+            self.delivery = Delivery.PAUSED
+            if self._connection is not None:
+                self._connection.body_paused()
+
+    def resume(self) -> None:
+        if self.delivery is Delivery.PAUSED:
+            self.delivery = Delivery.FLOWING
+            self._flush()
+            if self._connection is not None:
+                self._connection.body_wanted()
+
+    def write(self, data: bytes) -> None:
+        """Send to the protocol a 101 has agreed to; nothing otherwise."""
+        if self._connection is not None:
+            self._connection.upgraded_write(data)
+
+    def __repr__(self) -> str:
+        return f"<Response {self.code} {self.delivery.name}>"
+
+    # -- the connection's side --------------------------------------------------------------
+
+    def attach(self, connection: Connection) -> None:
+        """More of the body will come from ``connection``."""
+        self._connection = connection
+
+    def detach(self) -> None:
+        """The connection serves another one, or closes."""
+        self._connection = None
+
+    def received(self, pieces: list[bytes]) -> None:
+        """These have come."""
+        self._pieces.extend(pieces)
+        if self.delivery is Delivery.FLOWING:
+            self._flush()
+
+    def ended(self, end: Failure) -> None:
+        """No more will come."""
+        self._connection = None
+        if self._end is None:
+            self._end = end
+        if self.delivery is not Delivery.UNASKED:
+            self._flush()
+
+    def _flush(self) -> None:
+        # A protocol may pause, resume or leave in the middle of this; what is not taken stays, in order.
+        while self._pieces and self.delivery is Delivery.FLOWING:
+            self._protocol.dataReceived(self._pieces.pop(0))
+        end = self._end
+        if end is not None and not self._pieces and self.delivery in (Delivery.FLOWING, Delivery.PAUSED):
+            self.delivery = Delivery.ENDED
+            protocol, self._protocol, self._end = self._protocol, None, None
+            protocol.connectionLost(end)
+
+
+@implementer(ITransport, IPushProducer)
+class BodyTransport:
+    """What a body's protocol has for a transport: it may pause, and it may leave."""
+
+    __slots__ = ("_response",)
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    disconnecting = False
+
+    def pauseProducing(self) -> None:
+        self._response.pause()
+
+    def resumeProducing(self) -> None:
+        self._response.resume()
+
+    def stopProducing(self) -> None:
+        self._response.abort()
+
+    def loseConnection(self) -> None:
+        self._response.abort()
+
+    def abortConnection(self) -> None:
+        self._response.abort()
+
+    def write(self, data: bytes) -> None:
+        """For a protocol that a 101 has agreed to."""
+        self._response.write(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        self.write(b"".join(iovec))
+
+    def getPeer(self) -> Any:
+        return None
+
+    def getHost(self) -> Any:
+        return None

@@ -1,0 +1,47 @@
+"""The client's limits: names, bounds, and what may be off."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from hardhttp.client.limits import ClientLimits
+from hardhttp.errors import LimitError
+
+NAMES = {
+    *("connect_seconds", "tls_seconds", "proxy_seconds", "first_byte_seconds", "body_idle_seconds"),
+    *("body_bytes_per_second", "unread_seconds", "total_seconds", "queue_seconds", "idle_connection_seconds"),
+    *("max_head_bytes", "max_headers", "max_informational", "max_body_bytes", "max_decoded_bytes"),
+    *("max_connections", "max_connections_per_host", "max_queued", "max_idle_connections", "max_redirects"),
+}
+MAY_BE_OFF = {"first_byte_seconds", "body_idle_seconds", "total_seconds", "max_body_bytes", "max_decoded_bytes"}
+
+
+def test_names() -> None:
+    assert {field.name for field in attrs.fields(ClientLimits)} == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_bounds(name: str) -> None:
+    field = attrs.fields_dict(ClientLimits)[name]
+    low, high = field.metadata["low"], field.metadata["high"]
+    for value in (low, high):
+        more = {"max_connections": value} if name == "max_connections_per_host" else {}
+        assert getattr(ClientLimits(**{name: value, **more}), name) == value
+    for value in (low - 1, high + 1, "1", True, float("nan")):
+        with pytest.raises(LimitError, match=f"{name} is"):
+            ClientLimits(**{name: value})
+    if name in MAY_BE_OFF:
+        assert getattr(ClientLimits(**{name: None}), name) is None
+    else:
+        with pytest.raises(LimitError):
+            ClientLimits(**{name: None})
+
+
+def test_frozen() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        ClientLimits().max_headers = 3  # type: ignore[misc]
+
+
+def test_one_host_gets_no_more_than_all() -> None:
+    assert ClientLimits(max_connections=5).max_connections_per_host == 5
