@@ -134,7 +134,8 @@ class BreakerAgent:
     """``agent``, with a circuit for each origin. ``refused`` and ``opened`` count, for metrics."""
 
     def __init__(self, agent: IAgent, *, clock: IReactorTime, policy: BreakerPolicy | None = None) -> None:
-        self.agent = agent
+        self.agent: Any = agent
+        self.limits = getattr(agent, "limits", None)
         self.clock = clock
         self.policy = BreakerPolicy() if policy is None else policy
         self.refused = 0
@@ -142,19 +143,25 @@ class BreakerAgent:
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
 
     def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+        **options: Any,
     ) -> Deferred[IResponse]:
-        """As ``IAgent`` has it; fails with ``CircuitOpenError`` where the origin's circuit is open."""
+        """As ``IAgent`` has it; ``options`` are handed on. Fails with ``CircuitOpenError`` where a circuit is open."""
         origin = _origin(uri)
         if origin is None:
-            return self.agent.request(method, uri, headers, bodyProducer)  # which refuses it
+            refused: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer, **options)
+            return refused
         host = self._host(origin)
         wait_seconds = self._admit(host)
         if wait_seconds is not None:
             self.refused += 1
             return fail(CircuitOpenError(origin, wait_seconds))
         try:
-            asked = self.agent.request(method, uri, headers, bodyProducer)
+            asked: Deferred[IResponse] = self.agent.request(method, uri, headers, bodyProducer, **options)
         except Exception:
             self._neutral(host, host.turn)
             raise

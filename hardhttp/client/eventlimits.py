@@ -2,15 +2,20 @@
 
 As ``hardhttp.limits.Limits`` is for the server: a value, checked when it is made, whose names end in
 their unit or begin with ``max_``. ``None`` stands where a limit may be off.
+
+An agent's own bounds are those of answers that end; ``without_end`` takes off what a stream may not have.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
+from hardhttp.client.limits import ClientLimits
 from hardhttp.limits import DAY_SECONDS, KiB, MiB, _count, _limit, _seconds
 
-__all__ = ["EventLimits"]
+__all__ = ["EventLimits", "without_end"]
 
 
 @attrs.frozen(kw_only=True)
@@ -55,3 +60,22 @@ class EventLimits:
     max_unread_bytes: int = _count(1 * MiB, 1 << 32, "what a transport may bring although it is paused")
     # Events that are alike come near to 200 in gzip; a bomb has 1000.
     max_ratio: float = _limit(300.0, 1.0, 1_000_000.0, "what a compressed stream may become, past its first MiB")
+
+
+def without_end(agent: Any) -> dict[str, ClientLimits]:
+    """The options of a request for a stream: for an agent of ours, which says its ``limits``, these without what bounds
+    a body as a whole. ``EventLimits`` bound it piece by piece. For any other agent there are none.
+    """
+    limits = getattr(agent, "limits", None)
+    if not isinstance(limits, ClientLimits):
+        return {}
+    return {
+        "limits": attrs.evolve(
+            limits,
+            total_seconds=None,
+            body_idle_seconds=None,
+            unread_seconds=DAY_SECONDS,  # a reader may be slow
+            max_body_bytes=None,
+            max_decoded_bytes=None,
+        )
+    }

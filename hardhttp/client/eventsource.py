@@ -42,7 +42,7 @@ from zope.interface import implementer
 from hardhttp.client.bodies import BytesBody, discard
 from hardhttp.client.eventanswer import Answer, Ending, EndReason, EventSourceError, Meaning, judge
 from hardhttp.client.eventbody import EventBody
-from hardhttp.client.eventlimits import EventLimits
+from hardhttp.client.eventlimits import EventLimits, without_end
 from hardhttp.client.eventqueue import EventQueue
 from hardhttp.client.gap import Gap, gap_of
 from hardhttp.client.waits import reconnect_seconds
@@ -112,7 +112,8 @@ class EventSource:
         limits: EventLimits | None = None,
         random: Random | None = None,
     ) -> None:
-        self._agent = agent
+        self._agent: Any = agent
+        self._options = without_end(agent)
         self._url = url if isinstance(url, bytes) else _ascii(url)
         self._clock = clock
         self._method = method
@@ -243,9 +244,8 @@ class EventSource:
         self._timer = self._clock.callLater(self._limits.head_seconds, self._failed)
         self._move(_Phase.ASKING)  # which is no new state, so nobody is told and closes it
         try:
-            asked = self._agent.request(
-                self._method, self._url, self._request_headers(), BytesBody(self._body) if self._body else None
-            )
+            body = BytesBody(self._body) if self._body else None
+            asked = self._agent.request(self._method, self._url, self._request_headers(), body, **self._options)
         except Exception as error:
             self._cannot(type(error))
             return

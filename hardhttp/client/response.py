@@ -112,7 +112,7 @@ class Response:
         self._protocol = protocol
         protocol.makeConnection(BodyTransport(self))
         self._flush()
-        if self._connection is not None:
+        if self._connection is not None and self.delivery is Delivery.FLOWING:  # it may have been paused just now
             self._connection.body_wanted()
 
     def abort(self) -> None:
@@ -135,7 +135,7 @@ class Response:
         if self.delivery is Delivery.PAUSED:
             self.delivery = Delivery.FLOWING
             self._flush()
-            if self._connection is not None:
+            if self._connection is not None and self.delivery is Delivery.FLOWING:
                 self._connection.body_wanted()
 
     def write(self, data: bytes) -> None:

@@ -18,7 +18,9 @@ One ``_Call`` owns a request's attempts; cancelling its Deferred frees them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -115,7 +117,8 @@ class RetryingAgent:
     def __init__(
         self, agent: IAgent, *, clock: IReactorTime, policy: RetryPolicy | None = None, random: Random | None = None
     ) -> None:
-        self.agent = agent
+        self.agent: Any = agent
+        self.limits = getattr(agent, "limits", None)
         self.clock = clock
         self.policy = RetryPolicy() if policy is None else policy
         self.random = Random() if random is None else random
@@ -123,11 +126,18 @@ class RetryingAgent:
         self.given_up = 0  # retryable, but no more attempts or no more time
 
     def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+        **options: Any,
     ) -> Deferred[IResponse]:
-        """As ``IAgent`` has it. Fires with the first answer that is final, or fails as the last attempt did."""
+        """As ``IAgent`` has it; ``options`` are handed on. Fires with the first answer that is final, or fails as the
+        last attempt did.
+        """
         body = None if bodyProducer is None else _Body(bodyProducer)
-        return _Call(self, method, uri, headers, body).begin()
+        return _Call(self, partial(self.agent.request, **options), method, uri, headers, body).begin()
 
 
 @implementer(IBodyProducer)
@@ -166,9 +176,16 @@ class _Call:
     """One request and its attempts: at any time one of ``_asked`` and ``_timer`` is there, until the result is."""
 
     def __init__(
-        self, retrying: RetryingAgent, method: bytes, uri: bytes, headers: Headers | None, body: _Body | None
+        self,
+        retrying: RetryingAgent,
+        request: Callable[..., Deferred[IResponse]],
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None,
+        body: _Body | None,
     ) -> None:
         self._retrying = retrying
+        self._request = request
         self._policy = retrying.policy
         self._method, self._uri, self._headers = method, uri, headers
         self._body = body
@@ -187,7 +204,7 @@ class _Call:
 
     def _ask(self) -> None:
         headers = None if self._headers is None else self._headers.copy()
-        self._asked = asked = maybeDeferred(self._retrying.agent.request, self._method, self._uri, headers, self._body)
+        self._asked = asked = maybeDeferred(self._request, self._method, self._uri, headers, self._body)
         asked.addCallbacks(self._answered, self._failed)
 
     def _answered(self, response: IResponse) -> None:

@@ -869,7 +869,7 @@ def test_closed_by_its_reader(bench: Bench) -> None:
         bench.got.append(event)
         source.close()
 
-    source = bench.source()
+    source = bench.source(limits=EventLimits(max_queued_events=1))
     source.deliver(receive)
     response = bench.agent.last.answer()
     response.send(b"data:a\n\ndata:b\n\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,13 +13,25 @@ from typing import Any
 
 import jwt
 import pytest
-from twisted.internet.defer import ensureDeferred
+import pytest_twisted
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent
 from twisted.web.resource import Resource
 
-from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
+from hardhttp.client import Agent as OurAgent
+from hardhttp.client import (
+    BreakerAgent,
+    ClientLimits,
+    EndReason,
+    EventLimits,
+    EventSource,
+    EventSourceError,
+    Gap,
+    RetryingAgent,
+    SourceState,
+)
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub
@@ -37,12 +51,40 @@ def agents() -> dict[str, Callable[[], IAgent]]:
 
         return Agent(reactor)
 
-    return {"twisted.web.client": stock}
+    def ours() -> IAgent:
+        from twisted.internet import reactor
+
+        return OurAgent(reactor, ClientLimits(body_idle_seconds=0.05, total_seconds=0.05, max_body_bytes=100))
+
+    def wrapped() -> IAgent:
+        from twisted.internet import reactor
+
+        return RetryingAgent(BreakerAgent(ours(), clock=reactor), clock=reactor)
+
+    return {"twisted.web.client": stock, "hardhttp.client": ours, "wrapped": wrapped}
 
 
 @pytest.fixture(params=agents())
-def agent(request: pytest.FixtureRequest) -> IAgent:
-    return agents()[request.param]()
+def agent(request: pytest.FixtureRequest) -> Iterator[IAgent]:
+    """An agent, ours with bounds that no stream could live with."""
+    agent: Any = agents()[request.param]()
+    yield agent
+    inner = innermost(agent)
+    pytest_twisted.blockon(closed(agent))
+    if isinstance(inner, OurAgent):
+        assert not any(inner.ledger.snapshot().values())
+
+
+def innermost(agent: Any) -> Any:
+    while hasattr(agent, "agent"):
+        agent = agent.agent
+    return agent
+
+
+def closed(agent: Any) -> Deferred[None]:
+    """Close the connections that an agent keeps."""
+    inner = innermost(agent)
+    return inner.close() if isinstance(inner, OurAgent) else succeed(None)
 
 
 class Reading:
@@ -130,6 +172,41 @@ def test_our_hub_tells_of_a_gap(agent: IAgent) -> None:
             assert reading.got[0].last == receipts[2].id
             assert [event.data for event in reading.got[1:]] == ["3", "4"]
         until(lambda: hub.subscriber_count == 0, "the end")
+
+
+def one_stream(agent: IAgent, url: str, hub: EventHub) -> list[weakref.ref[Any]]:
+    """Read an event and close: all that took part."""
+    reading = Reading(agent, url)
+    until(lambda: hub.subscriber_count == 1, "a subscriber")
+    hub.publish("t", "x")
+    until(lambda: reading.data == ["x"], "an event")
+    body: Any = reading.source._reading
+    response = body.transport._response
+    parts = (reading.source, reading.source._parser, body, response, response._connection)
+    reading.source.close()
+    result_of(reading.done)
+    until(lambda: hub.subscriber_count == 0, "its end")
+    return [weakref.ref(part) for part in parts]
+
+
+@blocking
+def test_nothing_is_left_for_the_collector() -> None:
+    """Of a stream that was read and closed, over a connection of ours."""
+    from twisted.internet import reactor
+
+    hub = EventHub(reactor, heartbeat_seconds=None)
+    agent = OurAgent(reactor)
+    with Loopback(Subscribes(hub)) as server:
+        url = f"http://127.0.0.1:{server.address[1]}/?topic=t"
+        gc.collect()
+        gc.disable()
+        try:
+            kept = [ref for _ in range(3) for ref in one_stream(agent, url, hub)]
+            until(lambda: not any(agent.ledger.snapshot().values()), "the end of each connection")
+            assert [ref() for ref in kept if ref() is not None] == []
+        finally:
+            gc.enable()
+        result_of(agent.close())
 
 
 @contextmanager
@@ -280,7 +357,7 @@ def test_mercure_with_a_token(agent: IAgent) -> None:
             assert wrong.source.ending is not None
             assert wrong.source.ending.status in (401, 403)
             said.append(repr(wrong.source.ending) + str(EventSourceError(wrong.source.ending)))
-            until(lambda: hub.subscriber_count == 0, "the end")
+            result_of(closed(agent))
     finally:
         globalLogPublisher.removeObserver(note)
     secret = token.rpartition(".")[2][:-3]
