@@ -9,11 +9,10 @@ import sys
 from twisted.internet import reactor
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall
-from twisted.web.client import Agent
 from twisted.web.resource import Resource
 
 from hardhttp import EventHub, Site
-from hardhttp.client import EventLimits, EventSource, EventSourceError, Gap
+from hardhttp.client import Agent, EventLimits, EventSource, EventSourceError, Gap
 from hardhttp.sse.history import MemoryHistory
 
 

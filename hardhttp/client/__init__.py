@@ -3,8 +3,11 @@
 These are its public names; what else stands in the modules may change.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from hardhttp.client.agent import Agent
 from hardhttp.client.breaker import BreakerAgent, BreakerPolicy, Circuit, CircuitOpenError, CircuitState
+from hardhttp.client.decoding import DecodingAgent
 from hardhttp.client.endpoints import Endpoints, Route, Routes
 from hardhttp.client.errors import (
     AgentClosed,
@@ -32,9 +35,13 @@ from hardhttp.client.eventlimits import EventLimits
 from hardhttp.client.eventsource import EventSource, SourceState
 from hardhttp.client.gap import Gap
 from hardhttp.client.limits import ClientLimits
+from hardhttp.client.redirects import RedirectAgent
 from hardhttp.client.response import Response
 from hardhttp.client.retrying import RetryingAgent, RetryPolicy
 from hardhttp.client.sending import BytesBody
+
+if TYPE_CHECKING:
+    from hardhttp.client.treqclient import HTTPClient
 
 __all__ = [
     "Agent",
@@ -52,6 +59,7 @@ __all__ = [
     "ClientLimits",
     "ClientReason",
     "ConnectTimeout",
+    "DecodingAgent",
     "EndReason",
     "Ending",
     "Endpoints",
@@ -59,9 +67,11 @@ __all__ = [
     "EventSource",
     "EventSourceError",
     "Gap",
+    "HTTPClient",
     "NoResponse",
     "QueueFull",
     "QueueTimeout",
+    "RedirectAgent",
     "RequestBodyFailed",
     "RequestRefused",
     "Response",
@@ -78,3 +88,12 @@ __all__ = [
     "TooManyRedirects",
     "reason_of",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """``HTTPClient`` needs treq, which not everybody has."""
+    if name == "HTTPClient":
+        from hardhttp.client.treqclient import HTTPClient
+
+        return HTTPClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

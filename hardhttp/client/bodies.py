@@ -1,46 +1,14 @@
-"""Request bodies that can be sent again, and response bodies that nobody wants.
-
-Both are small and use no clock: the cooperator that ``FileBodyProducer`` runs on would keep a call on the
-global reactor.
-"""
+"""Response bodies that nobody wants, and how the connection they come by is let go, whoever's agent it is."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IConsumer
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
-from twisted.web.iweb import IBodyProducer, IResponse
-from zope.interface import implementer
+from twisted.web.iweb import IResponse
 
-__all__ = ["BytesBody", "discard", "drop"]
-
-
-@implementer(IBodyProducer)
-class BytesBody:
-    """A body of bytes. ``again()`` gives the same one for another try."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self.length = len(data)
-
-    def again(self) -> BytesBody:
-        return BytesBody(self._data)
-
-    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
-        consumer.write(self._data)
-        return succeed(None)
-
-    def pauseProducing(self) -> None:
-        pass
-
-    def resumeProducing(self) -> None:
-        pass
-
-    def stopProducing(self) -> None:
-        pass
+__all__ = ["discard", "drop"]
 
 
 def drop(transport: Any) -> None:

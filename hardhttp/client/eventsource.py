@@ -39,12 +39,13 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
-from hardhttp.client.bodies import BytesBody, discard
+from hardhttp.client.bodies import discard
 from hardhttp.client.eventanswer import Answer, Ending, EndReason, EventSourceError, Meaning, judge
 from hardhttp.client.eventbody import EventBody
 from hardhttp.client.eventlimits import EventLimits, without_end
 from hardhttp.client.eventqueue import EventQueue
 from hardhttp.client.gap import Gap, gap_of
+from hardhttp.client.sending import BytesBody
 from hardhttp.client.waits import reconnect_seconds
 from hardhttp.wire.decoding import ACCEPT_ENCODING, decoder
 from hardhttp.wire.eventstream import Event, Parser

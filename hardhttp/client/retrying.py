@@ -136,13 +136,13 @@ class RetryingAgent:
         """As ``IAgent`` has it; ``options`` are handed on. Fires with the first answer that is final, or fails as the
         last attempt did.
         """
-        body = None if bodyProducer is None else _Body(bodyProducer)
+        body = bodyProducer if bodyProducer is None or hasattr(bodyProducer, "again") else _Body(bodyProducer)
         return _Call(self, partial(self.agent.request, **options), method, uri, headers, body).begin()
 
 
 @implementer(IBodyProducer)
 class _Body:
-    """A body that knows whether it was begun."""
+    """A body that cannot be made again, but knows whether it was begun."""
 
     def __init__(self, body: Any) -> None:
         self._body = body
@@ -151,10 +151,7 @@ class _Body:
 
     def again(self) -> _Body | None:
         """The same body for another attempt, or None where there is none."""
-        if not self.begun:
-            return self
-        again = getattr(self._body, "again", None)
-        return None if again is None else _Body(again())
+        return None if self.begun else self
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         self.begun = True
@@ -182,7 +179,7 @@ class _Call:
         method: bytes,
         uri: bytes,
         headers: Headers | None,
-        body: _Body | None,
+        body: Any,
     ) -> None:
         self._retrying = retrying
         self._request = request

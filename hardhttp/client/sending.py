@@ -36,6 +36,10 @@ class BytesBody:
         self.content = content
         self.length = len(content)
 
+    def again(self) -> BytesBody:
+        """The same body, for another request."""
+        return self
+
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         consumer.write(self.content)
         return succeed(None)

@@ -15,6 +15,7 @@ import jwt
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.logger import eventAsText, globalLogPublisher
 from twisted.web.client import Agent
 from twisted.web.iweb import IAgent
@@ -24,11 +25,13 @@ from hardhttp.client import Agent as OurAgent
 from hardhttp.client import (
     BreakerAgent,
     ClientLimits,
+    DecodingAgent,
     EndReason,
     EventLimits,
     EventSource,
     EventSourceError,
     Gap,
+    RedirectAgent,
     RetryingAgent,
     SourceState,
 )
@@ -38,7 +41,7 @@ from hardhttp.sse.hub import EventHub
 from hardhttp.sse.mercure import Mercure
 from hardhttp.sse.tokens import Key
 from hardhttp.wire.eventstream import encode_event
-from tests.net.loopback import Loopback, blocking, result_of, until
+from tests.net.loopback import Loopback, blocking, certificate, result_of, until
 from tests.sse.subscribing import Subscribes
 
 QUICK = EventLimits(retry_seconds=0.02, min_retry_seconds=0.02, max_retry_seconds=0.02)
@@ -61,7 +64,10 @@ def agents() -> dict[str, Callable[[], IAgent]]:
 
         return RetryingAgent(BreakerAgent(ours(), clock=reactor), clock=reactor)
 
-    return {"twisted.web.client": stock, "hardhttp.client": ours, "wrapped": wrapped}
+    def decoding() -> IAgent:
+        return RedirectAgent(DecodingAgent(ours()))
+
+    return {"twisted.web.client": stock, "hardhttp.client": ours, "retrying": wrapped, "decoding": decoding}
 
 
 @pytest.fixture(params=agents())
@@ -76,8 +82,8 @@ def agent(request: pytest.FixtureRequest) -> Iterator[IAgent]:
 
 
 def innermost(agent: Any) -> Any:
-    while hasattr(agent, "agent"):
-        agent = agent.agent
+    while (within := getattr(agent, "agent", None) or getattr(agent, "_agent", None)) is not None:
+        agent = within
     return agent
 
 
@@ -238,6 +244,32 @@ def peer(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[str
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@blocking
+def test_redirected_to_https(tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    path = certificate(tmp_path)
+    hub = EventHub(reactor, heartbeat_seconds=None)
+    root = Certificate.loadPEM(path.read_bytes())
+    agent = RedirectAgent(OurAgent(reactor, trust_root=trustRootFromCertificates([root])))
+    with Loopback(Subscribes(hub), certificate=path) as server:
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(307)
+            request.send_header("Location", f"https://localhost:{server.address[1]}/?topic=t")
+            request.end_headers()
+
+        with peer(answer) as (url, requests):
+            for count in (1, 2):  # the first URL is asked each time
+                with Reading(agent, url) as reading:
+                    until(lambda: hub.subscriber_count == 1, "a subscriber")
+                    hub.publish("t", "x")
+                    until(lambda: reading.data == ["x"], "an event")
+                until(lambda: hub.subscriber_count == 0, "the end")
+                assert len(requests) == count
+            result_of(closed(agent))
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])

@@ -18,8 +18,7 @@ from twisted.web._newclient import ParseError, RequestGenerationFailed, RequestN
 from twisted.web.client import FileBodyProducer, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from hardhttp.client import CircuitOpenError, RetryingAgent, RetryPolicy
-from hardhttp.client.bodies import BytesBody
+from hardhttp.client import BytesBody, CircuitOpenError, RetryingAgent, RetryPolicy
 from hardhttp.client.retrying import IDEMPOTENT
 from hardhttp.errors import LimitError
 from tests.client.scripted import ScriptedAgent, ScriptedResponse
@@ -316,6 +315,7 @@ def test_a_body_that_was_begun(bench: Bench) -> None:
 
 def test_a_body_that_can_be_made_again(bench: Bench) -> None:
     bench.ask(b"PUT", BytesBody(b"twice"), statuses={503})
+    assert isinstance(bench.agent.last.body, BytesBody)  # which our agent sends with the head
     sinks = []
     for outcome in (NotAnswered(True, reused=True), None):
         sinks.append(Sink())

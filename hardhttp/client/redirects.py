@@ -1,0 +1,162 @@
+"""Redirects followed (RFC 9110, 15.4), so many and no more.
+
+The body of a redirect is read to a bound, so that its connection can serve the next request, or else the
+connection is closed. What identifies the user is not told to another origin: ``Authorization``, ``Cookie``
+and ``Proxy-Authorization`` go no further than the scheme, host and port they were given for. A request
+whose body cannot be made again is not repeated.
+
+    301, 302    POST becomes GET, as everybody does it; any other method stays
+    303         all but HEAD become GET
+    307, 308    the method and the body stay
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote, urljoin
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IBodyProducer, IResponse
+from zope.interface import implementer
+
+from hardhttp.client.errors import ClientReason, TooManyRedirects
+from hardhttp.client.limits import ClientLimits
+from hardhttp.client.uri import parse_uri
+
+__all__ = ["RedirectAgent"]
+
+# A page that says where to go; what is longer is not worth its connection.
+MAX_DISCARDED_BYTES = 64 * 1024
+
+_CODES = frozenset({301, 302, 303, 307, 308})
+_SECRET = (b"Authorization", b"Cookie", b"Proxy-Authorization", b"Host")
+_OF_A_BODY = (b"Content-Type", b"Content-Length", b"Content-Encoding", b"Transfer-Encoding", b"Expect")
+
+
+@implementer(IAgent)
+class RedirectAgent:
+    """An agent that goes where ``agent`` is sent, ``max_redirects`` times at most."""
+
+    def __init__(self, agent: Any, limits: ClientLimits | None = None) -> None:
+        self._agent = agent
+        self.limits: ClientLimits = limits or getattr(agent, "limits", None) or ClientLimits()
+
+    def request(
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+        **options: Any,
+    ) -> Deferred[IResponse]:
+        """As ``IAgent`` says; ``options`` are handed on. Fails with ``TooManyRedirects`` too."""
+        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
+        return asked.addCallback(self._answered, _Step(method, uri, headers, bodyProducer, options, 0))
+
+    def _answered(self, response: Any, step: _Step) -> Any:
+        if response.code not in _CODES:
+            return response
+        locations = response.headers.getRawHeaders(b"location")
+        if not locations:
+            return response
+        bound = (step.options.get("limits") or self.limits).max_redirects
+        if step.taken >= bound:
+            discard(response)
+            raise TooManyRedirects(ClientReason.REDIRECTS, f"more than {bound} redirects", response=response, sent=True)
+        try:
+            following = step.follow(response.code, locations[0])
+        except Exception:
+            discard(response)
+            raise
+        return discard(response).addCallback(self._go, response, following)
+
+    def _go(self, _: object, response: IResponse, step: _Step) -> Deferred[IResponse]:
+        asked: Deferred[IResponse] = self._agent.request(
+            step.method, step.uri, step.headers, step.producer, **step.options
+        )
+        asked.addCallback(_linked, response)
+        return asked.addCallback(self._answered, step)
+
+
+def _linked(response: Any, previous: IResponse) -> Any:
+    response.setPreviousResponse(previous)
+    return response
+
+
+class _Step:
+    """A request that may be sent on; ``taken`` redirects led to it."""
+
+    __slots__ = ("headers", "method", "options", "producer", "taken", "uri")
+
+    def __init__(
+        self, method: bytes, uri: bytes, headers: Headers | None, producer: Any, options: dict[str, Any], taken: int
+    ) -> None:
+        self.method = method
+        self.uri = uri
+        self.headers = headers
+        self.producer = producer
+        self.options = options
+        self.taken = taken
+
+    def follow(self, code: int, location: bytes) -> _Step:
+        """The request that a redirect makes of this one. Raises ``ValueError`` for a URI that cannot be asked,
+        and ``TooManyRedirects`` for a body that cannot be sent again."""
+        uri = _join(self.uri, location)
+        headers = Headers() if self.headers is None else self.headers.copy()
+        if parse_uri(uri).key != parse_uri(self.uri).key:
+            _remove(headers, _SECRET)
+        method, producer = self.method, self.producer
+        if (code == 303 and method != b"HEAD") or (code in (301, 302) and method == b"POST"):
+            method, producer = b"GET", None
+            _remove(headers, _OF_A_BODY)
+        elif producer is not None:
+            again = getattr(producer, "again", None)
+            if again is None:
+                text = "a redirect asks for the body again, and its producer cannot make it again (again())"
+                raise TooManyRedirects(ClientReason.REDIRECTS, text, sent=True)
+            producer = again()
+        return _Step(method, uri, headers, producer, self.options, self.taken + 1)
+
+
+def _remove(headers: Headers, names: tuple[bytes, ...]) -> None:
+    for name in names:
+        headers.removeHeader(name)
+
+
+def _join(base: bytes, location: bytes) -> bytes:
+    """RFC 9110, 10.2.2, against ``base``; what servers leave unencoded is encoded."""
+    joined = urljoin(base.decode("utf-8"), location.decode("utf-8", "replace"))
+    if joined.isascii() and " " not in joined:
+        return joined.encode("ascii")
+    scheme, separator, rest = joined.partition("://")
+    cut = min((i for i in (rest.find("/"), rest.find("?"), rest.find("#")) if i >= 0), default=len(rest))
+    path = quote(rest[cut:], safe="!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"")
+    return (scheme + separator + rest[:cut] + path).encode("utf-8")
+
+
+class _Discarding(Protocol):
+    """Reads a body to a bound."""
+
+    def __init__(self, done: Deferred[None]) -> None:
+        self._done: Deferred[None] | None = done
+        self._left = MAX_DISCARDED_BYTES
+
+    def dataReceived(self, data: bytes) -> None:
+        self._left -= len(data)
+        if self._left < 0 and self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done.callback(None)
+
+
+def discard(response: Any) -> Deferred[None]:
+    """Read the body of ``response`` to a bound, or have its connection closed; fires when it is free."""
+    done: Deferred[None] = Deferred()
+    response.deliverBody(_Discarding(done))
+    return done
