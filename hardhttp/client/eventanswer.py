@@ -15,7 +15,7 @@ Redirects are the agent's: one that arrives here is fatal.
 
 from __future__ import annotations
 
-from enum import Enum, StrEnum
+from enum import StrEnum
 
 import attrs
 from twisted.web.iweb import IResponse
@@ -23,7 +23,7 @@ from twisted.web.iweb import IResponse
 from hardhttp.wire.decoding import CODINGS
 from hardhttp.wire.retryafter import parse_retry_after
 
-__all__ = ["Answer", "EndReason", "Ending", "EventSourceError", "Meaning", "judge"]
+__all__ = ["EndReason", "Ending", "EventSourceError", "Later", "Over", "Stream", "judge"]
 
 _TRY_AGAIN = frozenset({408, 429, *range(500, 600)} - {501, 505})
 _TYPE = b"text/event-stream"
@@ -66,48 +66,45 @@ class EventSourceError(Exception):
         self.ending = ending
 
 
-class Meaning(Enum):
-    STREAM = "stream"
-    STOP = "stop"
-    LATER = "later"
-    FATAL = "fatal"
+@attrs.frozen
+class Stream:
+    """A stream of events, in a content coding of ``hardhttp.wire.decoding``."""
+
+    coding: bytes
 
 
 @attrs.frozen
-class Answer:
-    """What to do about a response.
+class Later:
+    """Not now; after ``retry_after_seconds``, where it says. ``ending`` is for when that was said too often."""
 
-    ``coding`` is a stream's, ``retry_after_seconds`` a ``LATER``'s, ``ending`` of those that end it: for ``LATER``
-    when there were too many.
-    """
-
-    meaning: Meaning
-    coding: bytes = b""
-    retry_after_seconds: float | None = None
-    ending: Ending | None = None
+    retry_after_seconds: float
+    ending: Ending
 
 
-def judge(response: IResponse, now: float) -> Answer:
+@attrs.frozen
+class Over:
+    """There will be no stream."""
+
+    ending: Ending
+
+
+def judge(response: IResponse, now: float) -> Stream | Later | Over:
     """Never raises. ``now`` is seconds since the epoch, for a ``Retry-After`` that is a date."""
     status = response.code
     if status == 204:
-        return Answer(Meaning.STOP, ending=Ending(EndReason.STOPPED, "the server has no more", 204))
+        return Over(Ending(EndReason.STOPPED, "the server has no more", 204))
     if status in _TRY_AGAIN:
         after = parse_retry_after(_last(response, b"retry-after"), now, _last(response, b"date"))
-        return Answer(Meaning.LATER, b"", after, Ending(EndReason.REFUSALS, f"answered {status}", status))
+        return Later(after or 0.0, Ending(EndReason.REFUSALS, f"answered {status}", status))
     if status != 200:
-        return _fatal(EndReason.STATUS, f"answered {status}", status)
+        return Over(Ending(EndReason.STATUS, f"answered {status}", status))
     kind = (_last(response, b"content-type") or b"").partition(b";")[0].strip(b" \t").lower()
     if kind != _TYPE:
-        return _fatal(EndReason.CONTENT_TYPE, "what was answered is no text/event-stream", status)
+        return Over(Ending(EndReason.CONTENT_TYPE, "what was answered is no text/event-stream", status))
     coding = b",".join(response.headers.getRawHeaders(b"content-encoding", [])).strip(b" \t").lower()
     if coding not in (b"", b"identity", b"x-gzip", *CODINGS):
-        return _fatal(EndReason.CONTENT_CODING, "a content coding that was not asked for", status)
-    return Answer(Meaning.STREAM, coding)
-
-
-def _fatal(reason: EndReason, detail: str, status: int) -> Answer:
-    return Answer(Meaning.FATAL, ending=Ending(reason, detail, status))
+        return Over(Ending(EndReason.CONTENT_CODING, "a content coding that was not asked for", status))
+    return Stream(coding)
 
 
 def _last(response: IResponse, name: bytes) -> bytes | None:

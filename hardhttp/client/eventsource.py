@@ -17,7 +17,8 @@ WAITING    a timer                                         ``CONNECTING``
 CLOSED     events that are not read yet, unless ``close``  ``CLOSED``
 =========  ==============================================  ==============================
 
-What a response means is judged in ``eventanswer``, a body is read in ``eventbody``, and events wait in ``eventqueue``.
+What is asked is ``eventrequest``'s, what a response means ``eventanswer``'s, how long to wait ``patience``'s. A body is
+read in ``eventbody``, and events wait in ``eventqueue``.
 Redirects, proxies, TLS and pools are the agent's. Time is the clock's alone.
 """
 
@@ -28,7 +29,6 @@ from enum import Enum, auto
 from random import Random
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -40,14 +40,14 @@ from twisted.web.iweb import IAgent, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.bodies import discard
-from hardhttp.client.eventanswer import Answer, Ending, EndReason, EventSourceError, Meaning, judge
+from hardhttp.client.eventanswer import Ending, EndReason, EventSourceError, Later, Stream, judge
 from hardhttp.client.eventbody import EventBody
-from hardhttp.client.eventlimits import EventLimits, without_end
+from hardhttp.client.eventlimits import EventLimits
 from hardhttp.client.eventqueue import EventQueue
+from hardhttp.client.eventrequest import EventRequest
 from hardhttp.client.gap import Gap, gap_of
-from hardhttp.client.sending import BytesBody
-from hardhttp.client.waits import reconnect_seconds
-from hardhttp.wire.decoding import ACCEPT_ENCODING, decoder
+from hardhttp.client.patience import Patience
+from hardhttp.wire.decoding import decoder
 from hardhttp.wire.eventstream import Event, Parser
 
 __all__ = ["EventSource", "SourceState"]
@@ -96,8 +96,7 @@ class EventSource:
 
     Iterating ends when ``close`` was called or the server has said that there is no more (204). It raises
     ``EventSourceError`` when the stream will not come back. An event of type ``gap`` of a hub of ours comes as a
-    ``Gap``. ``ending`` says how it has ended, and is None before; ``failures`` and ``refusals`` are attempts without an
-    event since the last one.
+    ``Gap``. ``ending`` says how it has ended, and is None before.
     """
 
     def __init__(
@@ -113,20 +112,12 @@ class EventSource:
         limits: EventLimits | None = None,
         random: Random | None = None,
     ) -> None:
-        self._agent: Any = agent
-        self._options = without_end(agent)
-        self._url = url if isinstance(url, bytes) else _ascii(url)
+        self._request = EventRequest(agent, url, method, headers, body)
         self._clock = clock
-        self._method = method
-        self._headers = _headers(headers)
-        self._body = body
         self._limits = EventLimits() if limits is None else limits
-        self._random = Random() if random is None else random
+        self._patience = Patience(self._limits, Random() if random is None else random)
         self._last_event_id = last_event_id or ""
         self._retry_seconds = self._limits.retry_seconds
-        # In a row, without an event in between; refusals are those that were answered.
-        self.failures = 0
-        self.refusals = 0
         self.ending: Ending | None = None
         self._phase = _Phase.NEW
         self._attempt = 0
@@ -141,9 +132,7 @@ class EventSource:
 
     def __repr__(self) -> str:
         """Without what may be secret: of the URL only its origin and path."""
-        parts = urlsplit(self._url.decode("ascii", "replace"))
-        host = parts.netloc.rpartition("@")[2]
-        return f"<EventSource {self._method.decode('latin-1')} {parts.scheme}://{host}{parts.path} {self._phase.name}>"
+        return f"<EventSource {self._request!r} {self._phase.name}>"
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -189,6 +178,11 @@ class EventSource:
     @property
     def state(self) -> SourceState:
         return _STATE[self._phase]
+
+    @property
+    def failures(self) -> int:
+        """Attempts since the last event, or the last stream that was open for long."""
+        return self._patience.failures
 
     @property
     def queued_events(self) -> int:
@@ -245,8 +239,7 @@ class EventSource:
         self._timer = self._clock.callLater(self._limits.head_seconds, self._failed)
         self._move(_Phase.ASKING)  # which is no new state, so nobody is told and closes it
         try:
-            body = BytesBody(self._body) if self._body else None
-            asked = self._agent.request(self._method, self._url, self._request_headers(), body, **self._options)
+            asked = self._request.send(self.last_event_id)
         except Exception as error:
             self._cannot(type(error))
             return
@@ -255,16 +248,6 @@ class EventSource:
             self._answered, self._unanswered, callbackArgs=(self._attempt,), errbackArgs=(self._attempt,)
         )
 
-    def _request_headers(self) -> Headers:
-        headers = self._headers.copy()
-        for name, value in ((b"accept", b"text/event-stream"), (b"accept-encoding", ACCEPT_ENCODING)):
-            if not headers.hasHeader(name):
-                headers.setRawHeaders(name, [value])
-        headers.setRawHeaders(b"cache-control", [b"no-store"])
-        if self.last_event_id:
-            headers.setRawHeaders(b"last-event-id", [self.last_event_id.encode("utf-8")])
-        return headers
-
     def _answered(self, response: IResponse, attempt: int) -> None:
         if self._phase is not _Phase.ASKING or attempt != self._attempt:
             discard(response)  # the agent could not be stopped
@@ -272,13 +255,13 @@ class EventSource:
         self._asked = None
         self._release()
         answer = judge(response, self._clock.seconds())
-        if answer.meaning is Meaning.STREAM:
+        if isinstance(answer, Stream):
             self._read(response, answer.coding)
             return
         discard(response)
-        if answer.meaning is Meaning.LATER:
-            self._refused(answer)
-        elif answer.ending is not None:
+        if isinstance(answer, Later):
+            self._end_or_wait(self._patience.refused(answer.ending), answer.retry_after_seconds)
+        else:
             self._end(answer.ending)
 
     def _unanswered(self, failure: Failure, attempt: int) -> None:
@@ -312,7 +295,7 @@ class EventSource:
         return self._queue.room()
 
     def body_events(self, events: list[Event]) -> None:
-        self.failures = self.refusals = 0
+        self._patience.well()
         self._events_since += len(events)
         self._queue.put([gap_of(event) or event for event in events])
 
@@ -323,10 +306,10 @@ class EventSource:
         if ending is not None:
             self._end(ending)
         elif self._events_since or open_seconds > self._limits.max_retry_seconds:
-            self.failures = self.refusals = 0  # it was well, if only quiet
-            self._wait()
+            self._patience.well()  # if only quiet
+            self._end_or_wait(None)
         else:
-            self._fail()
+            self._end_or_wait(self._patience.failed())
 
     def _end_body(self) -> EventBody | None:
         """Keep what the next attempt must know of this one."""
@@ -340,30 +323,13 @@ class EventSource:
     def _failed(self) -> None:
         """No answer came, or none in time."""
         self._release()
-        self._fail()
+        self._end_or_wait(self._patience.failed())
 
-    def _refused(self, answer: Answer) -> None:
-        self.refusals += 1
-        if self.refusals > self._limits.max_refusals and answer.ending is not None:
-            self._end(answer.ending)
-        else:
-            self._fail(answer.retry_after_seconds or 0.0)
-
-    def _fail(self, at_least_seconds: float = 0.0) -> None:
-        self.failures += 1
-        most = self._limits.max_failures
-        if most is not None and self.failures > most:
-            self._end(Ending(EndReason.FAILURES, f"{self.failures:,} attempts brought no event"))
-        else:
-            self._wait(at_least_seconds)
-
-    def _wait(self, at_least_seconds: float = 0.0) -> None:
-        limits = self._limits
-        doublings = max(0, self.failures - 1)
-        seconds = reconnect_seconds(self._random, self.retry_seconds, limits.max_retry_seconds, doublings)
-        asked_seconds = min(at_least_seconds, limits.max_retry_after_seconds)
-        if asked_seconds > seconds:
-            seconds = asked_seconds + self._random.uniform(0.0, limits.retry_seconds)
+    def _end_or_wait(self, ending: Ending | None, retry_after_seconds: float = 0.0) -> None:
+        if ending is not None:
+            self._end(ending)
+            return
+        seconds = self._patience.wait_seconds(self.retry_seconds, retry_after_seconds)
         self._timer = self._clock.callLater(seconds, self._again)
         self._move(_Phase.WAITING)
 
@@ -416,17 +382,3 @@ class EventSource:
 def _unregister(ending: Ending, consumer: Any) -> Ending:
     consumer.unregisterProducer()
     return ending
-
-
-def _ascii(url: str) -> bytes:
-    try:
-        return url.encode("ascii")
-    except UnicodeEncodeError:
-        pass
-    raise ValueError("the URL has characters that must be percent-encoded")  # which has the URL in none of its parts
-
-
-def _headers(given: Headers | Mapping[str, str] | None) -> Headers:
-    if isinstance(given, Headers):
-        return given.copy()
-    return Headers({name: [value] for name, value in (given or {}).items()})

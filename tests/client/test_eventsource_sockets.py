@@ -383,7 +383,7 @@ def test_mercure_with_a_token(agent: IAgent) -> None:
                 hub.publish("t", "for all")
                 until(lambda: other.data == ["for all"], "the public one")
                 until(lambda: reading.data == ["for some", "for all"], "both")
-                said.append(repr(reading.source))
+                said.append(repr(reading.source) + repr(vars(reading.source)))
             wrong = Reading(agent, url, headers={"Authorization": f"Bearer {token[:-3]}"})
             assert result_of(wrong.done) == EndReason.STATUS
             assert wrong.source.ending is not None
