@@ -27,9 +27,11 @@ from hardhttp.wire.eventstream import Event, EventTooLargeError, Parser
 
 __all__ = ["BodyReader", "EventBody"]
 
-# Decoded at once, and in one turn of the reactor.
+# Decoded at once.
 _STEP_BYTES = 64 * 1024
-_TURN_BYTES = 256 * 1024
+# In one turn of the reactor: some three milliseconds, or half of one.
+_TURN_EVENTS = 500
+_TURN_BYTES = 64 * 1024
 
 
 class BodyReader(Shape):
@@ -128,22 +130,24 @@ class EventBody(protocol.Protocol):
 
     def _work(self) -> None:
         """Whatever is called from here may call ``go_on`` again: nothing is held in a variable meanwhile."""
-        done_bytes = 0
+        done_bytes = done_events = 0
         while self._reader is not None:
             room = self._reader.room()
             if not room:
                 self._pause()
                 return
+            if done_events >= _TURN_EVENTS or done_bytes >= _TURN_BYTES:
+                self._pause()
+                self._later = self._clock.callLater(0, self._go_on_later)
+                return
             if self._start >= len(self._text):
-                if done_bytes >= _TURN_BYTES:
-                    self._pause()
-                    self._later = self._clock.callLater(0, self._go_on_later)
-                    return
                 self._text, self._start = self._decoder.take(_STEP_BYTES), 0
                 if not self._text:
                     break
-                done_bytes += len(self._text)
-            events, self._start = self._parser.read(self._text, self._start, room)
+            before, most = self._start, min(room, _TURN_EVENTS - done_events)
+            events, self._start = self._parser.read(self._text, before, most)
+            done_bytes += self._start - before
+            done_events += len(events)
             self._tell(events)
         if self._phase is _Phase.ENDING:
             self._finish(None)

@@ -297,7 +297,7 @@ class EventSource:
     def body_events(self, events: list[Event]) -> None:
         self._patience.well()
         self._events_since += len(events)
-        self._queue.put([gap_of(event) or event for event in events])
+        self._queue.put([event if event.type != "gap" else gap_of(event) or event for event in events])
 
     def body_ended(self, ending: Ending | None) -> None:
         """Called once for a body, which has freed all it had."""

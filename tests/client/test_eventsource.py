@@ -7,6 +7,7 @@ import gzip
 import weakref
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -587,19 +588,26 @@ def test_what_has_come_is_read_after_204(bench: Bench) -> None:
     assert result(source.when_ended()).reason is EndReason.STOPPED
 
 
-def test_much_at_once_does_not_hold_the_reactor(bench: Bench) -> None:
+@pytest.mark.parametrize(("size", "count"), [(1000, 2000), (1, 2000)])
+def test_much_at_once_does_not_hold_the_reactor(bench: Bench, size: int, count: int) -> None:
     source = bench.source(limits=EventLimits(max_unread_bytes=1 << 22))
     source.deliver(bench.got.append)
-    response = bench.agent.last.answer()
-    response.send(b"data:%b\n\n" % (b"x" * 1000) * 2000)
-    assert 0 < len(bench.got) < 600
-    assert response.transport.paused
-    turns = []
+    turns: list[int] = []
     later = bench.clock.callLater
-    bench.clock.callLater = lambda *args: turns.append(len(bench.got)) or later(*args)  # type: ignore[method-assign]
+
+    def call_later(seconds: float, *args: Any) -> Any:
+        if seconds == 0:
+            turns.append(len(bench.got))
+        return later(seconds, *args)
+
+    bench.clock.callLater = call_later  # type: ignore[method-assign]
+    response = bench.agent.last.answer()
+    response.send(b"data:%b\n\n" % (b"x" * size) * count)
+    assert len(bench.got) == turns[0] < count
+    assert response.transport.paused
     bench.clock.advance(0)
-    assert len(bench.got) == 2000
-    assert len(turns) >= 6
+    assert len(bench.got) == count
+    assert max(after - before for before, after in pairwise([0, *turns])) <= (66 if size == 1000 else 500)
     assert not response.transport.paused
 
 
