@@ -58,6 +58,7 @@ test = [
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 lint = ["mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+client = ["treq"]
 bench = [
     "aiohttp",
     "aiohttp-sse",
@@ -107,6 +108,7 @@ setup(
     ],
     extras_require={
         "redis": ["txredisapi>=1.6"],
+        "client": client,
         "compression": compression,
         "http2": http2,
         "mercure": mercure,

@@ -1,4 +1,4 @@
-"""``python -m benchmarks http``, ``h2``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
+"""``python -m benchmarks http``, ``h2``, ``client``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks import coding_rows, h2_rows, hints_rows, http_rows, memory_rows, sse_rows, web_rows, ws_rows
+from benchmarks import (
+    client_rows,
+    coding_rows,
+    h2_rows,
+    hints_rows,
+    http_rows,
+    memory_rows,
+    sse_rows,
+    web_rows,
+    ws_rows,
+)
 from benchmarks.processes import Failed
 
 __all__ = ["main", "parser"]
@@ -22,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     http_rows.add_options(commands.add_parser("http", help="requests a second, cost against size, under attack"))
     h2_rows.add_options(commands.add_parser("h2", help="requests a second over HTTP/2"))
+    client_rows.add_options(commands.add_parser("client", help="requests a second that a client makes"))
     memory_rows.add_options(commands.add_parser("memory", help="bytes for an idle connection; a million requests"))
     web_rows.add_options(commands.add_parser("web", help="requests a second: JSON by a route, sessions, files"))
     sse_rows.add_options(commands.add_parser("sse", help="events to everyone who listens: speed, delay, memory"))

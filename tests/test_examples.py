@@ -123,6 +123,16 @@ def test_service(start: Callable[..., Program], tmp_path: Path) -> None:
     assert ended_as_twistd_does(program.stop())
 
 
+def test_client(start: Callable[..., Program]) -> None:
+    program = start("client.py")
+    assert program.ask("/") == (200, b"price: {'pence': 310}\nlarge: body-bytes\nsilent: first-byte-seconds\n")
+    ledger, statistics = json.loads(program.ask("/figures")[1])
+    assert ledger["connections"] == ledger["idle_connections"] == 1
+    assert statistics["failed"] == {"body-bytes": 1, "first-byte-seconds": 1}
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
+
+
 def test_early_hints(start: Callable[..., Program]) -> None:
     program = start("early_hints.py")
     for path, first in (("/slow", b"</app.css>; rel=preload; as=style, <https://fonts"), ("/users/ann", b"</app.css>")):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
@@ -140,9 +140,14 @@ def _join(base: bytes, location: bytes) -> bytes:
 class _Discarding(Protocol):
     """Reads a body to a bound."""
 
-    def __init__(self, done: Deferred[None]) -> None:
-        self._done: Deferred[None] | None = done
+    def __init__(self) -> None:
+        self.done: Deferred[None] | None = Deferred(self._cancelled)
         self._left = MAX_DISCARDED_BYTES
+
+    def _cancelled(self, _: object) -> None:
+        self.done = None
+        if self.transport is not None:
+            self.transport.loseConnection()
 
     def dataReceived(self, data: bytes) -> None:
         self._left -= len(data)
@@ -150,13 +155,14 @@ class _Discarding(Protocol):
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        done, self._done = self._done, None
+        done, self.done = self.done, None
         if done is not None:
             done.callback(None)
 
 
 def discard(response: Any) -> Deferred[None]:
     """Read the body of ``response`` to a bound, or have its connection closed; fires when it is free."""
-    done: Deferred[None] = Deferred()
-    response.deliverBody(_Discarding(done))
-    return done
+    discarding = _Discarding()
+    done = discarding.done
+    response.deliverBody(discarding)
+    return done if done is not None else succeed(None)

@@ -112,8 +112,7 @@ class Response:
         self._protocol = protocol
         protocol.makeConnection(BodyTransport(self))
         self._flush()
-        if self._connection is not None and self.delivery is Delivery.FLOWING:  # it may have been paused just now
-            self._connection.body_wanted()
+        self._want_more()
 
     def abort(self) -> None:
         """Take no more of the body; its connection is closed if it is still bringing it."""
@@ -135,8 +134,12 @@ class Response:
         if self.delivery is Delivery.PAUSED:
             self.delivery = Delivery.FLOWING
             self._flush()
-            if self._connection is not None and self.delivery is Delivery.FLOWING:
-                self._connection.body_wanted()
+            self._want_more()
+
+    def _want_more(self) -> None:
+        # The protocol may have paused again at what there was.
+        if self._connection is not None and self.delivery is Delivery.FLOWING:
+            self._connection.body_wanted()
 
     def write(self, data: bytes) -> None:
         """Send to the protocol a 101 has agreed to; nothing otherwise."""

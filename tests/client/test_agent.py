@@ -465,6 +465,15 @@ def test_a_body_flows_as_it_is_taken() -> None:
         assert asked.response is not None
 
 
+def test_a_body_that_is_paused_as_soon_as_it_is_asked_for() -> None:
+    with ClientRig() as rig:
+        body = Body(lambda body, data: body.transport.pauseProducing())
+        rig.ask(body=body)
+        rig.servers[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        assert body.data == b"ab"
+        assert rig.servers[0].wire.paused
+
+
 def test_nothing_more_is_read_of_a_body_that_nobody_takes() -> None:
     with ClientRig() as rig:
         asked = rig.ask(take=False)

@@ -1,0 +1,174 @@
+"""Bodies decoded, at their bounds and past them."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import Any
+
+import brotli
+import pytest
+import zstandard
+from twisted.web.client import ResponseDone
+
+from hardhttp.client import BadResponse, ClientReason, DecodingAgent, ResponseTooLarge
+from tests.client.rig import Body, ClientRig, Outcome
+
+TEXT = b"The quick brown fox jumps over the lazy dog. " * 40
+ENCODE = {
+    b"gzip": gzip.compress,
+    b"x-gzip": gzip.compress,
+    b"deflate": zlib.compress,
+    b"br": brotli.compress,
+    b"zstd": zstandard.ZstdCompressor().compress,
+}
+
+
+def raw_deflate(data: bytes) -> bytes:
+    stream = zlib.compressobj(wbits=-15)
+    return stream.compress(data) + stream.flush()
+
+
+def answer(coding: bytes, body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (coding, len(body)) + body
+
+
+def ask(rig: ClientRig, body: Body | None = None, **options: Any) -> Outcome:
+    return Outcome(DecodingAgent(rig.agent, **options).request(b"GET", b"http://a.example/"), body or Body())
+
+
+@pytest.mark.parametrize("coding", sorted(ENCODE))
+def test_codings(coding: bytes) -> None:
+    data = answer(coding, ENCODE[coding](TEXT))
+    cut = data.index(b"\r\n\r\n") + 4
+    for pieces in ([data], [data[:cut], data[cut:]], [data[:cut], *(data[i : i + 1] for i in range(cut, len(data)))]):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            assert b"\r\nAccept-Encoding: gzip, br, zstd\r\n" in rig.servers[0].received
+            rig.servers[0].send(*pieces)
+            assert asked.body is not None
+            assert asked.body.data == TEXT
+            assert asked.body.end is not None
+            assert asked.body.end.check(ResponseDone)
+            assert not asked.response.headers.hasHeader(b"content-encoding")
+            assert rig.held()["idle_connections"] == 1
+
+
+def test_bare_deflate() -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(answer(b"deflate", raw_deflate(TEXT)))
+        assert asked.body is not None
+        assert asked.body.data == TEXT
+
+
+def test_codings_above_each_other() -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(answer(b"gzip, br", brotli.compress(gzip.compress(TEXT))))
+        assert asked.body is not None
+        assert asked.body.data == TEXT
+        unknown = ask(rig)
+        rig.servers[0].send(answer(b"mystery, gzip", gzip.compress(b"?")))
+        assert unknown.body is not None
+        assert unknown.body.data == b"?"
+        assert unknown.response.headers.getRawHeaders(b"content-encoding") == [b"mystery"]
+        untouched = ask(rig)
+        rig.servers[0].send(answer(b"gzip, mystery", b"?"))
+        assert untouched.body is not None
+        assert untouched.body.data == b"?"
+        many = ask(rig)
+        rig.servers[0].send(answer(b"gzip, gzip, gzip, gzip", b"?"))
+        assert isinstance(many.error, BadResponse)
+
+
+def test_what_the_application_accepts_is_its_own() -> None:
+    from twisted.web.http_headers import Headers
+
+    with ClientRig() as rig:
+        DecodingAgent(rig.agent).request(b"GET", b"http://a.example/", Headers({b"Accept-Encoding": [b"identity"]}))
+        assert b"\r\nAccept-Encoding: identity\r\n" in rig.servers[0].received
+        rig.servers[0].send(answer(b"", b"x"))
+
+
+def test_length_at_its_bound_and_past_it() -> None:
+    for size, fails in ((5000, False), (5001, True)):
+        with ClientRig(max_decoded_bytes=5000) as rig:
+            asked = ask(rig)
+            rig.servers[0].send(answer(b"gzip", gzip.compress(b"x" * size)))
+            assert asked.body is not None
+            assert asked.body.end is not None
+            if fails:
+                assert isinstance(asked.body.end.value, ResponseTooLarge)
+                assert asked.body.end.value.reason is ClientReason.DECODED_BYTES
+            else:
+                assert len(asked.body.data) == size
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd", b"deflate"])
+def test_a_bomb(coding: bytes) -> None:
+    bomb = ENCODE[coding](bytes(20 << 20))
+    with ClientRig(max_decoded_bytes=None) as rig:
+        asked = ask(rig)
+        data = answer(coding, bomb + bytes(10))
+        rig.servers[0].send(data[:-5])
+        body = asked.body
+        assert body is not None
+        assert body.end is not None
+        assert isinstance(body.end.value, ResponseTooLarge)
+        assert len(body.data) <= (1 << 20) + 300 * len(bomb) + (8 << 20)
+        rig.turn()
+        assert "connections" not in rig.held()
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd", b"deflate"])
+def test_what_is_not_of_its_coding(coding: bytes) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(answer(coding, b"\xffthis is nothing of the kind"))
+        assert asked.body is not None
+        assert asked.body.end is not None
+        assert isinstance(asked.body.end.value, BadResponse)
+        assert asked.body.end.value.reason is ClientReason.DECODING
+
+
+def test_it_goes_no_faster_than_it_is_taken() -> None:
+    with ClientRig() as rig:
+        body = Body(lambda body, data: body.transport.pauseProducing())
+        ask(rig, body)
+        text = bytes(200_000)
+        data = answer(b"gzip", gzip.compress(text))
+        rig.servers[0].send(data[:-1])
+        assert 0 < len(body.data) <= 64 * 1024
+        assert rig.servers[0].wire.paused
+        for _ in range(20):
+            if len(body.data) == len(text):
+                break
+            body.transport.resumeProducing()
+        assert body.data == text
+        assert body.end is None
+        body.on_data = None
+        body.transport.resumeProducing()
+        rig.servers[0].send(data[-1:])
+        assert body.end is not None
+
+
+def test_an_application_that_leaves() -> None:
+    with ClientRig() as rig:
+        body = Body(lambda body, data: body.transport.loseConnection())
+        ask(rig, body)
+        data = answer(b"gzip", gzip.compress(bytes(200_000)))
+        rig.servers[0].send(data[:-1])
+        rig.turn()
+        assert len(body.pieces) == 1
+        assert body.end is not None
+        assert rig.held() == {}
+
+
+def test_no_body_is_no_coding() -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(b"HTTP/1.1 304 No\r\nContent-Encoding: gzip\r\n\r\n")
+        assert asked.body is not None
+        assert asked.body.data == b""
+        assert asked.response.length == 0

@@ -1,0 +1,165 @@
+"""Redirects: where they lead, what goes along, and when it is enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hardhttp.client import BytesBody, ClientReason, RedirectAgent, TooManyRedirects
+from tests.client.rig import Body, ClientRig, Outcome
+from tests.client.test_agent import Producer
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def moved(to: bytes, code: int = 302, body: bytes = b"", more: bytes = b"") -> bytes:
+    head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\n%bContent-Length: %d\r\n\r\n" % (code, to, more, len(body))
+    return head + body
+
+
+def ask(rig: ClientRig, method: bytes = b"GET", uri: bytes = b"http://a.example/b/c?d", **options: Any) -> Outcome:
+    from twisted.web.http_headers import Headers
+
+    fields = Headers(options.pop("fields", {}))
+    return Outcome(RedirectAgent(rig.agent).request(method, uri, fields, options.pop("producer", None)), Body())
+
+
+@pytest.mark.parametrize(
+    ("to", "target"),
+    [
+        (b"e", b"/b/e"),
+        (b"/e", b"/e"),
+        (b"?x", b"/b/c?x"),
+        (b"http://a.example/f#g", b"/f"),
+        (b"../e f", b"/e%20f"),
+        ("/é".encode(), b"/%C3%A9"),
+    ],
+)
+def test_where_it_leads(to: bytes, target: bytes) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        server = rig.servers[0]
+        assert server.received.startswith(b"GET /b/c?d ")
+        server.send(moved(to))
+        assert server.received.startswith(b"GET %b HTTP/1.1" % target)
+        assert len(rig.servers) == 1
+        server.send(OK)
+        assert asked.response.code == 200
+        assert asked.response.previousResponse.code == 302
+
+
+@pytest.mark.parametrize(
+    ("code", "method", "following", "kept"),
+    [
+        (301, b"POST", b"GET", False),
+        (302, b"POST", b"GET", False),
+        (303, b"POST", b"GET", False),
+        (303, b"PUT", b"GET", False),
+        (303, b"HEAD", b"HEAD", False),
+        (301, b"PUT", b"PUT", True),
+        (307, b"POST", b"POST", True),
+        (308, b"PATCH", b"PATCH", True),
+    ],
+)
+def test_the_method(code: int, method: bytes, following: bytes, kept: bool) -> None:
+    with ClientRig() as rig:
+        producer = None if method == b"HEAD" else BytesBody(b"abc")
+        ask(rig, method, producer=producer, fields={b"Content-Type": [b"text/plain"], b"X-Y": [b"z"]})
+        server = rig.servers[0]
+        assert server.received.startswith(method)
+        server.send(moved(b"/e", code))
+        sent = server.received
+        assert sent.startswith(following + b" /e ")
+        assert (b"\r\nContent-Type: text/plain\r\n" in sent) is (kept or method == b"HEAD")
+        assert sent.endswith(b"abc") is kept
+        assert b"\r\nX-Y: z\r\n" in sent
+
+
+def test_a_body_that_cannot_be_made_again() -> None:
+    with ClientRig() as rig:
+        producer = Producer(0)
+        asked = ask(rig, b"POST", producer=producer)
+        producer.done.callback(None)
+        rig.servers[0].send(moved(b"/e", 307))
+        assert isinstance(asked.error, TooManyRedirects)
+        assert len(rig.servers) == 1
+
+
+@pytest.mark.parametrize(
+    ("to", "told"),
+    [
+        (b"/e", True),
+        (b"http://A.example:80/e", True),
+        (b"http://b.example/e", False),
+        (b"https://a.example/e", False),
+        (b"http://a.example:8080/e", False),
+        (b"//b.example/e", False),
+    ],
+)
+def test_secrets_are_not_told_to_others(to: bytes, told: bool) -> None:
+    with ClientRig() as rig:
+        secrets = {b"Authorization": [b"s"], b"Cookie": [b"s"], b"Proxy-Authorization": [b"s"], b"X": [b"y"]}
+        ask(rig, fields=secrets)
+        rig.servers[0].send(moved(to))
+        sent = rig.servers[-1].received.split(b"\r\n\r\n")[-2 if told else 0]
+        for name in (b"Authorization: ", b"Cookie: ", b"Proxy-Authorization: "):
+            assert (name in sent) is told
+        assert b"X: y" in sent
+
+
+def test_so_many_and_no_more() -> None:
+    with ClientRig(max_redirects=3) as rig:
+        asked = ask(rig)
+        for number in range(3):
+            rig.servers[0].send(moved(b"/%d" % number))
+        assert asked.pending
+        rig.servers[0].send(moved(b"/one-too-many"))
+        assert isinstance(asked.error, TooManyRedirects)
+        assert asked.error.reason is ClientReason.REDIRECTS
+        assert asked.error.response.code == 302
+        assert b"one-too-many" not in rig.servers[0].received
+        assert rig.held()["idle_connections"] == 1
+
+
+@pytest.mark.parametrize("to", [b"ftp://a/", b"http://u:p@b.example/", b"http://b.example:0/"])
+def test_nowhere(to: bytes) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(moved(to))
+        assert asked.failure is not None
+        assert len(rig.servers) == 1
+
+
+def test_a_redirect_without_a_place_is_an_answer() -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        rig.servers[0].send(b"HTTP/1.1 302 Moved\r\nContent-Length: 0\r\n\r\n")
+        assert asked.response.code == 302
+
+
+def test_the_body_is_read_to_a_bound() -> None:
+    for size, connections in ((64 * 1024, 1), (64 * 1024 + 2, 2)):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            data = moved(b"/e", body=b"x" * size)
+            rig.servers[0].send(data[:1000], data[1000:-1])
+            rig.servers[0].send(data[-1:])
+            rig.turn()
+            assert len(rig.servers) == connections
+            rig.servers[-1].send(OK)
+            assert asked.response.code == 200
+
+
+@pytest.mark.parametrize("when", ["asked", "discarding", "following"])
+def test_cancelling(when: str) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig)
+        if when == "discarding":
+            rig.servers[0].send(moved(b"/e", body=b"xyz")[:-1])
+        elif when == "following":
+            rig.servers[0].send(moved(b"/e"))
+        asked.deferred.cancel()
+        assert asked.failure is not None
+        rig.turn()
+        assert rig.held() == {}
