@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseFailed
 from twisted.web.http_headers import Headers
 
-from hardhttp.client import EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
+from hardhttp.client import ClientLimits, EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
+from hardhttp.client.eventlimits import without_end
 from hardhttp.client.gap import gap_of
 from hardhttp.errors import LimitError
 from hardhttp.sse.queue import encode_gap
@@ -426,6 +427,19 @@ def test_not_now(bench: Bench, code: int) -> None:
     bench.agent.last.answer(code, {})
     assert result(reading) == EndReason.REFUSALS
     assert source.ending.status == code
+
+
+def test_an_event_forgives_refusals(bench: Bench) -> None:
+    source = bench.source(limits=EventLimits(max_refusals=1))
+    bench.read(source)
+    for _ in range(3):
+        bench.agent.last.answer(503, {})
+        bench.wait()
+        response = bench.agent.last.answer()
+        response.send(b"data:x\n\n")
+        response.end()
+        bench.wait()
+    assert source.state is SourceState.CONNECTING
 
 
 @pytest.mark.parametrize(
@@ -877,13 +891,45 @@ def test_closed_by_its_reader(bench: Bench) -> None:
         bench.got.append(event)
         source.close()
 
-    source = bench.source(limits=EventLimits(max_queued_events=1))
+    source = bench.source(limits=EventLimits(max_queued_events=2))
     source.deliver(receive)
     response = bench.agent.last.answer()
-    response.send(b"data:a\n\ndata:b\n\n")
+    response.send(b"data:a\n\ndata:b\n\ndata:c\n\n")
     assert bench.data == ["a"]
     assert source.queued_events == 0
     assert response.transport.aborted
+
+
+def test_what_was_not_read_is_forgotten(bench: Bench) -> None:
+    source = bench.source()
+    source.deliver(bench.got.append)
+    response = bench.agent.last.answer()
+    source.pauseProducing()
+    response.send(b"data:a\n\n", b"data:b\n\n")
+    body = source._reading
+    assert body.unread_bytes == 16
+    source.close()
+    assert body.unread_bytes == 0
+
+
+def test_headers_are_those_of_the_beginning(bench: Bench) -> None:
+    headers = Headers({"x": ["1"]})
+    bench.read(bench.source(headers=headers))
+    assert headers == Headers({"x": ["1"]})
+    headers.removeHeader("x")
+    bench.agent.last.fail(ConnectionRefusedError())
+    bench.wait()
+    assert bench.agent.last.header("x") == "1"
+
+
+def test_an_agent_of_ours_is_asked_without_the_bounds_of_what_ends() -> None:
+    agent = ScriptedAgent()
+    assert without_end(agent) == {}
+    agent.limits = ClientLimits(connect_seconds=1)  # type: ignore[attr-defined]
+    limits = without_end(agent)["limits"]
+    off = (limits.total_seconds, limits.body_idle_seconds, limits.max_body_bytes, limits.max_decoded_bytes)
+    assert off == (None, None, None, None)
+    assert (limits.connect_seconds, limits.unread_seconds) == (1, 86_400)
 
 
 def test_async_with(bench: Bench) -> None:
