@@ -910,6 +910,10 @@ def test_what_was_not_read_is_forgotten(bench: Bench) -> None:
     assert body.unread_bytes == 16
     source.close()
     assert body.unread_bytes == 0
+    kept = weakref.ref(source)
+    bench.sources.clear()
+    del source
+    assert kept() is None  # a transport that is long in going has the body still, and nothing more
 
 
 def test_headers_are_those_of_the_beginning(bench: Bench) -> None:
