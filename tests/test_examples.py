@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import ssl
+import re
 import subprocess
 import sys
 import time
@@ -165,6 +166,19 @@ def test_events(start: Callable[..., Program]) -> None:
             assert data
             received += data
     program.stop()
+
+
+def test_eventsource(start: Callable[..., Program]) -> None:
+    """It is hung up on several times, and misses nothing."""
+    program = start("eventsource.py")
+    program.wait_for(r"tick 25\n")
+    said = program.log.read_text("utf-8")
+    ticks = [int(number) for number in re.findall(r"^tick (\d+)$", said, re.M)]
+    assert ticks[:26] == list(range(26))
+    assert "CONNECTING\n" in said
+    program.stop()
+    assert "ended: closed" in program.log.read_text("utf-8")
+    assert "Traceback" not in program.log.read_text("utf-8")
 
 
 def test_websocket_chat(start: Callable[..., Program]) -> None:

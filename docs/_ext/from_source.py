@@ -1,6 +1,7 @@
 """Directives that read the package, so that no page repeats what it says and none goes stale.
 
-``limits-table``            every field of ``hardhttp.Limits``, or of the client's, in the groups of its source
+``limits-table:: CLASS``    every field of a class of limits, ``hardhttp.Limits`` where none is named, in the groups
+                            of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
 ``misbehaviours-table``     every behaviour of ``hardhttp.testing.misbehaving``, by the modules of its source
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import pydoc
 import re
 import shlex
 import subprocess
@@ -24,7 +26,6 @@ from docutils.parsers.rst import Directive
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from hardhttp.client.limits import ClientLimits
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
 from hardhttp.testing.misbehaving import CATALOGUE
@@ -94,7 +95,9 @@ class LimitsTable(Directive):
     optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        cls = {"": Limits, "hardhttp.client.ClientLimits": ClientLimits}["".join(self.arguments)]
+        cls = pydoc.locate(self.arguments[0]) if self.arguments else Limits
+        if not isinstance(cls, type):
+            raise self.error(f"there is no class {self.arguments[0]}")
         fields = {field.name: field for field in attrs.fields(cls)}
         groups: dict[str, list[list[nodes.Node | str]]] = {}
         for group, name, why in annotated(cls, r"-- (.*?) -+$", r"    (\w+): .* = _\w+\("):

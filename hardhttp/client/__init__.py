@@ -6,6 +6,7 @@ These are its public names; what else stands in the modules may change.
 from typing import TYPE_CHECKING, Any
 
 from hardhttp.client.agent import Agent
+from hardhttp.client.breaker import BreakerAgent, BreakerPolicy, Circuit, CircuitOpenError, CircuitState
 from hardhttp.client.decoding import DecodingAgent
 from hardhttp.client.endpoints import Endpoints, Route, Routes
 from hardhttp.client.errors import (
@@ -29,10 +30,15 @@ from hardhttp.client.errors import (
     TooManyRedirects,
     reason_of,
 )
+from hardhttp.client.eventanswer import Ending, EndReason, EventSourceError
+from hardhttp.client.eventlimits import EventLimits
+from hardhttp.client.eventsource import EventSource, SourceState
+from hardhttp.client.gap import Gap
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.proxies import Proxy, ProxyURLError, proxy_for
 from hardhttp.client.redirects import RedirectAgent
 from hardhttp.client.response import Response
+from hardhttp.client.retrying import RetryingAgent, RetryPolicy
 from hardhttp.client.sending import BytesBody
 from hardhttp.client.tunnel import TunnelEndpoint, TunnelError
 
@@ -45,13 +51,24 @@ __all__ = [
     "BadResponse",
     "BodyTimeout",
     "BodyUnread",
+    "BreakerAgent",
+    "BreakerPolicy",
     "BytesBody",
+    "Circuit",
+    "CircuitOpenError",
+    "CircuitState",
     "ClientError",
     "ClientLimits",
     "ClientReason",
     "ConnectTimeout",
     "DecodingAgent",
+    "EndReason",
+    "Ending",
     "Endpoints",
+    "EventLimits",
+    "EventSource",
+    "EventSourceError",
+    "Gap",
     "HTTPClient",
     "NoResponse",
     "Proxy",
@@ -65,8 +82,11 @@ __all__ = [
     "ResponseCut",
     "ResponseTimeout",
     "ResponseTooLarge",
+    "RetryPolicy",
+    "RetryingAgent",
     "Route",
     "Routes",
+    "SourceState",
     "TLSFailed",
     "TLSTimeout",
     "TooManyRedirects",

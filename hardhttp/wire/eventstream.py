@@ -2,7 +2,8 @@
 
 What ``encode_event`` makes, ``Parser`` and every browser read back as it was given, but that each line
 end in ``data`` becomes LF; what they would not is refused. ``Parser`` takes a stream however it was
-cut, in time linear in its bytes, and holds no more than one line and one event, both bounded.
+cut, in time linear in its bytes, and holds no more than one line and one event, both bounded. Whoever
+must not be given more events than he has room for takes them with ``Parser.read``.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Event:
 
 
 class EventTooLargeError(ValueError):
-    """A line or an event is longer than the parser's bound. ``events`` came before it in the same ``feed``."""
+    """A line, an event or an id is longer than the parser's bound. ``events`` came before it in the same ``feed``."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -98,15 +99,23 @@ class Parser:
 
     ``last_event_id`` is what a reconnect should send; ``retry_ms`` is the latest wait asked for, by an
     event or by none, or None. Both outlive the stream: begin the next with ``Parser(last_event_id=...)``.
+    ``max_id_bytes`` bounds an ``id`` in bytes, since a reconnect sends it back in a header field; None for a line's
+    bound.
     """
 
     def __init__(
-        self, *, max_line_bytes: int = 1 << 20, max_event_bytes: int = 1 << 20, last_event_id: str = ""
+        self,
+        *,
+        max_line_bytes: int = 1 << 20,
+        max_event_bytes: int = 1 << 20,
+        max_id_bytes: int | None = None,
+        last_event_id: str = "",
     ) -> None:
         self.last_event_id = last_event_id
         self.retry_ms: int | None = None
         self._max_line = max_line_bytes
         self._max_event = max_event_bytes
+        self._max_id = max_line_bytes if max_id_bytes is None else max_id_bytes
         self._line = bytearray()  # the part of a line that has come
         self._after_cr = False  # an LF now belongs to the line end before it
         self._first = True  # no line yet: a BOM may stand here
@@ -116,41 +125,54 @@ class Parser:
 
     def _begin(self) -> None:
         self._type = b""
-        self._data: list[bytes] = []
-        self._data_bytes = 0
+        self._data: bytearray | None = None  # one LF behind each line, the last one's too
         self._retry: int | None = None
 
     def feed(self, data: bytes) -> list[Event]:
         """The events that are complete with ``data``; what has no blank line yet waits for more.
 
-        Raises ``EventTooLargeError`` for a line of more than ``max_line_bytes`` or data of more than
-        ``max_event_bytes``, then and ever after.
+        Raises ``EventTooLargeError`` for a line of more than ``max_line_bytes``, data of more than
+        ``max_event_bytes`` or an id of more than ``max_id_bytes``, then and ever after.
+        """
+        return self.read(data, 0, None)[0]
+
+    def read(self, data: bytes, start: int, max_events: int | None) -> tuple[list[Event], int]:
+        """``feed`` with ``data[start:]``, but no further than the end of event number ``max_events``.
+
+        Returns the events and where it stopped, which is ``start`` for the next call with the same ``data``. A fault
+        that lies beyond is raised by the call that comes to it.
         """
         events: list[Event] = []
         try:
-            self._take(data, events)
+            return events, self._take(data, start, events, max_events)
         except EventTooLargeError as error:
             self._failed = str(error)
             self._line.clear()
             self._begin()
             error.events = events
             raise
-        return events
 
-    def _take(self, data: bytes, events: list[Event]) -> None:
+    def _take(self, data: bytes, start: int, events: list[Event], max_events: int | None) -> int:
         if self._failed is not None:
             raise EventTooLargeError(self._failed)
-        if not data:
-            return
-        start = 1 if self._after_cr and data[0] == 0x0A else 0
-        self._after_cr = data[-1] == 0x0D
+        if start >= len(data):
+            return start
+        if self._after_cr and data[start] == 0x0A:
+            start += 1
+        self._after_cr = False
         for end in _LINE_END.finditer(data, start):
             self._hold(data[start : end.start()])
             start = end.end()
             line = bytes(self._line)
             self._line.clear()
             self._read(line, events)
-        self._hold(data[start:])
+            if len(events) == max_events:
+                break
+        else:
+            self._hold(data[start:])
+            start = len(data)
+        self._after_cr = start == len(data) and data[-1] == 0x0D
+        return start
 
     def _hold(self, part: bytes) -> None:
         if len(self._line) + len(part) > self._max_line:
@@ -167,13 +189,17 @@ class Parser:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data_bytes += len(value) + 1
-            if self._data_bytes - 1 > self._max_event:
+            if self._data is None:
+                self._data = bytearray()
+            if len(self._data) + len(value) > self._max_event:
                 raise EventTooLargeError(f"the data of an event is longer than {self._max_event:,} bytes")
-            self._data.append(value)
+            self._data += value
+            self._data += b"\n"
         elif name == b"event":
             self._type = value
         elif name == b"id":
+            if len(value) > self._max_id:
+                raise EventTooLargeError(f"the id of an event is longer than {self._max_id:,} bytes")
             if b"\0" not in value:
                 self._id = _text(value)
         elif name == b"retry" and value.isdigit():
@@ -182,9 +208,10 @@ class Parser:
 
     def _dispatch(self, events: list[Event]) -> None:
         self.last_event_id = self._id  # also when nothing is dispatched
-        if self._data:
+        if self._data is not None:
+            del self._data[-1]
             type_ = _text(self._type) or "message"
-            events.append(Event(type_, _text(b"\n".join(self._data)), self._id, self._retry))
+            events.append(Event(type_, self._data.decode("utf-8", "replace"), self._id, self._retry))
         self._begin()
 
 

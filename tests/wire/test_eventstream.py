@@ -253,6 +253,31 @@ def test_the_largest_event() -> None:
     assert failing(Parser(max_event_bytes=10), [b"data\n" * 12])[1] == "10 bytes"
 
 
+def test_the_longest_id() -> None:
+    for pieces in every_split(b"id:aaaa\ndata:a\n\nid:aaaaa\ndata:b\n\n"):
+        assert failing(Parser(max_id_bytes=4), pieces) == (events("a", id="aaaa"), "4 bytes")
+    assert take(b"id:aaaaa\ndata:b\n\n") == events("b", id="aaaaa")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+@pytest.mark.parametrize("at_most", [1, 2, 5])
+def test_no_more_events_than_there_is_room_for(end: bytes, at_most: int) -> None:
+    """Nor is a fault seen that lies beyond them."""
+    stream = b"".join(b"id:%d%bdata:%d%b%b" % (i, end, i, end, end) for i in range(4)) + b"id:" + b"x" * 20 + end
+    for pieces in every_split(stream):
+        parser, came = Parser(max_id_bytes=4), []
+        with pytest.raises(EventTooLargeError) as raised:  # noqa: PT012
+            for piece in pieces:
+                start = 0
+                while start < len(piece):
+                    some, start = parser.read(piece, start, at_most)
+                    assert len(some) <= at_most
+                    came += some
+        came += raised.value.events
+        assert [event.data for event in came] == ["0", "1", "2", "3"]
+        assert parser.last_event_id == "3"
+
+
 def failing(parser: Parser, pieces: list[bytes]) -> tuple[list[Event], str]:
     """What came before the failure, and the bound it names; a parser that failed takes no more."""
     came: list[Event] = []
