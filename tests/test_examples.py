@@ -8,10 +8,10 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
-import re
 import subprocess
 import sys
 import time
