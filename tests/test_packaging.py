@@ -73,6 +73,7 @@ def test_python_and_dependencies(metadata: dict[str, Any]) -> None:
 def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
     extras = metadata["extras_require"]
     assert set(extras) == {
+        "client",
         "compression",
         "http2",
         "mercure",
@@ -94,9 +95,10 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     declared = {Requirement(need).name.partition(".")[0] for need in metadata["install_requires"]}
     # Ours, and Twisted's own dependencies, some through its extra [tls].
     declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
+    declared |= {"idna", "service_identity"}
     # What only a site that speaks HTTP/2 imports, or one that has WebSockets.
     for_http2 = {f"hardhttp/{name}.py" for name in ("net/channel2", "testing/http2", "wire/fielddecoder", "wire/http2")}
-    extra = {"hardhttp/wire/websocketframes.py: wsproto"}
+    extra = {"hardhttp/wire/websocketframes.py: wsproto", "hardhttp/client/treqclient.py: treq"}
     unknown = set()
     for path in (ROOT / "hardhttp").rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:
