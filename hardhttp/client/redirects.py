@@ -23,7 +23,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import ClientReason, TooManyRedirects
-from hardhttp.client.limits import ClientLimits
+from hardhttp.client.limits import ClientLimits, limits_of
 from hardhttp.client.uri import UNIX, parse_uri
 
 __all__ = ["RedirectAgent"]
@@ -43,7 +43,7 @@ class RedirectAgent:
 
     def __init__(self, agent: Any, limits: ClientLimits | None = None) -> None:
         self._agent = agent
-        self.limits: ClientLimits = limits or getattr(agent, "limits", None) or ClientLimits()
+        self.limits = limits or limits_of(agent)
 
     def request(
         self,
