@@ -21,7 +21,7 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import BadResponse, ClientReason, ResponseTooLarge
-from hardhttp.client.limits import ClientLimits
+from hardhttp.client.limits import ClientLimits, limits_of
 from hardhttp.wire.decoding import ACCEPT_ENCODING, DecodedTooLargeError, Decoder, DecodingError, decoder
 from hardhttp.wire.grammar import list_items
 
@@ -78,7 +78,7 @@ class DecodingAgent:
 
     def __init__(self, agent: Any, limits: ClientLimits | None = None, max_ratio: float = MAX_RATIO) -> None:
         self._agent = agent
-        self.limits: ClientLimits = limits or getattr(agent, "limits", None) or ClientLimits()
+        self.limits = limits or limits_of(agent)
         self._max_ratio = max_ratio
 
     def request(

@@ -16,8 +16,8 @@ from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestGenerationFailed, RequestNotSent
-from twisted.web.client import ResponseFailed, ResponseNeverReceived
+from twisted.web._newclient import RequestNotSent
+from twisted.web.client import RequestGenerationFailed, ResponseFailed, ResponseNeverReceived
 
 from hardhttp.errors import Fault, LimitFault, Reason
 

@@ -23,14 +23,15 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import ClientReason, TooManyRedirects
-from hardhttp.client.limits import ClientLimits
-from hardhttp.client.uri import parse_uri
+from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.uri import UNIX, parse_uri
 
 __all__ = ["RedirectAgent"]
 
 # A page that says where to go; what is longer is not worth its connection.
 MAX_DISCARDED_BYTES = 64 * 1024
 
+_UNIX = f"{UNIX}://"
 _CODES = frozenset({301, 302, 303, 307, 308})
 _SECRET = (b"Authorization", b"Cookie", b"Proxy-Authorization", b"Host")
 _OF_A_BODY = (b"Content-Type", b"Content-Length", b"Content-Encoding", b"Transfer-Encoding", b"Expect")
@@ -42,7 +43,7 @@ class RedirectAgent:
 
     def __init__(self, agent: Any, limits: ClientLimits | None = None) -> None:
         self._agent = agent
-        self.limits: ClientLimits = limits or getattr(agent, "limits", None) or ClientLimits()
+        self.limits = limits or limits_of(agent)
 
     def request(
         self,
@@ -128,7 +129,12 @@ def _remove(headers: Headers, names: tuple[bytes, ...]) -> None:
 
 def _join(base: bytes, location: bytes) -> bytes:
     """RFC 9110, 10.2.2, against ``base``; what servers leave unencoded is encoded."""
-    joined = urljoin(base.decode("utf-8"), location.decode("utf-8", "replace"))
+    text, to = base.decode("utf-8"), location.decode("utf-8", "replace")
+    if text.startswith(_UNIX) and "://" not in to.partition("?")[0] and not to.startswith("//"):
+        # urljoin knows nothing of this scheme.
+        joined = _UNIX + urljoin("http" + text.removeprefix(UNIX), to).removeprefix("http://")
+    else:
+        joined = urljoin(text, to)
     if joined.isascii() and " " not in joined:
         return joined.encode("ascii")
     scheme, separator, rest = joined.partition("://")

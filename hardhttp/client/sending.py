@@ -87,6 +87,8 @@ class BodySender:
             return
         self.state = Sending.PRODUCING
         connection.transport.registerProducer(self, True)
+        if self.state is not Sending.PRODUCING:
+            return  # the transport is gone already, and has said so
         try:
             produced = self._producer.startProducing(self)
         except Exception:

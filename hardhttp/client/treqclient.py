@@ -27,7 +27,7 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.decoding import DecodingAgent
-from hardhttp.client.limits import ClientLimits
+from hardhttp.client.limits import ClientLimits, limits_of
 from hardhttp.client.redirects import RedirectAgent
 from hardhttp.client.sending import BytesBody
 
@@ -50,7 +50,7 @@ class _Cookies:
         self._agent = agent
         self._jar = jar
         self._options: dict[str, Any] = {} if limits is None else {"limits": limits}
-        self.limits = limits or getattr(agent, "limits", None)
+        self.limits = limits or limits_of(agent)
 
     def request(
         self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
@@ -159,7 +159,7 @@ class HTTPClient(treq.client.HTTPClient):
     def _limits(self, timeout: float | None) -> ClientLimits | None:
         if timeout is None:
             return None
-        return attrs.evolve(getattr(self._agent, "limits", None) or ClientLimits(), total_seconds=timeout)
+        return attrs.evolve(limits_of(self._agent), total_seconds=timeout)
 
     def _plain_url(self, url: Any) -> bytes | None:
         """``url`` as it is, if nothing in it has to be encoded."""

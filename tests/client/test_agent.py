@@ -492,6 +492,34 @@ def test_nothing_more_is_read_of_a_body_that_nobody_takes() -> None:
         assert not server.wire.paused
 
 
+def test_a_connection_that_was_paused_is_read_again_when_it_rests() -> None:
+    with ClientRig() as rig:
+        asked = rig.ask(take=False)
+        server = rig.servers[0]
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        assert server.wire.paused
+        server.protocol.dataReceived(b"cd")  # TLS had it already
+        assert not server.wire.paused
+        assert rig.held()["idle_connections"] == 1
+        body = Body()
+        asked.response.deliverBody(body)
+        assert body.data == b"abcd"
+
+
+@pytest.mark.parametrize("leave", ["pauseProducing", "loseConnection"])
+def test_the_last_piece_is_no_hold_on_a_connection_that_is_free(leave: str) -> None:
+    with ClientRig() as rig:
+        body = Body(lambda body, data: getattr(body.transport, leave)() if data == b"b" else None)
+        rig.ask(body=body)
+        server = rig.servers[0]
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na", b"b")
+        rig.turn()
+        assert server.open
+        assert not server.wire.paused
+        assert rig.held()["idle_connections"] == 1
+        assert body.end is not None
+
+
 @pytest.mark.parametrize("leave", ["loseConnection", "abortConnection", "stopProducing"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_an_application_that_leaves(leave: str, whole: bool) -> None:

@@ -36,9 +36,8 @@ def check(result: dict[str, Any]) -> None:
     assert result["calls"] == 0
 
 
-@pytest.mark.parametrize("kind", ["kept", "cut"])
-def test_a_thousand_requests(kind: str, tmp_path: Path) -> None:
-    result = measure(kind, 1000, tmp_path)
+def test_hundreds_of_requests(tmp_path: Path) -> None:
+    result = measure("cut", 500, tmp_path)
     check(result)
     assert result["found"] == {}
 

@@ -19,7 +19,7 @@ ENCODE = {
     b"gzip": gzip.compress,
     b"x-gzip": gzip.compress,
     b"deflate": zlib.compress,
-    b"br": brotli.compress,
+    b"br": lambda data: brotli.compress(data, quality=3),
     b"zstd": zstandard.ZstdCompressor().compress,
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from hardhttp.client.limits import ClientLimits
+from hardhttp.client.limits import ClientLimits, limits_of
 from hardhttp.errors import LimitError
 
 NAMES = {
@@ -41,6 +41,18 @@ def test_bounds(name: str) -> None:
 def test_frozen() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         ClientLimits().max_headers = 3  # type: ignore[misc]
+
+
+def test_whose_limits_hold_around_an_agent() -> None:
+    class Around:
+        def __init__(self, agent: object, **more: object) -> None:
+            self.agent = agent
+            self.__dict__.update(more)
+
+    limits = ClientLimits(max_headers=7)
+    inner = Around(None, limits=limits)
+    assert limits_of(inner) is limits_of(Around(inner)) is limits_of(Around(Around(inner), limits="others")) is limits
+    assert limits_of(Around(None)) == ClientLimits()
 
 
 def test_one_host_gets_no_more_than_all() -> None:

@@ -49,6 +49,15 @@ def test_where_it_leads(to: bytes, target: bytes) -> None:
         assert asked.response.previousResponse.code == 302
 
 
+def test_within_a_unix_socket() -> None:
+    for to, target in ((b"/e", b"/e"), (b"e?http://x", b"/b/e?http://x"), (b"http://b.example/", b"/")):
+        with ClientRig() as rig:
+            ask(rig, uri=b"http+unix://%2Frun%2Fs/b/c")
+            rig.servers[0].send(moved(to))
+            assert b"GET %b HTTP/1.1\r\n" % target in rig.servers[-1].received
+            assert len(rig.servers) == (2 if b"b.ex" in to else 1)
+
+
 @pytest.mark.parametrize(
     ("code", "method", "following", "kept"),
     [

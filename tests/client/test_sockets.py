@@ -236,6 +236,11 @@ class Resolving:
         return getattr(reactor, name)
 
 
+def attempts() -> list[Any]:
+    """Sockets that are being connected."""
+    return [watched for watched in reactor.getWriters() if type(watched).__name__ == "_Attempt"]
+
+
 def factory() -> Any:
     from twisted.internet.protocol import Factory
 
@@ -263,10 +268,13 @@ async def test_the_next_address_is_tried_when_one_is_silent(port: int) -> None:
     protocol: Any = await HostEndpoint(Resolving(silent, alive), "x", port).connect(factory())
     assert protocol.transport.getPeer() == alive
     protocol.transport.abortConnection()
+    assert attempts() == []
     asked = HostEndpoint(Resolving(silent, silent), "x", port).connect(factory())
+    assert len(attempts()) == 1
     asked.cancel()
     with pytest.raises(UserError):
         await asked
+    assert attempts() == []
     await deferLater(reactor, 0)
 
 
