@@ -21,7 +21,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from hardhttp import IStreamingResource
+from hardhttp import IStreamingResource, Link
 from hardhttp.limits import Limits
 from hardhttp.sse.stream import EventStream
 from hardhttp.testing import Rig
@@ -29,6 +29,7 @@ from hardhttp.wire.http2 import PREFACE
 
 DATA, HEADERS, RST, SETTINGS, WINDOW = 0, 1, 3, 4, 8
 STREAMS_A_CONNECTION = 1000
+PUSHED = ("now", "later", "half", "fails", "large", "never")
 # Beyond any bound of conduct: what is looked for is what they leave, not whether they may.
 LIMITS = Limits(max_stream_resets=1_000_000, max_control_frames=1_000_000, send_seconds=2, body_seconds=2)
 
@@ -37,8 +38,8 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
-def head(stream: int, path: bytes, *more: tuple[bytes, bytes], end: bool = True) -> bytes:
-    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"), *more]
+def head(stream: int, path: bytes, *more: tuple[bytes, bytes], end: bool = True, method: bytes = b"POST") -> bytes:
+    fields = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"), *more]
     return frame(HEADERS, Encoder().encode([(*field, True) for field in fields]), 0x4 | end, stream)
 
 
@@ -67,6 +68,9 @@ class Answers(Resource):
             request.write(b"half")
             request.channel.abortConnection()
             return NOT_DONE_YET
+        if request.path == b"/hints":
+            request.hints([Link(f"/{what}?{request.channel.number}", "preload", {"as": "style"}) for what in PUSHED])
+            return b"page"
         if request.path == b"/fails":
             raise LookupError("as it should")
         return b"x" * (200_000 if request.path == b"/large" else 10)
@@ -86,6 +90,8 @@ def ends(stream: int, large: bool) -> list[bytes]:
         lambda n: head(n, b"/takes", end=False) + frame(DATA, b"part", 0, n) + frame(RST, struct.pack(">I", 8), 0, n),
         lambda n: head(n, b"/takes", end=False) + frame(DATA, b"whole", 1, n) + frame(RST, struct.pack(">I", 8), 0, n),
         lambda n: head(n, b"/events") + frame(RST, struct.pack(">I", 8), stream=n),
+        # Pushes, of which some are cancelled: those to come as well, until there are no more.
+        lambda n: head(n, b"/hints", method=b"GET") + frame(RST, struct.pack(">I", 8), stream=2 * (n // 40) + 2),
         lambda n: head(n, b"/now", end=False) + frame(WINDOW, b"\x7f\xff\xff\xff", stream=n),
     ]
     if large:
@@ -118,7 +124,7 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)  # else it keeps all of it
     count = int(sys.argv[1])
     root = Resource()
-    for name in (b"now", b"later", b"never", b"half", b"fails", b"large"):
+    for name in (b"now", b"later", b"never", b"half", b"fails", b"large", b"hints"):
         root.putChild(name, Answers())
     root.putChild(b"takes", Takes())
     with Rig(root, limits=LIMITS) as rig:

@@ -8,7 +8,7 @@ is. What one frame causes is done before the next one is looked at; so what is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from h2 import events
@@ -21,6 +21,7 @@ from hardhttp.errors import Fault, Reason
 from hardhttp.net.ledger import INPUT
 from hardhttp.net.multiplexed import Leaving, Multiplexed
 from hardhttp.net.phase import MOVES, Event, Phase
+from hardhttp.net.promises import Promises
 from hardhttp.net.server import Server
 from hardhttp.net.stream2 import Stream
 from hardhttp.wire.deadlines import NEVER
@@ -35,12 +36,14 @@ from hardhttp.wire.http2 import (
     known_settings,
 )
 from hardhttp.wire.http2head import StreamHead, request_head, trailers
+from hardhttp.wire.links import Link
 
 __all__ = ["Channel2"]
 
 IDLE, HEAD, HANDLING, LINGERING = Phase.IDLE, Phase.HEAD, Phase.HANDLING, Phase.LINGERING
 CALL, LATER, DONE = Event.CALL, Event.LATER, Event.DONE
 HEADERS, SETTINGS, GOAWAY, CONTINUATION = Kind.HEADERS, Kind.SETTINGS, Kind.GOAWAY, Kind.CONTINUATION
+RST_STREAM = Kind.RST_STREAM
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
 
@@ -122,6 +125,8 @@ class Channel2(Multiplexed):
             elif kind == GOAWAY and number == 0 and self._block_due == NEVER:
                 self._client_leaves()
                 continue
+            elif kind == RST_STREAM and self._promises is not None and not number & 1:
+                self._promises.refused += 1
             for event in wire.receive_data(frame):
                 meant = _MEANING.get(type(event))
                 if meant is not None:
@@ -164,7 +169,9 @@ class Channel2(Multiplexed):
     def _requested(self, event: events.RequestReceived) -> None:
         number, ended = event.stream_id, event.stream_ended is not None
         limits = self.server.limits
-        if len(self.streams) >= limits.max_streams or self._leaving is Leaving.TOLD:
+        if self._leaving is Leaving.TOLD or (
+            len(self.streams) >= limits.max_streams and len(self.streams) - self.push_count >= limits.max_streams
+        ):
             self._refuse_stream(number)
             return
         stream = Stream(self, number, self.wire.streams[number])
@@ -175,13 +182,17 @@ class Channel2(Multiplexed):
             self._malformed(number, fault)
             return
         except Fault as fault:
-            self._open(stream)
+            self.opened(stream)
             if not ended:
                 stream.phase = Phase.BODY  # the rest of it is not wanted
             stream.refuse(fault)
             return
         self._previous = head if head.repeatable else None
-        self._open(stream)
+        self.opened(stream)
+        self.hand(stream, head, ended=ended)
+
+    def hand(self, stream: Stream, head: StreamHead, *, ended: bool) -> None:
+        """A request, to the application; with ``ended`` there is no more of it."""
         try:
             stream.begin(head, ended)
         except Fault as fault:
@@ -189,7 +200,8 @@ class Channel2(Multiplexed):
         except Exception:
             self._handing_failed(stream)
 
-    def _open(self, stream: Stream) -> None:
+    def opened(self, stream: Stream) -> None:
+        """One more."""
         self.streams[stream.number] = stream
         if self.phase is not HANDLING:
             self.phase = MOVES[MOVES[self.phase][CALL]][LATER]
@@ -281,6 +293,28 @@ class Channel2(Multiplexed):
         """Its GOAWAY: it opens no more streams, and waits for those it has."""
         if self._leaving is not Leaving.TOLD:
             self._tell_last()
+
+    # -- pushes -------------------------------------------------------------------------------
+
+    def push(self, stream: Stream, links: Iterable[Link]) -> None:
+        """Promise what is behind ``links`` with the response on ``stream``; see ``hardhttp.net.promises``."""
+        if self._leaving is Leaving.NOT and self.phase < LINGERING and self.wire.remote_settings.enable_push:
+            if self._promises is None:
+                self._promises = Promises()
+            self._promises.make(self, stream, links)
+
+    def reserve(self, number: int) -> int:
+        """A stream for a promise made on stream ``number``. Raises ``ProtocolError``."""
+        self.put(self.wire.data_to_send())
+        return self.wire.reserve(number)
+
+    def _keep_promises(self, promises: Promises) -> None:
+        promises.go_on(self)
+
+    @property
+    def push_count(self) -> int:
+        """Promises that are not kept yet."""
+        return sum([not number & 1 for number in self.streams])
 
     # -- deadlines ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,9 @@ from hardhttp.wire.http2 import (
 )
 
 if TYPE_CHECKING:
+    from hardhttp.net.promises import Promises, PushedStream
     from hardhttp.net.stream2 import Stream
+    from hardhttp.wire.links import Link
 
 __all__ = ["Leaving", "Multiplexed"]
 
@@ -83,6 +85,7 @@ class Multiplexed(Connection):
         "_out",
         "_out_bytes",
         "_ping",
+        "_promises",
         "_ready",
         "_resumable",
         "conduct",
@@ -117,6 +120,7 @@ class Multiplexed(Connection):
         self._leaving = Leaving.NOT
         self._leave_at = NEVER
         self._ping = b""
+        self._promises: Promises | None = None  # what was pushed, once something was
 
     # -- frames out ---------------------------------------------------------------------------
 
@@ -130,9 +134,13 @@ class Multiplexed(Connection):
 
     def send_head(self, stream: StreamOutput, block: bytes) -> None:
         """HEADERS, with more to come: its stream's end waits where the transport's queue is long."""
+        self.put(headers_frames(stream.number, self.first_block(block), end=False))
+
+    def first_block(self, block: bytes) -> bytes:
+        """``block``; and before the connection's first one, that there is no table."""
         if self._no_table:
             block, self._no_table = self._no_table + block, b""
-        self.put(headers_frames(stream.number, block, end=False))
+        return block
 
     def send_whole(self, stream: StreamOutput, block: bytes, body: bytes) -> None:
         """A response that is all there."""
@@ -172,6 +180,8 @@ class Multiplexed(Connection):
             return
         self._in_turn = True
         try:
+            if self._promises is not None:
+                self._keep_promises(self._promises)
             while self._transport is not None and self.phase < LINGERING:
                 if self._ready and not self.choked:
                     self._take_turns()
@@ -255,6 +265,18 @@ class Multiplexed(Connection):
         else:
             stream.refuse(fault)
 
+    def push(self, stream: Stream, links: Iterable[Link]) -> None:
+        raise AssertionError("a subclass says what is pushed")
+
+    def _keep_promises(self, promises: Promises) -> None:
+        raise AssertionError("a subclass asks for what was promised")
+
+    def go_on_with(self, stream: PushedStream) -> None:
+        """Look at it again when whoever writes has returned."""
+        if self._promises is not None:
+            self._promises.due.append(stream)
+            self.wants_turn(stream)
+
     # -- ends of streams ----------------------------------------------------------------------
 
     def over(self, stream: Stream) -> None:
@@ -268,6 +290,10 @@ class Multiplexed(Connection):
     def reset(self, stream: Stream, code: ErrorCodes) -> None:
         self._reset(stream.number, code)
         self._lose(stream, Failure(ConnectionLost("the stream was reset")))
+
+    def cancel(self, number: int) -> None:
+        """Nothing will come on a stream; it is over all the same when its request has ended."""
+        self._reset(number, ErrorCodes.CANCEL)
 
     def _reset(self, number: int, code: ErrorCodes) -> None:
         if number in self.wire.streams:
@@ -333,6 +359,7 @@ class Multiplexed(Connection):
         self._write_out()
         self._ready.clear()
         self._resumable.clear()
+        self._promises = None
         self._cutter = FrameCutter()
         self.wire.let_go()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -23,6 +24,7 @@ from hardhttp.wire.deadlines import NEVER, Pace
 from hardhttp.wire.fieldblock import encode_block
 from hardhttp.wire.http2 import ErrorCodes
 from hardhttp.wire.http2head import StreamHead
+from hardhttp.wire.links import Link
 from hardhttp.wire.response import refusal_parts
 
 __all__ = ["Stream"]
@@ -218,6 +220,21 @@ class Stream(StreamOutput):
         self._handling_seconds = None
         if self.phase is DISPATCH or self.phase is HANDLING or self.body_is_paused:
             self.deadline = NEVER
+
+    # -- pushes -------------------------------------------------------------------------------
+
+    def push(self, links: Iterable[Link]) -> None:
+        """Promise the client what is behind ``links``, before it reads of them (RFC 9113, 8.4).
+
+        Nothing happens where it does not take pushes, or has been promised enough.
+        """
+        if self._connection is not None and self.request is not None and self.said is Said.NOTHING:
+            self._connection.push(self, links)
+
+    @property
+    def head(self) -> StreamHead | None:
+        """What was asked, until the stream has ended."""
+        return self._head
 
     # -- the response has been made -----------------------------------------------------------
 

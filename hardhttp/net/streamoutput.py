@@ -79,6 +79,7 @@ class StreamOutput:
     )
 
     multiplexed = True
+    is_pushed = False  # its request is a promise of ours
     sends_files = False
     is_upgraded = False
     disconnecting = False

@@ -128,6 +128,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "auto|always|never",
             "auto",
         ),
+        Option(
+            "push-preloads",
+            "push over HTTP/2 what Link fields of answers say to preload, to clients that take it (browsers do not)",
+        ),
         Option("rate-limit", "requests an address may make: 100/m, 5/s, 1000/h; more are answered 429", "COUNT/TIME"),
     ),
     "TLS, with --listen tls:443:PATH (a PEM file, or a directory of certificates):": (

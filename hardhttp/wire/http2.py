@@ -129,6 +129,8 @@ class _NoEncoder(Encoder):
 
 
 _NO_ENCODER: Final = _NoEncoder()
+# Stands for a promised request where h2 wants one; it is in the static table, so no other is touched.
+_PROMISED: Final = ((":method", "GET"),)
 
 
 class WireConnection(H2Connection):
@@ -157,6 +159,17 @@ class WireConnection(H2Connection):
         self.local_settings = _settings(LAST_STREAM, list_bytes)
         self.decoder = FieldDecoder(2 * list_bytes)
         self.encoder = _NO_ENCODER
+
+    def reserve(self, number: int) -> int:
+        """A stream for a push, promised with the response on ``number`` (RFC 9113, 8.4.1).
+
+        The state is h2's from now on; the frame that says so is the caller's, for h2 would make it with a table.
+        What h2 had to send must have been taken before. Raises ``ProtocolError`` where nothing may be pushed.
+        """
+        promised = self.get_next_available_stream_id()
+        self.push_stream(number, promised, _PROMISED)
+        self.clear_outbound_data_buffer()
+        return promised
 
     def let_go(self) -> None:
         """h2 holds itself, by a table of its own methods; nothing of ours waits for the collector."""
