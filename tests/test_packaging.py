@@ -95,7 +95,15 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     # Ours, and Twisted's own dependencies, some through its extra [tls].
     declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
     # What only a site that speaks HTTP/2 imports, or one that has WebSockets.
-    speaking_http2 = "net/channel2 net/promises testing/http2 wire/fielddecoder wire/http2 wire/promise".split()
+    speaking_http2 = (
+        "net/channel2",
+        "net/promises",
+        "net/tunnel",
+        "testing/http2",
+        "wire/fielddecoder",
+        "wire/http2",
+        "wire/promise",
+    )
     for_http2 = {f"hardhttp/{name}.py" for name in speaking_http2}
     extra = {"hardhttp/wire/websocketframes.py: wsproto"}
     unknown = set()

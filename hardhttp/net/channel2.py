@@ -24,6 +24,7 @@ from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.promises import Promises
 from hardhttp.net.server import Server
 from hardhttp.net.stream2 import Stream
+from hardhttp.net.tunnel import Tunnel
 from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.http2 import (
     ACK,
@@ -188,6 +189,11 @@ class Channel2(Multiplexed):
             stream.refuse(fault)
             return
         self._previous = head if head.repeatable else None
+        if head.is_extended_connect:
+            if not self.server.extended_connect:
+                self._malformed(number, StreamFault(ErrorCodes.PROTOCOL_ERROR, "no :protocol was offered"))
+                return
+            stream, ended = Tunnel(self, number, self.wire.streams[number]), True
         self.opened(stream)
         self.hand(stream, head, ended=ended)
 
@@ -254,7 +260,7 @@ class Channel2(Multiplexed):
 
     def _stream_ended(self, event: events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
-        if stream is None or stream.phase is not Phase.BODY or stream.has_trailers:
+        if stream is None or not stream.is_half:
             return
         try:
             stream.body_ended([])

@@ -81,6 +81,7 @@ class Multiplexed(Connection):
         "_input_bytes",
         "_leave_at",
         "_leaving",
+        "_more_held",
         "_no_table",
         "_out",
         "_out_bytes",
@@ -105,7 +106,7 @@ class Multiplexed(Connection):
         self.factory: Any = None
         self.site: Any = None
         self.streams: dict[int, Stream] = {}
-        self.wire = WireConnection(server.limits)
+        self.wire = WireConnection(server.limits, extended_connect=server.extended_connect)
         self.conduct = Conduct(server.limits, server.seconds())
         self.queued = 0  # bytes that wait at all streams
         self.sent = 0  # of bodies that have waited
@@ -117,6 +118,7 @@ class Multiplexed(Connection):
         self._resumable: list[StreamOutput] = []
         self._in_turn = False  # bytes are being dealt with; what is written goes out at the end
         self._body_bytes = self._input_bytes = 0
+        self._more_held: dict[str, int] | None = None  # what streams hold besides, by kind
         self._leaving = Leaving.NOT
         self._leave_at = NEVER
         self._ping = b""
@@ -243,6 +245,15 @@ class Multiplexed(Connection):
         if change and self._transport is not None:
             self.server.hold(self._transport, INPUT, self._input_bytes + len(self._cutter.rest))
 
+    def hold_more(self, kind: str, change: int) -> None:
+        """So much more of a kind is held, for what came out of a stream."""
+        held = self._more_held
+        if held is None:
+            held = self._more_held = {}
+        held[kind] = held.get(kind, 0) + change
+        if self._transport is not None:
+            self.server.hold(self._transport, kind, held[kind])
+
     def hold_unsent(self) -> None:
         if self._transport is not None:
             self.server.hold(self._transport, UNSENT, self.queued + self.transport_bytes)
@@ -255,7 +266,7 @@ class Multiplexed(Connection):
         """Too much is held, and most of it here: the stream that holds most goes."""
         stream = max(
             self.streams.values(),
-            key=lambda stream: stream.queued + stream.held + stream.waiting_bytes,
+            key=lambda stream: stream.weight,
             default=None,
         )
         fault = OurFault(503, Reason.BUFFERED_BYTES, "the server holds as much as it may")
@@ -291,12 +302,13 @@ class Multiplexed(Connection):
         self._reset(stream.number, code)
         self._lose(stream, Failure(ConnectionLost("the stream was reset")))
 
-    def cancel(self, number: int) -> None:
+    def cancel(self, number: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """Nothing will come on a stream; it is over all the same when its request has ended."""
-        self._reset(number, ErrorCodes.CANCEL)
+        self._reset(number, code)
 
     def _reset(self, number: int, code: ErrorCodes) -> None:
-        if number in self.wire.streams:
+        stream = self.wire.streams.get(number)
+        if stream is not None and not stream.closed:
             self.put(self.wire.data_to_send())
             self.wire.reset_stream(number, code)
             self.put(self.wire.data_to_send())

@@ -27,7 +27,7 @@ from hardhttp.wire.http2head import StreamHead
 from hardhttp.wire.links import Link
 from hardhttp.wire.response import refusal_parts
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "code_of"]
 
 IDLE, BODY, DISPATCH, HANDLING = Phase.IDLE, Phase.BODY, Phase.DISPATCH, Phase.HANDLING
 EXPECT_BODY, CALL, LATER, LOST = Event.EXPECT_BODY, Event.CALL, Event.LATER, Event.LOST
@@ -269,7 +269,7 @@ class Stream(StreamOutput):
         self._hold_body(0)
         self._body_pace = None
         if self.said is not Said.NOTHING:
-            self.reset(_code_of(fault))
+            self.reset(code_of(fault))
             return
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         fields, body = refusal_parts(
@@ -286,9 +286,9 @@ class Stream(StreamOutput):
             self._connection.over(self)
 
     @property
-    def has_trailers(self) -> bool:
-        """Whether the end of the body has come, behind pieces of it that wait."""
-        return self._trailers is not None
+    def weight(self) -> int:
+        """Bytes that are held for it."""
+        return self.queued + self.held + self.waiting_bytes
 
     @property
     def is_half(self) -> bool:
@@ -353,7 +353,7 @@ class Stream(StreamOutput):
             self.refuse(LimitFault(408, Reason.BODY_RATE, detail))
 
 
-def _code_of(fault: Fault) -> ErrorCodes:
+def code_of(fault: Fault) -> ErrorCodes:
     """What a reset says of ``fault``."""
     if isinstance(fault, PeerFault):
         return ErrorCodes.PROTOCOL_ERROR

@@ -80,6 +80,7 @@ class StreamOutput:
 
     multiplexed = True
     is_pushed = False  # its request is a promise of ours
+    is_extended_connect = False  # it asks for a WebSocket
     sends_files = False
     is_upgraded = False
     disconnecting = False

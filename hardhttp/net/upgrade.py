@@ -74,6 +74,20 @@ class UpgradeTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    # autobahn asks whether this is Twisted's TLS, and takes over by another name then.
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._transport)
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        return self._transport.wrappedProtocol
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: Any) -> None:
+        self._channel.hand_over(protocol)
+
     @property
     def protocol(self) -> Any:
         return self._transport.protocol

@@ -111,13 +111,14 @@ class StreamFault(Exception):
 
 
 @lru_cache(maxsize=16)
-def _settings(streams: int, list_bytes: int) -> Settings:
+def _settings(streams: int, list_bytes: int, extended_connect: bool) -> Settings:
     """Our settings, which never change: all connections share them, for they are several KiB."""
     values = {
         SettingCodes.MAX_CONCURRENT_STREAMS: streams,
         SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
         SettingCodes.MAX_HEADER_LIST_SIZE: list_bytes,
         SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
+        SettingCodes.ENABLE_CONNECT_PROTOCOL: int(extended_connect),  # RFC 8441, 3
     }
     return Settings(client=False, initial_values=values)
 
@@ -138,7 +139,7 @@ class WireConnection(H2Connection):
 
     MAX_CLOSED_STREAMS = MAX_CLOSED_STREAMS
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, extended_connect: bool = True) -> None:
         # Whether a message is well-formed is judged in ``http2head``, where it costs its stream alone.
         super().__init__(
             H2Configuration(
@@ -151,12 +152,12 @@ class WireConnection(H2Connection):
             )
         )
         list_bytes = limits.max_head_bytes + 32 * limits.max_headers  # 6.5.2 counts 32 for each field
-        self.local_settings = _settings(limits.max_streams, list_bytes)
+        self.local_settings = _settings(limits.max_streams, list_bytes, extended_connect)
         self.initiate_connection()
         self.increment_flow_control_window(CONNECTION_WINDOW_BYTES - 65_535)
         # What is said is not what is enforced: who opens too many streams is refused them and keeps the rest, and
         # who sends a list that is somewhat too long is answered 431.
-        self.local_settings = _settings(LAST_STREAM, list_bytes)
+        self.local_settings = _settings(LAST_STREAM, list_bytes, extended_connect)
         self.decoder = FieldDecoder(2 * list_bytes)
         self.encoder = _NO_ENCODER
 
@@ -299,6 +300,10 @@ class Conduct:
         if self._block_bytes > self._limits.max_head_bytes + FRAME_BYTES:
             detail = "a header block is longer than any head may be"
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, Reason.HEAD_BYTES, detail)
+
+    def was_message(self) -> None:
+        """The short DATA frame that has just come brought something after all: in a tunnel it does."""
+        self._control.give_back(1)
 
     def control(self, now: float) -> None:
         if not self._control.take(now):
