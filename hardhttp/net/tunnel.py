@@ -39,7 +39,7 @@ _OF_STRANGERS = frozenset({400, 405, 426, 500, 501})
 
 
 class Tunnel(Stream):
-    """One stream that asks for a WebSocket. Once ``upgrade`` was called it is a ``hardhttp.net.upgrade.Carrier``.
+    """One stream that asks for a WebSocket. Once ``upgrade`` was called it is a ``hardhttp.net.carrier.Carrier``.
 
     Its phase then is UPGRADED, and LINGERING when our last byte is said.
     """
