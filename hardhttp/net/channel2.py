@@ -29,6 +29,7 @@ from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.http2 import (
     ACK,
     END_HEADERS,
+    LAST_STREAM,
     PREFACE,
     ConnectionFault,
     ErrorCodes,
@@ -38,13 +39,14 @@ from hardhttp.wire.http2 import (
 )
 from hardhttp.wire.http2head import StreamHead, request_head, trailers
 from hardhttp.wire.links import Link
+from hardhttp.wire.priority import parse_priority
 
 __all__ = ["Channel2"]
 
 IDLE, HEAD, HANDLING, LINGERING = Phase.IDLE, Phase.HEAD, Phase.HANDLING, Phase.LINGERING
 CALL, LATER, DONE = Event.CALL, Event.LATER, Event.DONE
 HEADERS, SETTINGS, GOAWAY, CONTINUATION = Kind.HEADERS, Kind.SETTINGS, Kind.GOAWAY, Kind.CONTINUATION
-RST_STREAM = Kind.RST_STREAM
+RST_STREAM, PRIORITY_UPDATE = Kind.RST_STREAM, Kind.PRIORITY_UPDATE
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
 
@@ -126,6 +128,9 @@ class Channel2(Multiplexed):
             elif kind == GOAWAY and number == 0 and self._block_due == NEVER:
                 self._client_leaves()
                 continue
+            elif kind == PRIORITY_UPDATE and self._block_due == NEVER:
+                self._prioritise(number, frame)
+                continue
             elif kind == RST_STREAM and self._promises is not None and not number & 1:
                 self._promises.refused += 1
             for event in wire.receive_data(frame):
@@ -194,6 +199,8 @@ class Channel2(Multiplexed):
                 self._malformed(number, StreamFault(ErrorCodes.PROTOCOL_ERROR, "no :protocol was offered"))
                 return
             stream, ended = Tunnel(self, number, self.wire.streams[number]), True
+        if head.priority is not None:
+            stream.priority = parse_priority(head.priority)
         self.opened(stream)
         self.hand(stream, head, ended=ended)
 
@@ -290,6 +297,18 @@ class Channel2(Multiplexed):
         for stream in self.streams.values():
             if stream.queued:
                 self.wants_turn(stream)
+
+    def _prioritise(self, number: int, frame: bytes) -> None:
+        """PRIORITY_UPDATE (RFC 9218, 7.1): of a stream that is open, or of none that we remember."""
+        meant = int.from_bytes(frame[9:13]) & LAST_STREAM
+        if number or len(frame) < 13 or not meant:
+            code = ErrorCodes.PROTOCOL_ERROR if number or len(frame) >= 13 else ErrorCodes.FRAME_SIZE_ERROR
+            raise ConnectionFault(code, Reason.BAD_FRAME, "this is no PRIORITY_UPDATE")
+        stream, priority = self.streams.get(meant), parse_priority(frame[13:])
+        if stream is not None and stream.priority != priority:
+            stream.priority = priority
+            if stream.has_turn:
+                self._ready.move(stream)
 
     def _ping_answered(self, event: events.PingAckReceived) -> None:
         if self._leaving is Leaving.WARNED and event.ping_data == self._ping:

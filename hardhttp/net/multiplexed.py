@@ -1,6 +1,6 @@
 """A connection that streams share: what it sends of them, what it holds for them, how they and it end.
 
-What is said goes out once a turn of the reactor, in one write. Bodies take turns, a frame each, round and round, and
+What is said goes out once a turn of the reactor, in one write. Bodies take turns (``hardhttp.net.turns``), and
 only while the transport's queue is short; what is not sent yet waits at its stream. What all streams hold is entered
 in the ledger under the connection, as any connection's is; when it is too much, the heaviest stream goes.
 
@@ -29,6 +29,7 @@ from hardhttp.net.outbound import unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.net.streamoutput import Said, StreamOutput, Turn
+from hardhttp.net.turns import Turns
 from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.fieldblock import NO_TABLE
 from hardhttp.wire.http2 import (
@@ -114,7 +115,7 @@ class Multiplexed(Connection):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._no_table = NO_TABLE
-        self._ready: deque[StreamOutput] = deque()
+        self._ready = Turns()
         self._resumable: list[StreamOutput] = []
         self._in_turn = False  # bytes are being dealt with; what is written goes out at the end
         self._body_bytes = self._input_bytes = 0
@@ -172,7 +173,7 @@ class Multiplexed(Connection):
         """``stream`` has something to send."""
         if not stream.has_turn:
             stream.has_turn = True
-            self._ready.append(stream)
+            self._ready.add(stream)
         if not self._in_turn:
             self.server.flush_soon(self)
 
@@ -205,13 +206,19 @@ class Multiplexed(Connection):
 
     def _take_turns(self) -> None:
         """A frame of each body, round and round, until there is enough for one write."""
-        ready, waits = self._ready, 0
+        for ready in self._ready.in_order():
+            self._take_turns_of(ready)
+
+    def _take_turns_of(self, ready: deque[StreamOutput]) -> None:
+        waits = 0
         while waits < len(ready) and self._out_bytes < WRITE_BYTES:
             stream = ready.popleft()
             turn = stream.take_turn() if stream.base is not None else Turn.NO_MORE
             if turn is Turn.NO_MORE:
                 stream.has_turn = False
                 self._resumable.append(stream)
+            elif turn is Turn.MORE and stream.priority is not None and not stream.priority.incremental:
+                ready.appendleft(stream)
             else:
                 ready.append(stream)
             waits = waits + 1 if turn is Turn.WAITS else 0

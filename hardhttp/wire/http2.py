@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -61,6 +61,8 @@ STREAM_WINDOW_BYTES: Final = 128 * 1024
 CONNECTION_WINDOW_BYTES: Final = 512 * 1024
 # 6.5.2 defines seven settings; nobody sends three times as many.
 MAX_SETTINGS: Final = 24
+# RFC 9218, 2.1; h2 has no name for it.
+NO_RFC7540_PRIORITIES: Final = 9
 # Streams that we have reset and whose last frames may still be under way. h2 keeps 65,536 a connection.
 MAX_CLOSED_STREAMS: Final = 256
 # The window of every count below; gunicorn's.
@@ -88,6 +90,7 @@ class Kind(IntEnum):
     GOAWAY = 7
     WINDOW_UPDATE = 8
     CONTINUATION = 9
+    PRIORITY_UPDATE = 16  # RFC 9218, 7.1
 
 
 DATA, HEADERS, RST_STREAM, CONTINUATION = Kind.DATA, Kind.HEADERS, Kind.RST_STREAM, Kind.CONTINUATION
@@ -113,12 +116,13 @@ class StreamFault(Exception):
 @lru_cache(maxsize=16)
 def _settings(streams: int, list_bytes: int, extended_connect: bool) -> Settings:
     """Our settings, which never change: all connections share them, for they are several KiB."""
-    values = {
+    values: dict[Any, int] = {
         SettingCodes.MAX_CONCURRENT_STREAMS: streams,
         SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
         SettingCodes.MAX_HEADER_LIST_SIZE: list_bytes,
         SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
         SettingCodes.ENABLE_CONNECT_PROTOCOL: int(extended_connect),  # RFC 8441, 3
+        NO_RFC7540_PRIORITIES: 1,  # RFC 9218, 2.1: PRIORITY frames say nothing here
     }
     return Settings(client=False, initial_values=values)
 

@@ -25,7 +25,7 @@ __all__ = ["VERSION", "StreamHead", "request_head", "trailers"]
 # As access logs name it.
 VERSION: Final = b"HTTP/2.0"
 
-_DECIDING = CONNECTION_SPECIFIC | {b"host", b"content-length", b"expect", b"te", b"cookie"}
+_DECIDING = CONNECTION_SPECIFIC | {b"host", b"content-length", b"expect", b"te", b"cookie", b"priority"}
 
 # 8.2.1: names are tokens in lower case; values neither begin nor end with white space, and hold no control
 # character but HTAB (RFC 9110, 5.5). Several at once, for one look is faster than many.
@@ -41,7 +41,7 @@ Fields = Sequence[tuple[bytes, bytes]]
 class StreamHead(Head):
     """One request's head; see ``Head``. ``lines`` are made when something asks for them."""
 
-    __slots__ = ("_asked", "_given", "_lines")
+    __slots__ = ("_asked", "_given", "_lines", "priority")
 
     is_extended_connect = False
 
@@ -54,6 +54,7 @@ class StreamHead(Head):
         self.chunked = self.expect_continue = self.upgrade = self.repeatable = False
         self.keep_alive = True
         self.memo = None
+        self.priority: bytes | None = None  # RFC 9218, 5
         self._asked = asked  # :authority
         self._given = given  # the fields as they came
         self._fields: list[tuple[bytes, bytes]] = []
@@ -71,6 +72,7 @@ class StreamHead(Head):
         head.authority = self.authority
         head.repeatable = True
         head.memo = self.memo
+        head.priority = self.priority
         head._fields, head._lines = self._fields, self._lines
         return head
 
@@ -218,6 +220,8 @@ def _decide(head: StreamHead, given: Fields, ended: bool) -> None:
                 continue
             if name == b"content-length":
                 lengths.append(value)
+            elif name == b"priority":
+                head.priority = value if head.priority is None else head.priority + b"," + value
             elif name == b"te":
                 if value.lower() != b"trailers":
                     raise _malformed("TE may only be trailers")

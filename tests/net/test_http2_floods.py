@@ -93,6 +93,7 @@ class Attack:
         pytest.param(frame(SETTINGS, struct.pack(">HI", 4, 1000)), Reason.CONTROL_FRAMES, id="SETTINGS that change"),
         pytest.param(frame(PING, b"12345678"), Reason.CONTROL_FRAMES, id="PING"),
         pytest.param(frame(PRIORITY, b"\0\0\0\0\x10", stream=3), Reason.CONTROL_FRAMES, id="PRIORITY"),
+        pytest.param(frame(0x10, b"\0\0\0\1u=1"), Reason.CONTROL_FRAMES, id="PRIORITY_UPDATE"),
         pytest.param(frame(WINDOW, b"\0\0\0\1"), Reason.CONTROL_FRAMES, id="WINDOW_UPDATE"),
         pytest.param(frame(DATA, b"", stream=1), Reason.CONTROL_FRAMES, id="empty DATA"),
         pytest.param(frame(DATA, b"\3\0\0\0", 0x8, stream=1), Reason.CONTROL_FRAMES, id="DATA of padding"),
@@ -226,6 +227,14 @@ def test_settings_that_nobody_knows_are_not_remembered() -> None:
     [
         pytest.param(frame(WINDOW, b"\0\0\0\0"), ErrorCodes.PROTOCOL_ERROR, id="a window opened by nothing"),
         pytest.param(frame(WINDOW, b"\x7f\xff\xff\xff"), ErrorCodes.FLOW_CONTROL_ERROR, id="a window beyond 2^31-1"),
+        pytest.param(frame(0x10, b"\0\0\0\1", stream=1), ErrorCodes.PROTOCOL_ERROR, id="PRIORITY_UPDATE on a stream"),
+        pytest.param(frame(0x10, b"\0\0\0\0u=1"), ErrorCodes.PROTOCOL_ERROR, id="PRIORITY_UPDATE of no stream"),
+        pytest.param(frame(0x10, b"\0\0\1"), ErrorCodes.FRAME_SIZE_ERROR, id="PRIORITY_UPDATE cut short"),
+        pytest.param(
+            frame(HEADERS, block(), 0x1, 1) + frame(0x10, b"\0\0\0\1u=1"),
+            ErrorCodes.PROTOCOL_ERROR,
+            id="PRIORITY_UPDATE between a block",
+        ),
         pytest.param(frame(SETTINGS, b"12345"), ErrorCodes.FRAME_SIZE_ERROR, id="SETTINGS cut short"),
         pytest.param(frame(SETTINGS, struct.pack(">HI", 4, 1 << 31)), ErrorCodes.FLOW_CONTROL_ERROR, id="window"),
         pytest.param(frame(SETTINGS, struct.pack(">HI", 5, 1)), ErrorCodes.PROTOCOL_ERROR, id="frame size"),
