@@ -225,7 +225,7 @@ class Multiplexed(Connection):
 
     def invite(self, number: int, size: int) -> None:
         """``size`` bytes of a body have been taken: the client may send as many more."""
-        if size:
+        if size and self._transport is not None and self.phase < LINGERING:
             self.wire.acknowledge_received_data(size, number)
             self.put(self.wire.data_to_send())
 

@@ -33,6 +33,10 @@ IDLE, BODY, DISPATCH, HANDLING = Phase.IDLE, Phase.BODY, Phase.DISPATCH, Phase.H
 EXPECT_BODY, CALL, LATER, LOST = Event.EXPECT_BODY, Event.CALL, Event.LATER, Event.LOST
 
 
+# A piece of a body that waits is at least as long, unless it is the last: DATA may be a few bytes.
+LEAST_PIECE_BYTES = 1024
+
+
 class Stream(StreamOutput):
     """One stream. ``number`` is its identifier, ``reason`` why it ended before its time.
 
@@ -104,15 +108,24 @@ class Stream(StreamOutput):
 
     def receive(self, data: bytes, size: int) -> None:
         """Part of the body, for which ``size`` of the windows was used. Raises ``Fault``."""
-        if self.phase is not BODY or self.request is None:
-            self._consumed(size)  # nobody wants it
+        if self.phase is not BODY or self.request is None or not data:
+            self._consumed(size)  # nobody wants it, or it is padding
         elif self._body_pace is None:
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append((data, size))
-            self._wait(len(data))
+            self._keep(data, size)
         else:
             self._deliver(data, size)
+
+    def _keep(self, data: bytes, size: int) -> None:
+        """It waits, and the windows with it. Small pieces are put together: each costs more than it says."""
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = deque()
+        if waiting and len(waiting[-1][0]) < LEAST_PIECE_BYTES:
+            before, used = waiting.pop()
+            waiting.append((before + data, used + size))
+        else:
+            waiting.append((data, size))
+        self._wait(len(data))
 
     def _wait(self, change: int) -> None:
         self.waiting_bytes += change
@@ -124,12 +137,14 @@ class Stream(StreamOutput):
             self._connection.invite(self.number, size)
 
     def _deliver(self, data: bytes, size: int) -> None:
-        request, limits = self.request, self.server.limits
-        if request.receivedBytes + len(data) > limits.max_body_bytes:
-            raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
-        if data:
+        connection, request, limits = self._connection, self.request, self.server.limits
+        assert connection is not None
+        try:
+            if request.receivedBytes + len(data) > limits.max_body_bytes:
+                raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
             request.handleContentChunk(data)
-        self._consumed(size)
+        finally:
+            connection.invite(self.number, size)  # whatever became of it: the window is not this stream's alone
         if self.phase is BODY:
             self.progress(0)
             self._hold_body(request.heldBytes)
@@ -310,8 +325,9 @@ class Stream(StreamOutput):
         if self._connection is None:
             return
         self._hold_body(0)
-        if self.waiting_bytes:
+        if self._waiting:
             self._wait(-self.waiting_bytes)
+            self._consumed(sum([size for _, size in self._waiting]))
         self._connection.queued -= self.queued
         request, self.request = self.request, None
         producer, self._producer = self._producer, None

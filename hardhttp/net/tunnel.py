@@ -14,7 +14,6 @@ What a protocol asks for never ends its stream within the call: ``connectionLost
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Self
 
 from twisted.internet.error import ConnectionDone
@@ -27,7 +26,7 @@ from hardhttp.net.stream2 import Stream, code_of
 from hardhttp.net.streamoutput import Said
 from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.fieldblock import block_status
-from hardhttp.wire.http2 import ErrorCodes
+from hardhttp.wire.http2 import HEADER_BYTES, ErrorCodes
 
 __all__ = ["Tunnel"]
 
@@ -112,26 +111,24 @@ class Tunnel(Stream):
         connection = self._connection
         if connection is None:
             return
-        if len(data) >= LEAST_MESSAGE_BYTES:
+        if len(data) >= LEAST_MESSAGE_BYTES and size < HEADER_BYTES:
             connection.conduct.was_message()
-        if self.phase > UPGRADED:
+        if self.phase > UPGRADED or not data:
             self._consumed(size)
         elif self.phase is UPGRADED and self._reads and not self._waiting:
             self._give(data, size)
         else:
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append((data, size))
-            self._wait(len(data))
+            self._keep(data, size)
 
     def _give(self, data: bytes, size: int) -> None:
+        connection = self._connection
+        assert connection is not None
         try:
-            if data:
-                self._upgraded.dataReceived(data)
+            self._upgraded.dataReceived(data)
         except Exception:
             self.server.failed("a protocol on a stream failed")
             self.abort(Reason.INTERNAL)
-        self._consumed(size)
+        connection.invite(self.number, size)
 
     def pauseProducing(self) -> None:
         """Bring no more: it waits in the window."""

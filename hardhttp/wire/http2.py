@@ -31,6 +31,7 @@ __all__ = [
     "END_HEADERS",
     "END_STREAM",
     "FRAME_BYTES",
+    "HEADER_BYTES",
     "LAST_STREAM",
     "PREFACE",
     "STREAM_WINDOW_BYTES",
