@@ -110,8 +110,6 @@ class Promises:
         room = min(server.limits.max_pushes, settings.max_concurrent_streams) - connection.push_count
         if head is None or head.authority is None or self.refused >= MAX_REFUSED or server.trusts(parent.getPeer()):
             return
-        if not settings.enable_push or room <= 0:
-            return
         scheme, authority = b"https" if parent.isSecure() else b"http", head.authority
         for push in pushes(
             links, method=head.method, scheme=scheme, authority=authority, target=head.target, fields=head.fields

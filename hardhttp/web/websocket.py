@@ -177,8 +177,7 @@ class WebSocketResource(Resource):
         bounds = Bounds(limits.max_websocket_message_bytes, limits.max_websocket_frames)
         socket = WebSocket(request, handshake, application, self._frames(bounds, handshake.deflate))
         if getattr(channel, "is_extended_connect", False):
-            request.defaultContentType = None  # RFC 8441, 5.1: a 200, behind which there is no content
-            request.encode_with(None)
+            request.defaultContentType = None  # RFC 8441, 5.1: a 200 without content, nothing to compress
         else:
             request.setResponseCode(101)
             request.setHeader(b"Upgrade", b"websocket")

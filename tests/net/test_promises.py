@@ -350,13 +350,15 @@ def test_windows_hold_pushes_back_and_a_shut_one_ends_them() -> None:
 
 def test_the_server_stops_while_a_push_is_under_way() -> None:
     waiting: Deferred[bytes] = Deferred()
-    site = Site(answer=lambda request: waiting)
+    site = Site(answer=lambda request: waiting if request.path == b"/app.css" else NOT_DONE_YET)
     with Rig(site) as rig:
         peer = taking(rig)
+        open_one = peer.request(b"GET", b"/open")
         peer.request(b"GET", b"/")
         rig.site.drain()
-        late = peer.request(b"GET", b"/")
-        assert peer.streams[late].promised == {}  # nobody is promised anything any more
+        site.asked[0].hints(styles(1))
+        assert peer.streams[open_one].promised == {}  # nobody is promised anything any more
+        site.asked[0].finish()
         waiting.callback(b"p {}")
         assert peer.response(2).body == b"p {}"
         rig.advance(2)
