@@ -322,6 +322,8 @@ class Multiplexed(Connection):
 
     def _lose(self, stream: Stream, failure: Failure | None) -> None:
         self.streams.pop(stream.number, None)
+        if stream.has_turn:
+            self._ready.discard(stream)
         stream.lost(failure)
         if not self.streams and self.phase is HANDLING:
             self.phase = MOVES[HANDLING][Event.DONE]

@@ -51,6 +51,13 @@ class Turns:
                 self.add(stream)
                 return
 
+    def discard(self, stream: StreamOutput) -> None:
+        """``stream`` has ended. Where all have turns it is passed over soon; behind more urgent ones it might stay."""
+        for queue in self.in_order() if self._ranked is not None else ():
+            if stream in queue:
+                queue.remove(stream)
+                return
+
     def __bool__(self) -> bool:
         return bool(self.usual) or (self._ranked is not None and any(self._ranked.values()))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from h2.settings import SettingCodes
 from twisted.web.server import NOT_DONE_YET
 
+from hardhttp.limits import Limits
 from hardhttp.testing import Rig
 from hardhttp.testing.http2 import HTTP2Peer
 from hardhttp.wire.http2 import FRAME_BYTES, FrameCutter, Kind
@@ -84,6 +86,31 @@ def test_the_settings_say_so() -> None:
         )
         pairs = {settings[at : at + 2]: settings[at + 2 : at + 6] for at in range(0, len(settings), 6)}
         assert pairs[NO_RFC7540_PRIORITIES.to_bytes(2)] == (1).to_bytes(4)
+
+
+def test_streams_that_end_behind_a_more_urgent_one_are_not_kept() -> None:
+    """A client that takes an urgent response slowly, and gives up one after another of the others."""
+    requests: list[Any] = []
+
+    def answer(request: Any) -> int:
+        requests.append(request)
+        request.write(b"x" * (200_000 if requests[1:] else 2_000_000))
+        return NOT_DONE_YET
+
+    with Rig(Says(answer), limits=Limits(max_stream_resets=1000)) as rig:
+        peer = HTTP2Peer(rig, settings={SettingCodes.INITIAL_WINDOW_SIZE: 1 << 24})
+        peer.takes_bodies = False
+        peer.wire.increment_flow_control_window(1 << 24)
+        peer.pump()
+        peer.take(0)
+        peer.request(b"GET", b"/", [(b"priority", b"u=0")])
+        for priority in (b"u=7", b"u=3"):
+            for _ in range(12):
+                peer.cancel(peer.request(b"GET", b"/", [(b"priority", priority)]))
+                peer.take(20_000)
+        assert sorted(peer.protocol.streams) == [1]
+        assert sum(map(len, peer.protocol._ready.in_order())) == 1
+        peer.reset()
 
 
 def test_a_stream_that_says_more_and_more_keeps_nothing_back_for_ever() -> None:
