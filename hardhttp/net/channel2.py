@@ -195,7 +195,7 @@ class Channel2(Multiplexed):
             return
         self._previous = head if head.repeatable else None
         if head.is_extended_connect:
-            if not self.server.extended_connect:
+            if not self.wire.local_settings.enable_connect_protocol:
                 self._malformed(number, StreamFault(ErrorCodes.PROTOCOL_ERROR, "no :protocol was offered"))
                 return
             stream, ended = Tunnel(self, number, self.wire.streams[number]), True

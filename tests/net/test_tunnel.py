@@ -100,6 +100,7 @@ def test_what_the_settings_say(told: bool) -> None:
         rig.site.websockets_over_http2 = told
         peer = HTTP2Peer(rig)
         assert peer.wire.remote_settings.enable_connect_protocol == told
+        rig.site.websockets_over_http2 = not told  # for connections to come
         socket = Socket(peer)
         if told:
             assert socket.status == 200
