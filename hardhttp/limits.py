@@ -74,6 +74,8 @@ class Limits:
     max_stream_resets: int = _count(
         200, 1_000_000, "HTTP/2 streams that a client resets, or has reset, in ten seconds; more end the connection"
     )
+    # nginx's http2_max_concurrent_pushes.
+    max_pushes: int = _count(10, 10_000, "pushes at once on an HTTP/2 connection, for hinted links; 0 for none", 0)
     # SETTINGS, PING, PRIORITY, WINDOW_UPDATE, CONTINUATION, empty DATA; bodies and requests pay for some.
     max_control_frames: int = _count(
         1000, 1_000_000, "HTTP/2 frames in ten seconds that bring nothing; more end the connection"

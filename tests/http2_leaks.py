@@ -21,14 +21,18 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from hardhttp import IStreamingResource
+from hardhttp import IStreamingResource, Link, WebSocketResource
 from hardhttp.limits import Limits
 from hardhttp.sse.stream import EventStream
 from hardhttp.testing import Rig
+from hardhttp.web.websocket import WebSocket
 from hardhttp.wire.http2 import PREFACE
+from tests.wire.framing import FIN, TEXT, closing
+from tests.wire.framing import frame as websocket
 
 DATA, HEADERS, RST, SETTINGS, WINDOW = 0, 1, 3, 4, 8
 STREAMS_A_CONNECTION = 1000
+PUSHED = ("now", "later", "half", "fails", "large", "never")
 # Beyond any bound of conduct: what is looked for is what they leave, not whether they may.
 LIMITS = Limits(max_stream_resets=1_000_000, max_control_frames=1_000_000, send_seconds=2, body_seconds=2)
 
@@ -37,9 +41,25 @@ def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> b
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
-def head(stream: int, path: bytes, *more: tuple[bytes, bytes], end: bool = True) -> bytes:
-    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"), *more]
+def head(stream: int, path: bytes, *more: tuple[bytes, bytes], end: bool = True, method: bytes = b"POST") -> bytes:
+    fields = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"a"), *more]
     return frame(HEADERS, Encoder().encode([(*field, True) for field in fields]), 0x4 | end, stream)
+
+
+def opened(stream: int, path: bytes = b"/echo") -> bytes:
+    asked = (b":protocol", b"websocket"), (b"sec-websocket-version", b"13")
+    return head(stream, path, *asked, end=False, method=b"CONNECT")
+
+
+def data(stream: int, payload: bytes, flags: int = 0) -> bytes:
+    return frame(DATA, payload, flags, stream)
+
+
+async def handle(socket: WebSocket) -> None:
+    async for message in socket:
+        if message == "fail":
+            raise LookupError("as it should")
+        await socket.send(message)
 
 
 @implementer(IStreamingResource)
@@ -67,6 +87,9 @@ class Answers(Resource):
             request.write(b"half")
             request.channel.abortConnection()
             return NOT_DONE_YET
+        if request.path == b"/hints":
+            request.hints([Link(f"/{what}?{request.channel.number}", "preload", {"as": "style"}) for what in PUSHED])
+            return b"page"
         if request.path == b"/fails":
             raise LookupError("as it should")
         return b"x" * (200_000 if request.path == b"/large" else 10)
@@ -86,6 +109,14 @@ def ends(stream: int, large: bool) -> list[bytes]:
         lambda n: head(n, b"/takes", end=False) + frame(DATA, b"part", 0, n) + frame(RST, struct.pack(">I", 8), 0, n),
         lambda n: head(n, b"/takes", end=False) + frame(DATA, b"whole", 1, n) + frame(RST, struct.pack(">I", 8), 0, n),
         lambda n: head(n, b"/events") + frame(RST, struct.pack(">I", 8), stream=n),
+        lambda n: opened(n) + data(n, websocket(TEXT, b"hello") + closing(), 1),
+        lambda n: opened(n) + data(n, websocket(TEXT - FIN, b"half")) + frame(RST, struct.pack(">I", 8), stream=n),
+        lambda n: opened(n, b"/handler") + data(n, websocket(TEXT, b"x") * 5) + frame(RST, bytes(4), stream=n),
+        lambda n: opened(n) + data(n, b"\xff\xff"),
+        lambda n: opened(n, b"/now"),
+        lambda n: opened(n, b"/handler") + data(n, websocket(TEXT, b"fail")),
+        # Pushes, of which some are cancelled: those to come as well, until there are no more.
+        lambda n: head(n, b"/hints", method=b"GET") + frame(RST, struct.pack(">I", 8), stream=2 * (n // 40) + 2),
         lambda n: head(n, b"/now", end=False) + frame(WINDOW, b"\x7f\xff\xff\xff", stream=n),
     ]
     if large:
@@ -118,9 +149,11 @@ def main() -> None:
     globalLogBeginner.beginLoggingTo([lambda event: None], redirectStandardIO=False)  # else it keeps all of it
     count = int(sys.argv[1])
     root = Resource()
-    for name in (b"now", b"later", b"never", b"half", b"fails", b"large"):
+    for name in (b"now", b"later", b"never", b"half", b"fails", b"large", b"hints"):
         root.putChild(name, Answers())
     root.putChild(b"takes", Takes())
+    root.putChild(b"handler", WebSocketResource(handle))
+    root.putChild(b"echo", WebSocketResource(on_message=lambda socket, message: socket.send(message)))
     with Rig(root, limits=LIMITS) as rig:
         root.putChild(b"events", EventStream(rig.clock))
         serve(rig, count // 10)

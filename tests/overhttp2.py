@@ -45,10 +45,12 @@ OVER_BOTH = {
     "test_traversal",
     "test_twistedsession",
     "test_wrappers_together",
+    "test_websocket",
     "test_wrapping",
 }
 # The others are slow over HTTP/2: there are two thousand of them.
-QUICK = {"test_body", "test_csrf", "test_headers", "test_results", "test_streaming", "test_wrappers_together"}
+QUICK = {"test_body", "test_csrf", "test_headers", "test_results", "test_streaming", "test_websocket"}
+QUICK |= {"test_wrappers_together"}
 
 HTTP1_ALONE: dict[str, set[str]] = {
     "test_accesslog": {
@@ -174,6 +176,24 @@ HTTP1_ALONE: dict[str, set[str]] = {
         "test_every_way_out_is_refused",
         "test_whatever_is_put_together",
     },
+    "test_websocket": {  # see tests/net/test_tunnel.py for what is so on a stream
+        "test_a_client_that_breaks_a_rule_is_told_and_cut_off",
+        "test_a_client_that_does_not_answer_a_close_is_cut_off",
+        "test_a_ping_that_is_not_answered_ends_it",
+        "test_a_socket_is_opened_and_echoes",
+        "test_a_thousand_messages_at_once_do_not_hold_the_reactor",
+        "test_e03_a_handshake_with_a_body_and_two_of_a_field",
+        "test_e03_a_refused_handshake_leaves_nothing",
+        "test_nothing_is_kept_by_one_that_the_application_keeps",
+        "test_one_that_breaks_a_rule_instead_of_answering_a_close",
+        "test_pings_of_a_client_that_takes_nothing_are_answered_once",
+        "test_reading_is_paused_until_the_handler_takes_more",
+        "test_send_waits_until_there_is_room",
+        "test_the_application_closes_and_the_client_answers",
+        "test_what_waits_is_bounded_in_bytes_and_in_the_ledger",
+        "test_when_too_much_is_held_the_heaviest_socket_goes",
+        "test_who_does_not_wait_ends_the_socket_at_the_bound",
+    },
 }
 
 _CONNECTION = frozenset({b"host", b"connection", b"keep-alive", b"transfer-encoding", b"upgrade"})
@@ -231,6 +251,107 @@ class SayingPeer(HTTP2Peer):
             self._talks = talks
 
 
+class WebSocketPeer(HTTP2Peer):
+    """A handshake in HTTP/1.1's bytes is an extended CONNECT (RFC 8441), what is behind it DATA, and back again.
+
+    It ends its side when the server has ended its own.
+    """
+
+    def __init__(self, rig: Rig, address: tuple[str, int]) -> None:
+        self.number = 0
+        self._has_ended = False
+        self._said = b""
+        self._talks = False
+        super().__init__(rig, address)
+        self._talks = True
+
+    def send(self, *pieces: bytes) -> None:
+        if not self._talks:
+            super().send(*pieces)
+            return
+        for piece in pieces:
+            self._said += piece
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._talks = False
+        try:
+            if not self.number:
+                self._open()
+            heard = self.streams.get(self.number)
+            if heard is not None and self._said and not heard.ended and heard.code is None and not self.closed:
+                self._said = self._said[self.body(self.number, self._said, end=False) :]
+            if heard is not None and heard.ended and heard.code is None and not self._has_ended:
+                self._has_ended = True
+                self.wire.end_stream(self.number)
+                super().pump()
+        finally:
+            self._talks = True
+
+    def _open(self) -> None:
+        end = self._said.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        (line, *lines), self._said = self._said[:end].split(b"\r\n"), self._said[end + 4 :]
+        pseudo = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http")]
+        pseudo += [(b":path", line.split(b" ")[1]), (b":authority", b"a")]
+        fields = [(name.lower(), value.strip()) for name, _, value in [each.partition(b":") for each in lines]]
+        left_out = _CONNECTION | {b"sec-websocket-key"}
+        self.number = self.headers([*pseudo, *[field for field in fields if field[0] not in left_out]], end=False)
+
+    def pump(self) -> None:
+        talks, self._talks = self._talks, False
+        try:
+            super().pump()
+        finally:
+            self._talks = talks
+        if talks:
+            self._go_on()
+
+    def take(self, size: int | None) -> None:
+        super().take(size)
+        self.pump()
+
+    @property
+    def unread(self) -> int:
+        self.pump()
+        return len(self._said) + super().unread
+
+    @property
+    def received(self) -> bytes:
+        if not self._talks:
+            return super().received
+        self.pump()
+        heard = self.streams.get(self.number)
+        if heard is None or heard.headers is None:
+            return b""
+        (_, status), *fields = heard.headers
+        line = b"HTTP/1.1 101 Switching Protocols" if status == b"200" else b"HTTP/1.1 %b x" % status
+        return b"\r\n".join([line, *[name + b": " + value for name, value in fields], b"", heard.body])
+
+    @property
+    def ended(self) -> bool:
+        if not self._talks:
+            return super().ended
+        self.pump()
+        heard = self.streams.get(self.number)
+        return super().ended or (heard is not None and (heard.ended or heard.code is not None))
+
+    @property
+    def closed(self) -> bool:
+        if not self._talks:
+            return super().closed
+        self.pump()
+        if self.number and self.number not in self.protocol.streams:
+            self.reset()  # it wanted nothing else
+        return super().closed
+
+    @property
+    def aborted(self) -> bool:
+        heard = self.streams.get(self.number)
+        return super().aborted or (heard is not None and heard.code not in (None, 0))
+
+
 def _dechunked(data: bytes) -> tuple[bytes, bytes, bool]:
     """The body in these chunks, what is behind it, and whether more of it is to come."""
     body = b""
@@ -248,9 +369,10 @@ def protocol(request: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     """What is spoken."""
     spoken = str(getattr(request, "param", "http/1.1"))
     if spoken == "http/2":
+        speaker = WebSocketPeer if request.module.__name__.endswith("test_websocket") else SayingPeer
 
-        def connect(rig: Rig, host: str = "127.0.0.1") -> SayingPeer:
-            peer = SayingPeer(rig, (host, 1024 + len(rig.peers) % 64_000))
+        def connect(rig: Rig, host: str = "127.0.0.1") -> HTTP2Peer:
+            peer = speaker(rig, (host, 1024 + len(rig.peers) % 64_000))
             rig.peers.append(peer)
             return peer
 

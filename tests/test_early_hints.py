@@ -6,21 +6,32 @@ Python's ``http.client`` is why it goes to browsers alone unless one says otherw
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_twisted
 import treq
 from pytest_twisted import ensureDeferred
+from selenium import webdriver
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.web.client import HTTPConnectionPool
 
+from hardhttp import Hints, Link, Site
 from tests.net.loopback import certificate
+from tests.test_browser import browser
+from tests.test_http2_clients import SecureServing
 from tests.twistd_process import PATIENCE_SECONDS, Server
+from tests.web.saying import Says
+
+__all__ = ["browser"]
 
 PAGE = "<!doctype html><title>a page</title><link rel=stylesheet href=/app.css><p>Here.\n"
 HINTS = """
@@ -37,6 +48,18 @@ root.get("/")(lambda request: {PAGE!r})
 @root.get("/sent")
 def sent(request):
     return str(request.site.statistics.hints_sent)
+"""
+LINKING = """
+from hardhttp import Router
+
+root = Router()
+
+@root.get("/")
+def page(request):
+    request.setHeader(b"Link", b"</app.js>; rel=preload; as=script")
+    return "a page"
+
+root.get("/app.js")(lambda request: "'script'")
 """
 LINK = "</app.css>; rel=preload; as=style"
 
@@ -127,11 +150,64 @@ async def test_clients_that_take_any_103(start: Callable[..., Server]) -> None:
     await pool.closeCachedConnections()
 
 
+@pytest.mark.parametrize("option", [None, "--push-preloads"])
+def test_nghttp_is_pushed_what_is_hinted(start: Callable[..., Server], tmp_path: Path, option: str | None) -> None:
+    """Before the page, and what the page's own Link fields say where that is asked for."""
+    nghttp = shutil.which("nghttp") or pytest.skip("needs nghttp")
+    (tmp_path / "linking.py").write_text(LINKING)
+    server = start("--app=linking:root", *([option] if option else []))
+    words = [nghttp, "-v", "-n", "--no-dep", f"{server.url}/"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
+    lines = re.sub(r"\x1b\[[0-9;]*m|\[ *[0-9.]+\] ", "", said).splitlines()
+    promised = [line.partition(":path: ")[2] for line in lines if "recv (stream_id=1) :path:" in line]
+    assert promised == ["/app.css", *(["/app.js"] if option else [])]
+    first = next(index for index, line in enumerate(lines) if "recv PUSH_PROMISE" in line)
+    assert first < next(index for index, line in enumerate(lines) if "recv HEADERS" in line)
+    answered = [line for line in lines if line.endswith(":status: 200")]
+    assert len(answered) == 1 + len(promised)
+    assert sum("END_STREAM" in line for line in lines) > len(promised)
+    assert "error_code=NO_ERROR" in said
+    words = [nghttp, "-v", "-n", "--no-dep", "--no-push", f"{server.url}/"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS).stdout
+    assert "PUSH_PROMISE" not in said
+
+
+@pytest.mark.browser
+@pytest_twisted.ensureDeferred
+async def test_chromium_preloads_by_a_103_over_http2(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    """The page is answered only when its style has been asked for: there is no way to know of it but the 103."""
+    wanted: Deferred[None] = Deferred()
+
+    def answer(request: Any) -> Any:
+        if request.path == b"/app.css":
+            if not wanted.called:
+                wanted.callback(None)
+            request.setHeader(b"Content-Type", b"text/css")
+            return b"p { color: teal }"
+        if request.path == b"/page":
+            request.setHeader(b"Content-Type", b"text/html")
+            return wanted.addCallback(lambda _: PAGE.encode())
+        return b""
+
+    root = Hints(Says(answer), {"/page": [Link("/app.css", "preload", {"as": "style"})]})
+    serving = SecureServing(Site(root, reactor=reactor), certificate(tmp_path))
+    await serving.begin()
+    try:
+        await deferToThread(browser.execute_cdp_cmd, "Security.setIgnoreCertificateErrors", {"ignore": True})
+        await deferToThread(browser.get, serving.url + "/page")
+        script = "return [document.title, getComputedStyle(document.querySelector('p')).color]"
+        assert await deferToThread(browser.execute_script, script) == ["a page", "rgb(0, 128, 128)"]
+        assert serving.site.statistics.hints_sent == 1
+        assert serving.site.statistics.pushes == 0  # it takes none
+    finally:
+        await deferToThread(browser.get, "about:blank")
+        await serving.end()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_chromium_shows_its_pages(start: Callable[..., Server], tmp_path: Path, scheme: str) -> None:
     """Over HTTP/1.1 Chromium makes nothing of a 103; page and style are whole, and so is the next page."""
-    from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     from tests.test_browser import FLAGS, program

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import jwt
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -322,6 +323,24 @@ def test_tls(start: Callable[..., Program], tmp_path: Path) -> None:
     assert (answer.status, answer.headers["Location"]) == (301, f"{found[1]}a?b")
     plain.close()
     program.stop()
+
+
+def test_http2(start: Callable[..., Program], tmp_path: Path) -> None:
+    program = start("http2.py")
+    found = program.wait_for(r"(https://localhost:(\d+)/) --cacert (.*)")
+    context = ssl.create_default_context(cafile=str(tmp_path / found[3]))
+    with httpx.Client(http2=True, verify=context, timeout=PATIENCE_SECONDS) as client:
+        answer = client.get(found[1])
+        assert (answer.http_version, "by <b>HTTP/2.0</b>" in answer.text) == ("HTTP/2", True)
+        assert answer.headers["link"] == "</app.css>; rel=preload; as=style"
+        with client.stream("GET", found[1] + "time") as events:
+            assert next(line for line in events.iter_lines() if line.startswith("data: ")).endswith(" seconds")
+            assert client.get(found[1] + "app.css").text == "b { color: teal }\n"  # meanwhile
+    with connect(f"ws://127.0.0.1:{program.port}/echo") as plain:
+        plain.send("hello")
+        assert plain.recv(PATIENCE_SECONDS) == "hello, by HTTP/1.1"
+    program.stop()
+    assert "Traceback" not in program.log.read_text("utf-8")
 
 
 def test_responses(start: Callable[..., Program]) -> None:

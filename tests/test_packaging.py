@@ -97,7 +97,16 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
     declared |= {"idna", "service_identity"}
     # What only a site that speaks HTTP/2 imports, or one that has WebSockets.
-    for_http2 = {f"hardhttp/{name}.py" for name in ("net/channel2", "testing/http2", "wire/fielddecoder", "wire/http2")}
+    speaking_http2 = (
+        "net/channel2",
+        "net/promises",
+        "net/tunnel",
+        "testing/http2",
+        "wire/fielddecoder",
+        "wire/http2",
+        "wire/promise",
+    )
+    for_http2 = {f"hardhttp/{name}.py" for name in speaking_http2}
     extra = {"hardhttp/client/treqclient.py: treq", "hardhttp/wire/websocketframes.py: wsproto"}
     unknown = set()
     for path in (ROOT / "hardhttp").rglob("*.py"):

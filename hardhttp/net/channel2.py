@@ -8,7 +8,7 @@ is. What one frame causes is done before the next one is looked at; so what is w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from h2 import events
@@ -21,12 +21,15 @@ from hardhttp.errors import Fault, Reason
 from hardhttp.net.ledger import INPUT
 from hardhttp.net.multiplexed import Leaving, Multiplexed
 from hardhttp.net.phase import MOVES, Event, Phase
+from hardhttp.net.promises import Promises
 from hardhttp.net.server import Server
 from hardhttp.net.stream2 import Stream
+from hardhttp.net.tunnel import Tunnel
 from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.http2 import (
     ACK,
     END_HEADERS,
+    LAST_STREAM,
     PREFACE,
     ConnectionFault,
     ErrorCodes,
@@ -35,12 +38,15 @@ from hardhttp.wire.http2 import (
     known_settings,
 )
 from hardhttp.wire.http2head import StreamHead, request_head, trailers
+from hardhttp.wire.links import Link
+from hardhttp.wire.priority import parse_priority
 
 __all__ = ["Channel2"]
 
 IDLE, HEAD, HANDLING, LINGERING = Phase.IDLE, Phase.HEAD, Phase.HANDLING, Phase.LINGERING
 CALL, LATER, DONE = Event.CALL, Event.LATER, Event.DONE
 HEADERS, SETTINGS, GOAWAY, CONTINUATION = Kind.HEADERS, Kind.SETTINGS, Kind.GOAWAY, Kind.CONTINUATION
+RST_STREAM, PRIORITY_UPDATE = Kind.RST_STREAM, Kind.PRIORITY_UPDATE
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
 
@@ -122,6 +128,11 @@ class Channel2(Multiplexed):
             elif kind == GOAWAY and number == 0 and self._block_due == NEVER:
                 self._client_leaves()
                 continue
+            elif kind == PRIORITY_UPDATE and self._block_due == NEVER:
+                self._prioritise(number, frame)
+                continue
+            elif kind == RST_STREAM and self._promises is not None and not number & 1:
+                self._promises.refused += 1
             for event in wire.receive_data(frame):
                 meant = _MEANING.get(type(event))
                 if meant is not None:
@@ -164,7 +175,9 @@ class Channel2(Multiplexed):
     def _requested(self, event: events.RequestReceived) -> None:
         number, ended = event.stream_id, event.stream_ended is not None
         limits = self.server.limits
-        if len(self.streams) >= limits.max_streams or self._leaving is Leaving.TOLD:
+        if self._leaving is Leaving.TOLD or (
+            len(self.streams) >= limits.max_streams and len(self.streams) - self.push_count >= limits.max_streams
+        ):
             self._refuse_stream(number)
             return
         stream = Stream(self, number, self.wire.streams[number])
@@ -175,13 +188,24 @@ class Channel2(Multiplexed):
             self._malformed(number, fault)
             return
         except Fault as fault:
-            self._open(stream)
+            self.opened(stream)
             if not ended:
                 stream.phase = Phase.BODY  # the rest of it is not wanted
             stream.refuse(fault)
             return
         self._previous = head if head.repeatable else None
-        self._open(stream)
+        if head.is_extended_connect:
+            if not self.wire.local_settings.enable_connect_protocol:
+                self._malformed(number, StreamFault(ErrorCodes.PROTOCOL_ERROR, "no :protocol was offered"))
+                return
+            stream, ended = Tunnel(self, number, self.wire.streams[number]), True
+        if head.priority is not None:
+            stream.priority = parse_priority(head.priority)
+        self.opened(stream)
+        self.hand(stream, head, ended=ended)
+
+    def hand(self, stream: Stream, head: StreamHead, *, ended: bool) -> None:
+        """A request, to the application; with ``ended`` there is no more of it."""
         try:
             stream.begin(head, ended)
         except Fault as fault:
@@ -189,7 +213,8 @@ class Channel2(Multiplexed):
         except Exception:
             self._handing_failed(stream)
 
-    def _open(self, stream: Stream) -> None:
+    def opened(self, stream: Stream) -> None:
+        """One more."""
         self.streams[stream.number] = stream
         if self.phase is not HANDLING:
             self.phase = MOVES[MOVES[self.phase][CALL]][LATER]
@@ -242,7 +267,7 @@ class Channel2(Multiplexed):
 
     def _stream_ended(self, event: events.StreamEnded) -> None:
         stream = self.streams.get(event.stream_id)
-        if stream is None or stream.phase is not Phase.BODY or stream.has_trailers:
+        if stream is None or not stream.is_half:
             return
         try:
             stream.body_ended([])
@@ -273,6 +298,18 @@ class Channel2(Multiplexed):
             if stream.queued:
                 self.wants_turn(stream)
 
+    def _prioritise(self, number: int, frame: bytes) -> None:
+        """PRIORITY_UPDATE (RFC 9218, 7.1): of a stream that is open, or of none that we remember."""
+        meant = int.from_bytes(frame[9:13]) & LAST_STREAM
+        if number or len(frame) < 13 or not meant:
+            code = ErrorCodes.PROTOCOL_ERROR if number or len(frame) >= 13 else ErrorCodes.FRAME_SIZE_ERROR
+            raise ConnectionFault(code, Reason.BAD_FRAME, "this is no PRIORITY_UPDATE")
+        stream, priority = self.streams.get(meant), parse_priority(frame[13:])
+        if stream is not None and stream.priority != priority:
+            stream.priority = priority
+            if stream.has_turn:
+                self._ready.move(stream)
+
     def _ping_answered(self, event: events.PingAckReceived) -> None:
         if self._leaving is Leaving.WARNED and event.ping_data == self._ping:
             self._tell_last()
@@ -281,6 +318,28 @@ class Channel2(Multiplexed):
         """Its GOAWAY: it opens no more streams, and waits for those it has."""
         if self._leaving is not Leaving.TOLD:
             self._tell_last()
+
+    # -- pushes -------------------------------------------------------------------------------
+
+    def push(self, stream: Stream, links: Iterable[Link]) -> None:
+        """Promise what is behind ``links`` with the response on ``stream``; see ``hardhttp.net.promises``."""
+        if self._leaving is Leaving.NOT and self.phase < LINGERING and self.wire.remote_settings.enable_push:
+            if self._promises is None:
+                self._promises = Promises()
+            self._promises.make(self, stream, links)
+
+    def reserve(self, number: int) -> int:
+        """A stream for a promise made on stream ``number``. Raises ``ProtocolError``."""
+        self.put(self.wire.data_to_send())
+        return self.wire.reserve(number)
+
+    def _keep_promises(self, promises: Promises) -> None:
+        promises.go_on(self)
+
+    @property
+    def push_count(self) -> int:
+        """Promises that are not kept yet."""
+        return sum([not number & 1 for number in self.streams])
 
     # -- deadlines ----------------------------------------------------------------------------
 

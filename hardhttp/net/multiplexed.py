@@ -1,6 +1,6 @@
 """A connection that streams share: what it sends of them, what it holds for them, how they and it end.
 
-What is said goes out once a turn of the reactor, in one write. Bodies take turns, a frame each, round and round, and
+What is said goes out once a turn of the reactor, in one write. Bodies take turns (``hardhttp.net.turns``), and
 only while the transport's queue is short; what is not sent yet waits at its stream. What all streams hold is entered
 in the ledger under the connection, as any connection's is; when it is too much, the heaviest stream goes.
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from hardhttp.net.outbound import unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.net.streamoutput import Said, StreamOutput, Turn
+from hardhttp.net.turns import Turns
 from hardhttp.wire.deadlines import NEVER
 from hardhttp.wire.fieldblock import NO_TABLE
 from hardhttp.wire.http2 import (
@@ -46,7 +47,9 @@ from hardhttp.wire.http2 import (
 )
 
 if TYPE_CHECKING:
+    from hardhttp.net.promises import Promises, PushedStream
     from hardhttp.net.stream2 import Stream
+    from hardhttp.wire.links import Link
 
 __all__ = ["Leaving", "Multiplexed"]
 
@@ -79,10 +82,12 @@ class Multiplexed(Connection):
         "_input_bytes",
         "_leave_at",
         "_leaving",
+        "_more_held",
         "_no_table",
         "_out",
         "_out_bytes",
         "_ping",
+        "_promises",
         "_ready",
         "_resumable",
         "conduct",
@@ -102,7 +107,7 @@ class Multiplexed(Connection):
         self.factory: Any = None
         self.site: Any = None
         self.streams: dict[int, Stream] = {}
-        self.wire = WireConnection(server.limits)
+        self.wire = WireConnection(server.limits, extended_connect=server.extended_connect)
         self.conduct = Conduct(server.limits, server.seconds())
         self.queued = 0  # bytes that wait at all streams
         self.sent = 0  # of bodies that have waited
@@ -110,13 +115,15 @@ class Multiplexed(Connection):
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._no_table = NO_TABLE
-        self._ready: deque[StreamOutput] = deque()
+        self._ready = Turns()
         self._resumable: list[StreamOutput] = []
         self._in_turn = False  # bytes are being dealt with; what is written goes out at the end
         self._body_bytes = self._input_bytes = 0
+        self._more_held: dict[str, int] | None = None  # what streams hold besides, by kind
         self._leaving = Leaving.NOT
         self._leave_at = NEVER
         self._ping = b""
+        self._promises: Promises | None = None  # what was pushed, once something was
 
     # -- frames out ---------------------------------------------------------------------------
 
@@ -130,9 +137,13 @@ class Multiplexed(Connection):
 
     def send_head(self, stream: StreamOutput, block: bytes) -> None:
         """HEADERS, with more to come: its stream's end waits where the transport's queue is long."""
+        self.put(headers_frames(stream.number, self.first_block(block), end=False))
+
+    def first_block(self, block: bytes) -> bytes:
+        """``block``; and before the connection's first one, that there is no table."""
         if self._no_table:
             block, self._no_table = self._no_table + block, b""
-        self.put(headers_frames(stream.number, block, end=False))
+        return block
 
     def send_whole(self, stream: StreamOutput, block: bytes, body: bytes) -> None:
         """A response that is all there."""
@@ -162,7 +173,7 @@ class Multiplexed(Connection):
         """``stream`` has something to send."""
         if not stream.has_turn:
             stream.has_turn = True
-            self._ready.append(stream)
+            self._ready.add(stream)
         if not self._in_turn:
             self.server.flush_soon(self)
 
@@ -172,6 +183,8 @@ class Multiplexed(Connection):
             return
         self._in_turn = True
         try:
+            if self._promises is not None:
+                self._keep_promises(self._promises)
             while self._transport is not None and self.phase < LINGERING:
                 if self._ready and not self.choked:
                     self._take_turns()
@@ -193,20 +206,26 @@ class Multiplexed(Connection):
 
     def _take_turns(self) -> None:
         """A frame of each body, round and round, until there is enough for one write."""
-        ready, waits = self._ready, 0
+        for ready in self._ready.in_order():
+            self._take_turns_of(ready)
+
+    def _take_turns_of(self, ready: deque[StreamOutput]) -> None:
+        waits = 0
         while waits < len(ready) and self._out_bytes < WRITE_BYTES:
             stream = ready.popleft()
             turn = stream.take_turn() if stream.base is not None else Turn.NO_MORE
             if turn is Turn.NO_MORE:
                 stream.has_turn = False
                 self._resumable.append(stream)
+            elif turn is Turn.MORE and stream.priority is not None and not stream.priority.incremental:
+                ready.appendleft(stream)
             else:
                 ready.append(stream)
             waits = waits + 1 if turn is Turn.WAITS else 0
 
     def invite(self, number: int, size: int) -> None:
         """``size`` bytes of a body have been taken: the client may send as many more."""
-        if size:
+        if size and self._transport is not None and self.phase < LINGERING:
             self.wire.acknowledge_received_data(size, number)
             self.put(self.wire.data_to_send())
 
@@ -233,6 +252,15 @@ class Multiplexed(Connection):
         if change and self._transport is not None:
             self.server.hold(self._transport, INPUT, self._input_bytes + len(self._cutter.rest))
 
+    def hold_more(self, kind: str, change: int) -> None:
+        """So much more of a kind is held, for what came out of a stream."""
+        held = self._more_held
+        if held is None:
+            held = self._more_held = {}
+        held[kind] = held.get(kind, 0) + change
+        if self._transport is not None:
+            self.server.hold(self._transport, kind, held[kind])
+
     def hold_unsent(self) -> None:
         if self._transport is not None:
             self.server.hold(self._transport, UNSENT, self.queued + self.transport_bytes)
@@ -245,7 +273,7 @@ class Multiplexed(Connection):
         """Too much is held, and most of it here: the stream that holds most goes."""
         stream = max(
             self.streams.values(),
-            key=lambda stream: stream.queued + stream.held + stream.waiting_bytes,
+            key=lambda stream: stream.weight,
             default=None,
         )
         fault = OurFault(503, Reason.BUFFERED_BYTES, "the server holds as much as it may")
@@ -254,6 +282,18 @@ class Multiplexed(Connection):
             self.abort(fault.reason)
         else:
             stream.refuse(fault)
+
+    def push(self, stream: Stream, links: Iterable[Link]) -> None:
+        raise AssertionError("a subclass says what is pushed")
+
+    def _keep_promises(self, promises: Promises) -> None:
+        raise AssertionError("a subclass asks for what was promised")
+
+    def go_on_with(self, stream: PushedStream) -> None:
+        """Look at it again when whoever writes has returned."""
+        if self._promises is not None:
+            self._promises.due.append(stream)
+            self.wants_turn(stream)
 
     # -- ends of streams ----------------------------------------------------------------------
 
@@ -269,14 +309,21 @@ class Multiplexed(Connection):
         self._reset(stream.number, code)
         self._lose(stream, Failure(ConnectionLost("the stream was reset")))
 
+    def cancel(self, number: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
+        """Nothing will come on a stream; it is over all the same when its request has ended."""
+        self._reset(number, code)
+
     def _reset(self, number: int, code: ErrorCodes) -> None:
-        if number in self.wire.streams:
+        stream = self.wire.streams.get(number)
+        if stream is not None and not stream.closed:
             self.put(self.wire.data_to_send())
             self.wire.reset_stream(number, code)
             self.put(self.wire.data_to_send())
 
     def _lose(self, stream: Stream, failure: Failure | None) -> None:
         self.streams.pop(stream.number, None)
+        if stream.has_turn:
+            self._ready.discard(stream)
         stream.lost(failure)
         if not self.streams and self.phase is HANDLING:
             self.phase = MOVES[HANDLING][Event.DONE]
@@ -333,6 +380,7 @@ class Multiplexed(Connection):
         self._write_out()
         self._ready.clear()
         self._resumable.clear()
+        self._promises = None
         self._cutter = FrameCutter()
         self.wire.let_go()
 

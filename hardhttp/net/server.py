@@ -78,6 +78,7 @@ class Server:
         self._lines_until = 0.0
         # Makes the HTTP/2 connection that takes over from an HTTP/1.1 one; ``None`` where that is not spoken.
         self.http2: Callable[..., Channel2] | None = None
+        self.extended_connect = True  # WebSockets may be streams of it (RFC 8441)
         self._unflushed: dict[Multiplexed, None] = {}
         self._date = b""
         self.date_until = 0.0

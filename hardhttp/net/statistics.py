@@ -28,7 +28,7 @@ class Statistics:
 
     ``accepted``, ``rejected``, ``errors`` (failed handlers), ``ignored_writes`` (to a request that
     had ended), ``hints_sent`` and ``hints_late`` (103, and hints that came after the head of the answer),
-    ``bytes_in`` and ``bytes_out`` may be read and added to directly.
+    ``pushes`` (promises over HTTP/2), ``bytes_in`` and ``bytes_out`` may be read and added to directly.
     """
 
     __slots__ = (
@@ -46,6 +46,7 @@ class Statistics:
         "ignored_writes",
         "methods",
         "peak",
+        "pushes",
         "refused",
         "rejected",
     )
@@ -59,7 +60,7 @@ class Statistics:
         self._started = self._clock.seconds()
         self._samples: deque[tuple[float, int]] = deque([(self._started, 0)], maxlen=RATE_SECONDS + 1)
         self.accepted = self.rejected = self.errors = self.ignored_writes = self.peak = 0
-        self.bytes_in = self.bytes_out = self.hints_sent = self.hints_late = 0
+        self.bytes_in = self.bytes_out = self.hints_sent = self.hints_late = self.pushes = 0
         self.methods: dict[bytes, int] = dict.fromkeys(_METHODS, 0) | {b"other": 0}
         self.classes = [0] * 10  # by the status's first digit
         self.closed: dict[Reason, int] = dict.fromkeys(Reason, 0)
@@ -105,6 +106,7 @@ class Statistics:
             "ignored_writes": self.ignored_writes,
             "hints_sent": self.hints_sent,
             "hints_late": self.hints_late,
+            "pushes": self.pushes,
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
         }

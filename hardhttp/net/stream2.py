@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.python.failure import Failure
@@ -23,12 +24,17 @@ from hardhttp.wire.deadlines import NEVER, Pace
 from hardhttp.wire.fieldblock import encode_block
 from hardhttp.wire.http2 import ErrorCodes
 from hardhttp.wire.http2head import StreamHead
+from hardhttp.wire.links import Link
 from hardhttp.wire.response import refusal_parts
 
-__all__ = ["Stream"]
+__all__ = ["Stream", "code_of"]
 
 IDLE, BODY, DISPATCH, HANDLING = Phase.IDLE, Phase.BODY, Phase.DISPATCH, Phase.HANDLING
 EXPECT_BODY, CALL, LATER, LOST = Event.EXPECT_BODY, Event.CALL, Event.LATER, Event.LOST
+
+
+# A piece of a body that waits is at least as long, unless it is the last: DATA may be a few bytes.
+LEAST_PIECE_BYTES = 1024
 
 
 class Stream(StreamOutput):
@@ -102,15 +108,24 @@ class Stream(StreamOutput):
 
     def receive(self, data: bytes, size: int) -> None:
         """Part of the body, for which ``size`` of the windows was used. Raises ``Fault``."""
-        if self.phase is not BODY or self.request is None:
-            self._consumed(size)  # nobody wants it
+        if self.phase is not BODY or self.request is None or not data:
+            self._consumed(size)  # nobody wants it, or it is padding
         elif self._body_pace is None:
-            if self._waiting is None:
-                self._waiting = deque()
-            self._waiting.append((data, size))
-            self._wait(len(data))
+            self._keep(data, size)
         else:
             self._deliver(data, size)
+
+    def _keep(self, data: bytes, size: int) -> None:
+        """It waits, and the windows with it. Small pieces are put together: each costs more than it says."""
+        waiting = self._waiting
+        if waiting is None:
+            waiting = self._waiting = deque()
+        if waiting and len(waiting[-1][0]) < LEAST_PIECE_BYTES:
+            before, used = waiting.pop()
+            waiting.append((before + data, used + size))
+        else:
+            waiting.append((data, size))
+        self._wait(len(data))
 
     def _wait(self, change: int) -> None:
         self.waiting_bytes += change
@@ -122,12 +137,14 @@ class Stream(StreamOutput):
             self._connection.invite(self.number, size)
 
     def _deliver(self, data: bytes, size: int) -> None:
-        request, limits = self.request, self.server.limits
-        if request.receivedBytes + len(data) > limits.max_body_bytes:
-            raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
-        if data:
+        connection, request, limits = self._connection, self.request, self.server.limits
+        assert connection is not None
+        try:
+            if request.receivedBytes + len(data) > limits.max_body_bytes:
+                raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
             request.handleContentChunk(data)
-        self._consumed(size)
+        finally:
+            connection.invite(self.number, size)  # whatever became of it: the window is not this stream's alone
         if self.phase is BODY:
             self.progress(0)
             self._hold_body(request.heldBytes)
@@ -219,6 +236,21 @@ class Stream(StreamOutput):
         if self.phase is DISPATCH or self.phase is HANDLING or self.body_is_paused:
             self.deadline = NEVER
 
+    # -- pushes -------------------------------------------------------------------------------
+
+    def push(self, links: Iterable[Link]) -> None:
+        """Promise the client what is behind ``links``, before it reads of them (RFC 9113, 8.4).
+
+        Nothing happens where it does not take pushes, or has been promised enough.
+        """
+        if self._connection is not None and self.request is not None and self.said is Said.NOTHING:
+            self._connection.push(self, links)
+
+    @property
+    def head(self) -> StreamHead | None:
+        """What was asked, until the stream has ended."""
+        return self._head
+
     # -- the response has been made -----------------------------------------------------------
 
     def requestDone(self, request: Any) -> None:
@@ -252,7 +284,7 @@ class Stream(StreamOutput):
         self._hold_body(0)
         self._body_pace = None
         if self.said is not Said.NOTHING:
-            self.reset(_code_of(fault))
+            self.reset(code_of(fault))
             return
         server.statistics.response(b"other" if head is None else head.method, fault.status)
         fields, body = refusal_parts(
@@ -269,9 +301,9 @@ class Stream(StreamOutput):
             self._connection.over(self)
 
     @property
-    def has_trailers(self) -> bool:
-        """Whether the end of the body has come, behind pieces of it that wait."""
-        return self._trailers is not None
+    def weight(self) -> int:
+        """Bytes that are held for it."""
+        return self.queued + self.held + self.waiting_bytes
 
     @property
     def is_half(self) -> bool:
@@ -293,8 +325,9 @@ class Stream(StreamOutput):
         if self._connection is None:
             return
         self._hold_body(0)
-        if self.waiting_bytes:
+        if self._waiting:
             self._wait(-self.waiting_bytes)
+            self._consumed(sum([size for _, size in self._waiting]))
         self._connection.queued -= self.queued
         request, self.request = self.request, None
         producer, self._producer = self._producer, None
@@ -336,7 +369,7 @@ class Stream(StreamOutput):
             self.refuse(LimitFault(408, Reason.BODY_RATE, detail))
 
 
-def _code_of(fault: Fault) -> ErrorCodes:
+def code_of(fault: Fault) -> ErrorCodes:
     """What a reset says of ``fault``."""
     if isinstance(fault, PeerFault):
         return ErrorCodes.PROTOCOL_ERROR

@@ -27,6 +27,7 @@ from hardhttp.wire.http2 import FRAME_BYTES, ErrorCodes, data_frame
 if TYPE_CHECKING:
     from hardhttp.net.multiplexed import Multiplexed
     from hardhttp.wire.http2head import StreamHead
+    from hardhttp.wire.priority import Priority
 
 __all__ = ["Said", "StreamOutput", "Turn"]
 
@@ -69,6 +70,7 @@ class StreamOutput:
         "bodiless",
         "has_turn",
         "number",
+        "priority",
         "queued",
         "reason",
         "request",
@@ -79,6 +81,8 @@ class StreamOutput:
     )
 
     multiplexed = True
+    is_pushed = False  # its request is a promise of ours
+    is_extended_connect = False  # it asks for a WebSocket
     sends_files = False
     is_upgraded = False
     disconnecting = False
@@ -95,6 +99,7 @@ class StreamOutput:
         self.request: Any = None
         self.has_turn = False  # it stands in the connection's queue of those that have something to send
         self.queued = 0  # bytes of the response that wait
+        self.priority: Priority | None = None  # what its client has said of its turn
         self.bodiless = False  # it answers HEAD, whatever the application takes the method for
         self._head: StreamHead | None = None
         self._queue: deque[bytes] = deque()

@@ -11,6 +11,7 @@ each handshake.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -35,6 +36,8 @@ CIPHERS = (
 )
 # RFC 8446, 4.6.1 allows seven days; nginx keeps five minutes, Go seven days.
 TICKET_SECONDS = 4 * 3600
+# OpenSSL's names of what appendix A of RFC 9113 leaves: ephemeral keys with AEAD, and all of TLS 1.3.
+_FIT = re.compile(r"TLS_|(?:EC)?DHE-.*(?:GCM|CCM|CHACHA20)")
 _OPERATORS = ("!", "-", "+", "@")
 
 
@@ -74,6 +77,18 @@ class TLSPolicy:
             _accepts("set_cipher_list", ":".join(old), "a choice of ciphers")
         elif self.minimum == "1.2":
             raise ValueError("ciphers has none for TLS 1.2; add one, or let minimum be 1.3")
+
+    def unfit_for_http2(self) -> list[str]:
+        """The ciphers that HTTP/2 does not take (RFC 9113, appendix A): neither ephemeral nor authenticated.
+
+        Where there are any, HTTP/2 is agreed on over TLS 1.3 alone: with which of them a client of TLS 1.2 would end
+        is not known when the protocol is chosen, and browsers refuse to go on.
+        """
+        if self.minimum != "1.2":
+            return []
+        context = SSL.Context(SSL.TLS_METHOD)
+        self.apply(context)
+        return [name for name in SSL.Connection(context, None).get_cipher_list() if _FIT.match(name) is None]
 
     def _split(self) -> tuple[list[str], list[str]]:
         """Ciphers of TLS 1.3, and those of TLS 1.2."""
@@ -117,6 +132,13 @@ def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
     raise NoProtocolError([("", "", "no application protocol")])
 
 
+def _choose_with_old_ciphers(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    """The same, where not all ciphers are fit for HTTP/2."""
+    if connection.get_protocol_version_name() == "TLSv1.2":
+        offered = [protocol for protocol in offered if protocol != b"h2"]
+    return _choose_protocol(connection, offered)
+
+
 def make_context(
     certificate: Certificate,
     policy: TLSPolicy,
@@ -133,7 +155,7 @@ def make_context(
     for above in certificate.chain:
         context.add_extra_chain_cert(above)
     context.use_privatekey(certificate.key)
-    context.set_alpn_select_callback(_choose_protocol)
+    context.set_alpn_select_callback(_choose_with_old_ciphers if policy.unfit_for_http2() else _choose_protocol)
     context.set_session_id(session_id)
     if authorities is not None:
         context.set_verify(CLIENT_CERTIFICATE[policy.client_certificate])

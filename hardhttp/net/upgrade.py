@@ -5,14 +5,13 @@ by replacing the channel's methods. Handed the real transport, they would take i
 tracker's sight. This stands in for it: the channel stays the transport's protocol, passes on what
 arrives, and sees, bounds and paces what is written.
 
-A protocol that knows where it is may ask for more than a transport gives: ``Carrier`` is that, and is all that a
-WebSocket asks for, so whatever else can carry one (a stream of HTTP/2, RFC 8441) has to be no more.
+It is a ``hardhttp.net.carrier.Carrier`` too, for protocols that know where they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from zope.interface import directlyProvides, providedBy
 
@@ -22,44 +21,7 @@ if TYPE_CHECKING:
     from hardhttp.errors import Reason
     from hardhttp.net.connection import Connection
 
-__all__ = ["Carrier", "UpgradeTransport"]
-
-
-class Carrier(Protocol):
-    """Bytes both ways for a protocol that was handed a connection, or a stream of one.
-
-    The protocol is an ``IProtocol``, and is also told by ``wake()`` when the time it was given has come. When it
-    registers as a push producer it is paused while what it has written waits.
-    """
-
-    def write(self, data: bytes) -> None: ...
-    def registerProducer(self, producer: Any, streaming: bool) -> None: ...
-    def unregisterProducer(self) -> None: ...
-    def pauseProducing(self) -> None:
-        """Bring no more of what the peer sends."""
-
-    def resumeProducing(self) -> None: ...
-    def getPeer(self) -> Any: ...
-    def getHost(self) -> Any: ...
-
-    @property
-    def unsent_bytes(self) -> int:
-        """Written, and not taken by the kernel yet."""
-
-    def close_for(self, reason: Reason) -> None:
-        """Close once all is sent; abort when that takes too long."""
-
-    def linger_for(self, reason: Reason) -> None:
-        """The same for a peer that may still be sending: it is to read our last words before it is cut off."""
-
-    def abort_for(self, reason: Reason) -> None:
-        """Close now."""
-
-    def hold(self, kind: str, amount: int) -> None:
-        """So much of a kind is held for it; see ``hardhttp.net.ledger``."""
-
-    def wake_at(self, seconds: float) -> None:
-        """``wake`` is to be called then, within a second, instead of whenever was said before."""
+__all__ = ["UpgradeTransport"]
 
 
 class UpgradeTransport:
@@ -73,6 +35,20 @@ class UpgradeTransport:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    # autobahn asks whether this is Twisted's TLS, and takes over by another name then.
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._transport)
+
+    @property
+    def wrappedProtocol(self) -> Any:
+        return self._transport.wrappedProtocol
+
+    @wrappedProtocol.setter
+    def wrappedProtocol(self, protocol: Any) -> None:
+        self._channel.hand_over(protocol)
 
     @property
     def protocol(self) -> Any:

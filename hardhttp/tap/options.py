@@ -35,13 +35,13 @@ from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
+from hardhttp.web.hintrules import HintRules
 from hardhttp.web.hints import Hints
 from hardhttp.web.static import StaticFiles
 
 if TYPE_CHECKING:
     from hardhttp.net.tlsendpoint import TLSListen
     from hardhttp.sse.mercure import Mercure
-    from hardhttp.web.hintrules import HintRules
 
 __all__ = ["Options"]
 
@@ -147,8 +147,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
-        if self.hints is not None:
-            resource = Hints(resource, self.hints)
+        if self.hints is not None or self["push-preloads"]:
+            rules = HintRules({}) if self.hints is None else self.hints
+            resource = Hints(resource, rules, push_preloads=bool(self["push-preloads"]))
         if self.mercure is not None:
             resource = HubOver(self.mercure, resource, ui=bool(self["mercure-ui"]))
         return secured(around(resource, self), self, self.listening)

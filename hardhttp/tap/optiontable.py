@@ -91,7 +91,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "mercure-websocket",
             (
                 "let clients subscribe over WebSocket too, at the same address: each event is a text message in JSON; "
-                "pages of other origins as --cors-origins says"
+                "pages of other origins are let in as by CORS"
             ),
         ),
         Option("max-topics", "topics in one request", "100", "100"),
@@ -134,6 +134,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "who gets 103: auto (browsers that open a page, with no proxy between), always, or never",
             "auto|always|never",
             "auto",
+        ),
+        Option(
+            "push-preloads",
+            "push over HTTP/2 what Link fields of answers say to preload, to clients that take it (browsers do not)",
         ),
         Option("rate-limit", "requests an address may make: 100/m, 5/s, 1000/h; more are answered 429", "COUNT/TIME"),
     ),

@@ -102,6 +102,13 @@ def _policy(options: Mapping[str, Any]) -> TLSPolicy:
             policy = TLSPolicy(**given)
         except ValueError as error:
             raise usage.UsageError(f"--{name} is {options[name]}: {error}") from None
+    unfit = policy.unfit_for_http2()
+    if unfit and not options["no-http2"]:
+        _log.warn(
+            "--tls-ciphers has {names}, which HTTP/2 forbids (RFC 9113, appendix A): it is spoken over TLS 1.3 alone, "
+            "and HTTP/1.1 over TLS 1.2",
+            names=", ".join(unfit[:3]) + (f" and {len(unfit) - 3} more" if unfit[3:] else ""),
+        )
     return policy
 
 

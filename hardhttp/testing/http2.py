@@ -5,6 +5,7 @@
     assert peer.response(number).status == 200
 
 It begins with prior knowledge, takes what comes and opens its windows again, unless ``takes_bodies`` is false.
+It takes no pushes, unless its settings say so (``{SettingCodes.ENABLE_PUSH: 1}``): ``streams[number].promised``.
 What h2 would refuse to say is said by ``send``, as bytes.
 """
 
@@ -42,6 +43,7 @@ class Heard:
         self.body = b""
         self.ended = False
         self.code: int | None = None  # of its reset
+        self.promised: dict[int, list[tuple[bytes, bytes]]] = {}  # streams, and the requests they are for
 
 
 class HTTP2Peer(Peer):
@@ -141,11 +143,15 @@ class HTTP2Peer(Peer):
                     raise AssertionError("the server broke the rules of HTTP/2") from error
 
     def _hear(self, event: Any) -> None:
-        heard = self.streams.get(getattr(event, "stream_id", None) or 0)
+        heard = self.streams.get(getattr(event, "stream_id", None) or getattr(event, "parent_stream_id", None) or 0)
         if isinstance(event, events.PingAckReceived):
             self.pings += 1
         elif heard is None:
             return
+        elif isinstance(event, events.PushedStreamReceived):
+            number = int(event.pushed_stream_id or 0)
+            self.streams.setdefault(number, Heard())
+            heard.promised[number] = [(bytes(name), bytes(value)) for name, value in event.headers or ()]
         elif isinstance(event, events.InformationalResponseReceived):
             heard.interim.append(int(dict(event.headers)[b":status"]))
         elif isinstance(event, events.ResponseReceived):

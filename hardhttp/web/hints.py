@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from twisted.web import server
@@ -133,12 +134,22 @@ def _repeat(links: Prepared, request: Any) -> None:
         request.responseHeaders.addRawHeader(b"Link", encode_links(missing))
 
 
+def _push_preloads(request: Any) -> None:
+    """Promise what the final response says to preload, before it says so."""
+    push = getattr(request.channel, "push", None)
+    links = field(request, b"Link")
+    if push is not None and links is not None and 200 <= request.code < 300:
+        push(parse_links([links]))
+
+
 class Hints(Wrapper):
     """``resource``, with hints by path.
 
     ``rules`` are links by pattern (``"/"``, ``"/docs/{rest:path}"``: those of a router, from where this is mounted),
     or ``HintRules``; of several that fit the most particular one counts, as in a router. GET and HEAD alone are
-    looked at. ``to`` and ``repeat`` are ``Request.hints``'s. Raises ``ValueError`` for rules that cannot be.
+    looked at. ``to`` and ``repeat`` are ``Request.hints``'s. With ``push_preloads`` what the ``Link`` fields of a final
+    response (2xx) say to preload is pushed to clients of HTTP/2 that take pushes, whoever has set them. Raises
+    ``ValueError`` for rules that cannot be.
 
     Under ``twisted.web``'s own server there is no 103, and the links are on the final response.
     """
@@ -146,10 +157,11 @@ class Hints(Wrapper):
     def __init__(
         self,
         resource: IResource,
-        rules: HintRules | Mapping[str, Iterable[Link]],
+        rules: HintRules | Mapping[str, Iterable[Link]] = MappingProxyType({}),
         *,
         to: str | None = None,
         repeat: bool = True,
+        push_preloads: bool = False,
     ) -> None:
         super().__init__(resource)
         if to is not None and to not in POLICIES:
@@ -157,10 +169,13 @@ class Hints(Wrapper):
         self.rules = rules if isinstance(rules, HintRules) else HintRules(rules)
         self.to = to
         self.repeat = repeat
+        self.push_preloads = push_preloads
 
     def begin(self, request: Any) -> None:
         if request.method != b"GET" and request.method != b"HEAD":
             return
+        if self.push_preloads and isinstance(request, Hinting):
+            request.before_head(_push_preloads)  # the first to ask is the last to be called: it sees all links
         links = self.rules.find(request.postpath)
         if links is None:
             return

@@ -236,6 +236,16 @@ class Site(twisted_server.Site):
         """Whether HTTP/2 is spoken too."""
         return self.server.http2 is not None
 
+    @property
+    def websockets_over_http2(self) -> bool:
+        """Whether clients of HTTP/2 are told that a WebSocket may be a stream of it (RFC 8441): unless this is
+        set to ``False``. New connections heed it."""
+        return self.server.extended_connect
+
+    @websockets_over_http2.setter
+    def websockets_over_http2(self, told: bool) -> None:
+        self.server.extended_connect = told
+
     def acceptableProtocols(self) -> list[bytes]:
         return [b"h2", b"http/1.1"] if self.http2 else [b"http/1.1"]
 

@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 from hardhttp.errors import Reason
-from hardhttp.net.upgrade import Carrier
+from hardhttp.net.carrier import Carrier
 from hardhttp.web.socketoutput import SocketOutput
 from hardhttp.web.socketstate import ASKED, CLOSING, ENDED, ENDING, MOVES, OPEN, Ended, Move
 from hardhttp.wire.websocket import Closed, WebSocketFault, encode_close, encode_ping

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail, succeed
 
 from hardhttp.errors import Reason
-from hardhttp.net.upgrade import Carrier
+from hardhttp.net.carrier import Carrier
 from hardhttp.web.socketstate import ASKED, Ended, State, WebSocketClosed
 from hardhttp.web.watching import ResponseWatcher
 from hardhttp.wire.websocket import Message, encode, encode_pong

@@ -12,8 +12,8 @@ cookies with every WebSocket, whatever page opens it, and asks nobody.
 
 What happens on an open socket is in ``hardhttp.web.opensocket``. A resource holds only its open sockets; each of them
 belongs to its connection. Whether that is one of HTTP/1.1 or a stream of HTTP/2 (RFC 8441) shows here alone:
-``channel.is_extended_connect`` makes the handshake one of CONNECT, answered with 200, and
-``channel.upgrade(socket)`` hands the socket its ``Carrier``.
+``channel.is_extended_connect`` makes the handshake one of CONNECT (which is GET to all who look at the request),
+answered with 200, and ``channel.upgrade(socket)`` hands the socket its ``Carrier``.
 """
 
 from __future__ import annotations
@@ -148,6 +148,8 @@ class WebSocketResource(Resource):
             raise HTTPError(503, "The server is stopping.", {"Retry-After": "5"})
         offer = Offer(self._subprotocols, lambda origin: self._allows(request, origin), self._deflate)
         extended = getattr(channel, "is_extended_connect", False)
+        if extended:
+            channel.expect_upgrade()
         try:
             return judge(request.method, head.version, head.fields, offer, extended_connect=extended)
         except HandshakeRefused as refused:
@@ -174,7 +176,9 @@ class WebSocketResource(Resource):
         limits = request.site.limits
         bounds = Bounds(limits.max_websocket_message_bytes, limits.max_websocket_frames)
         socket = WebSocket(request, handshake, application, self._frames(bounds, handshake.deflate))
-        if not getattr(channel, "is_extended_connect", False):
+        if getattr(channel, "is_extended_connect", False):
+            request.defaultContentType = None  # RFC 8441, 5.1: a 200 without content, nothing to compress
+        else:
             request.setResponseCode(101)
             request.setHeader(b"Upgrade", b"websocket")
             request.setHeader(b"Connection", b"Upgrade")

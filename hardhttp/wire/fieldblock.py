@@ -12,7 +12,15 @@ from typing import Final
 
 from hardhttp.wire.grammar import FIELD_VALUE, TOKEN
 
-__all__ = ["CONNECTION_SPECIFIC", "NO_TABLE", "encode_block", "encode_field", "encode_length", "encode_status"]
+__all__ = [
+    "CONNECTION_SPECIFIC",
+    "NO_TABLE",
+    "block_status",
+    "encode_block",
+    "encode_field",
+    "encode_length",
+    "encode_status",
+]
 
 # RFC 9113, 8.2.2
 CONNECTION_SPECIFIC: Final = frozenset(
@@ -44,6 +52,8 @@ _STATIC_NAMES: Final = {
 _STATUSES: Final = {
     status: bytes([0x80 | index]) for index, status in enumerate((200, 204, 206, 304, 400, 404, 500), 8)
 }
+
+_STATUS_BY_INDEX: Final = {index: status for status, index in _STATUSES.items()}
 
 # What goes before a value, by the name as an application spells it; ``None``: the field is not sent at all.
 _prefixes: dict[bytes, bytes | None] = {}
@@ -111,6 +121,11 @@ def encode_status(status: int) -> bytes:
     if not 100 <= status <= 999:
         raise ValueError(f"not a status: {status!r}")
     return b"\x08\x03%d" % status
+
+
+def block_status(block: bytes) -> int:
+    """The status that a block of ours begins with."""
+    return int(block[2:5]) if block[:1] == b"\x08" else _STATUS_BY_INDEX[block[:1]]
 
 
 def encode_block(status: int, fields: Mapping[bytes, Iterable[bytes]]) -> bytes:

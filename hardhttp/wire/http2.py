@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -31,6 +31,7 @@ __all__ = [
     "END_HEADERS",
     "END_STREAM",
     "FRAME_BYTES",
+    "HEADER_BYTES",
     "LAST_STREAM",
     "PREFACE",
     "STREAM_WINDOW_BYTES",
@@ -61,6 +62,8 @@ STREAM_WINDOW_BYTES: Final = 128 * 1024
 CONNECTION_WINDOW_BYTES: Final = 512 * 1024
 # 6.5.2 defines seven settings; nobody sends three times as many.
 MAX_SETTINGS: Final = 24
+# RFC 9218, 2.1; h2 has no name for it.
+NO_RFC7540_PRIORITIES: Final = 9
 # Streams that we have reset and whose last frames may still be under way. h2 keeps 65,536 a connection.
 MAX_CLOSED_STREAMS: Final = 256
 # The window of every count below; gunicorn's.
@@ -88,6 +91,7 @@ class Kind(IntEnum):
     GOAWAY = 7
     WINDOW_UPDATE = 8
     CONTINUATION = 9
+    PRIORITY_UPDATE = 16  # RFC 9218, 7.1
 
 
 DATA, HEADERS, RST_STREAM, CONTINUATION = Kind.DATA, Kind.HEADERS, Kind.RST_STREAM, Kind.CONTINUATION
@@ -111,13 +115,15 @@ class StreamFault(Exception):
 
 
 @lru_cache(maxsize=16)
-def _settings(streams: int, list_bytes: int) -> Settings:
+def _settings(streams: int, list_bytes: int, extended_connect: bool) -> Settings:
     """Our settings, which never change: all connections share them, for they are several KiB."""
-    values = {
+    values: dict[Any, int] = {
         SettingCodes.MAX_CONCURRENT_STREAMS: streams,
         SettingCodes.INITIAL_WINDOW_SIZE: STREAM_WINDOW_BYTES,
         SettingCodes.MAX_HEADER_LIST_SIZE: list_bytes,
         SettingCodes.MAX_FRAME_SIZE: FRAME_BYTES,
+        SettingCodes.ENABLE_CONNECT_PROTOCOL: int(extended_connect),  # RFC 8441, 3
+        NO_RFC7540_PRIORITIES: 1,  # RFC 9218, 2.1: PRIORITY frames say nothing here
     }
     return Settings(client=False, initial_values=values)
 
@@ -129,6 +135,8 @@ class _NoEncoder(Encoder):
 
 
 _NO_ENCODER: Final = _NoEncoder()
+# Stands for a promised request where h2 wants one; it is in the static table, so no other is touched.
+_PROMISED: Final = ((":method", "GET"),)
 
 
 class WireConnection(H2Connection):
@@ -136,7 +144,7 @@ class WireConnection(H2Connection):
 
     MAX_CLOSED_STREAMS = MAX_CLOSED_STREAMS
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, extended_connect: bool = True) -> None:
         # Whether a message is well-formed is judged in ``http2head``, where it costs its stream alone.
         super().__init__(
             H2Configuration(
@@ -149,14 +157,25 @@ class WireConnection(H2Connection):
             )
         )
         list_bytes = limits.max_head_bytes + 32 * limits.max_headers  # 6.5.2 counts 32 for each field
-        self.local_settings = _settings(limits.max_streams, list_bytes)
+        self.local_settings = _settings(limits.max_streams, list_bytes, extended_connect)
         self.initiate_connection()
         self.increment_flow_control_window(CONNECTION_WINDOW_BYTES - 65_535)
         # What is said is not what is enforced: who opens too many streams is refused them and keeps the rest, and
         # who sends a list that is somewhat too long is answered 431.
-        self.local_settings = _settings(LAST_STREAM, list_bytes)
+        self.local_settings = _settings(LAST_STREAM, list_bytes, extended_connect)
         self.decoder = FieldDecoder(2 * list_bytes)
         self.encoder = _NO_ENCODER
+
+    def reserve(self, number: int) -> int:
+        """A stream for a push, promised with the response on ``number`` (RFC 9113, 8.4.1).
+
+        The state is h2's from now on; the frame that says so is the caller's, for h2 would make it with a table.
+        What h2 had to send must have been taken before. Raises ``ProtocolError`` where nothing may be pushed.
+        """
+        promised = self.get_next_available_stream_id()
+        self.push_stream(number, promised, _PROMISED)
+        self.clear_outbound_data_buffer()
+        return promised
 
     def let_go(self) -> None:
         """h2 holds itself, by a table of its own methods; nothing of ours waits for the collector."""
@@ -286,6 +305,10 @@ class Conduct:
         if self._block_bytes > self._limits.max_head_bytes + FRAME_BYTES:
             detail = "a header block is longer than any head may be"
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, Reason.HEAD_BYTES, detail)
+
+    def was_message(self) -> None:
+        """The short DATA frame that has just come brought something after all: in a tunnel it does."""
+        self._control.give_back(1)
 
     def control(self, now: float) -> None:
         if not self._control.take(now):

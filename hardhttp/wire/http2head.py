@@ -25,7 +25,7 @@ __all__ = ["VERSION", "StreamHead", "request_head", "trailers"]
 # As access logs name it.
 VERSION: Final = b"HTTP/2.0"
 
-_DECIDING = CONNECTION_SPECIFIC | {b"host", b"content-length", b"expect", b"te", b"cookie"}
+_DECIDING = CONNECTION_SPECIFIC | {b"host", b"content-length", b"expect", b"te", b"cookie", b"priority"}
 
 # 8.2.1: names are tokens in lower case; values neither begin nor end with white space, and hold no control
 # character but HTAB (RFC 9110, 5.5). Several at once, for one look is faster than many.
@@ -41,7 +41,9 @@ Fields = Sequence[tuple[bytes, bytes]]
 class StreamHead(Head):
     """One request's head; see ``Head``. ``lines`` are made when something asks for them."""
 
-    __slots__ = ("_asked", "_given", "_lines")
+    __slots__ = ("_asked", "_given", "_lines", "priority")
+
+    is_extended_connect = False
 
     def __init__(self, method: bytes, target: bytes, asked: bytes | None, given: Fields) -> None:
         self.method = method
@@ -52,6 +54,7 @@ class StreamHead(Head):
         self.chunked = self.expect_continue = self.upgrade = self.repeatable = False
         self.keep_alive = True
         self.memo = None
+        self.priority: bytes | None = None  # RFC 9218, 5
         self._asked = asked  # :authority
         self._given = given  # the fields as they came
         self._fields: list[tuple[bytes, bytes]] = []
@@ -69,11 +72,23 @@ class StreamHead(Head):
         head.authority = self.authority
         head.repeatable = True
         head.memo = self.memo
+        head.priority = self.priority
         head._fields, head._lines = self._fields, self._lines
         return head
 
     def says_the_same(self, asked: bytes | None, given: Fields) -> bool:
         return self.repeatable and asked == self._asked and given == self._given
+
+
+class ConnectHead(StreamHead):
+    """The head of an extended CONNECT that opens a WebSocket (RFC 8441, 5).
+
+    That handshake is what a GET is over HTTP/1.1, and so it is one to routers, wrappers and logs.
+    """
+
+    __slots__ = ()
+
+    is_extended_connect = True
 
 
 def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHead | None = None) -> StreamHead:
@@ -83,6 +98,8 @@ def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHe
     """
     method, target, asked, count = _pseudo_fields(fields)
     given = fields[count:]
+    if method == b"CONNECT":
+        return _connect_head(target, asked, given, ended, limits)
     if method not in METHODS and TOKEN.fullmatch(method) is None:
         raise StreamFault(ErrorCodes.PROTOCOL_ERROR, "the method is not a token")
     _judge_target(method, target, limits)
@@ -92,6 +109,18 @@ def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHe
     _judge_size(given, limits)
     head = StreamHead(method, target, asked, given)
     _decide(head, given, ended)
+    return head
+
+
+def _connect_head(target: bytes, asked: bytes | None, given: Fields, ended: bool, limits: Limits) -> ConnectHead:
+    """RFC 8441, 4 and 5."""
+    _judge_target(b"GET", target, limits)
+    _judge_characters(given)
+    _judge_size(given, limits)
+    if ended or any(name == b"content-length" for name, _ in given):
+        raise _malformed("a WebSocket's stream has no end and no length when it begins")
+    head = ConnectHead(b"GET", target, asked, given)
+    _decide(head, given, True)
     return head
 
 
@@ -108,7 +137,7 @@ def _malformed(detail: str) -> StreamFault:
 
 def _pseudo_fields(fields: Fields) -> tuple[bytes, bytes, bytes | None, int]:
     """Method, target, authority, and how many fields said so (RFC 9113, 8.3.1)."""
-    method = target = scheme = asked = None
+    method = target = scheme = asked = protocol = None
     count = 0
     for name, value in fields:
         if name[:1] != b":":
@@ -122,13 +151,24 @@ def _pseudo_fields(fields: Fields) -> tuple[bytes, bytes, bytes | None, int]:
             scheme = value
         elif name == b":authority" and asked is None:
             asked = value
+        elif name == b":protocol" and protocol is None:
+            protocol = value
         else:
             raise _malformed("a pseudo-header field that is unknown, or there twice")
-    if method == b"CONNECT":
+    if method == b"CONNECT" and protocol is None:
         raise OurFault(501, Reason.CONNECT, "this server is no proxy")
+    if protocol is not None and (protocol != b"websocket" or method != b"CONNECT"):
+        raise _not_spoken(method)
     if method is None or target is None or not scheme:
         raise _malformed("a request has :method, :scheme and :path")
     return method, target, asked, count
+
+
+def _not_spoken(method: bytes | None) -> StreamFault | OurFault:
+    """RFC 8441, 4: ``:protocol`` is for CONNECT; which one is for us to say (RFC 9220, 3)."""
+    if method != b"CONNECT":
+        return _malformed("only a CONNECT is for a :protocol")
+    return OurFault(501, Reason.CONNECT, "the only protocol that is tunnelled is websocket")
 
 
 def _judge_target(method: bytes, target: bytes, limits: Limits) -> None:
@@ -180,6 +220,8 @@ def _decide(head: StreamHead, given: Fields, ended: bool) -> None:
                 continue
             if name == b"content-length":
                 lengths.append(value)
+            elif name == b"priority":
+                head.priority = value if head.priority is None else head.priority + b"," + value
             elif name == b"te":
                 if value.lower() != b"trailers":
                     raise _malformed("TE may only be trailers")

@@ -14,14 +14,21 @@ import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
 from hpack import Encoder
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Protocol
+from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
 
+from hardhttp import IStreamingResource, WebSocketResource
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
 from hardhttp.testing import Rig
 from hardhttp.testing.http2 import HTTP2Peer
-from hardhttp.wire.http2 import FrameCutter
+from hardhttp.wire.http2 import CONNECTION_WINDOW_BYTES, FrameCutter
 from tests.web.saying import Says
+from tests.wire.framing import BINARY
+from tests.wire.framing import frame as websocket
 
 CALM = ErrorCodes.ENHANCE_YOUR_CALM
 DATA, HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, WINDOW, CONTINUATION = range(10)
@@ -93,6 +100,7 @@ class Attack:
         pytest.param(frame(SETTINGS, struct.pack(">HI", 4, 1000)), Reason.CONTROL_FRAMES, id="SETTINGS that change"),
         pytest.param(frame(PING, b"12345678"), Reason.CONTROL_FRAMES, id="PING"),
         pytest.param(frame(PRIORITY, b"\0\0\0\0\x10", stream=3), Reason.CONTROL_FRAMES, id="PRIORITY"),
+        pytest.param(frame(0x10, b"\0\0\0\1u=1"), Reason.CONTROL_FRAMES, id="PRIORITY_UPDATE"),
         pytest.param(frame(WINDOW, b"\0\0\0\1"), Reason.CONTROL_FRAMES, id="WINDOW_UPDATE"),
         pytest.param(frame(DATA, b"", stream=1), Reason.CONTROL_FRAMES, id="empty DATA"),
         pytest.param(frame(DATA, b"\3\0\0\0", 0x8, stream=1), Reason.CONTROL_FRAMES, id="DATA of padding"),
@@ -226,6 +234,14 @@ def test_settings_that_nobody_knows_are_not_remembered() -> None:
     [
         pytest.param(frame(WINDOW, b"\0\0\0\0"), ErrorCodes.PROTOCOL_ERROR, id="a window opened by nothing"),
         pytest.param(frame(WINDOW, b"\x7f\xff\xff\xff"), ErrorCodes.FLOW_CONTROL_ERROR, id="a window beyond 2^31-1"),
+        pytest.param(frame(0x10, b"\0\0\0\1", stream=1), ErrorCodes.PROTOCOL_ERROR, id="PRIORITY_UPDATE on a stream"),
+        pytest.param(frame(0x10, b"\0\0\0\0u=1"), ErrorCodes.PROTOCOL_ERROR, id="PRIORITY_UPDATE of no stream"),
+        pytest.param(frame(0x10, b"\0\0\1"), ErrorCodes.FRAME_SIZE_ERROR, id="PRIORITY_UPDATE cut short"),
+        pytest.param(
+            frame(HEADERS, block(), 0x1, 1) + frame(0x10, b"\0\0\0\1u=1"),
+            ErrorCodes.PROTOCOL_ERROR,
+            id="PRIORITY_UPDATE between a block",
+        ),
         pytest.param(frame(SETTINGS, b"12345"), ErrorCodes.FRAME_SIZE_ERROR, id="SETTINGS cut short"),
         pytest.param(frame(SETTINGS, struct.pack(">HI", 4, 1 << 31)), ErrorCodes.FLOW_CONTROL_ERROR, id="window"),
         pytest.param(frame(SETTINGS, struct.pack(">HI", 5, 1)), ErrorCodes.PROTOCOL_ERROR, id="frame size"),
@@ -346,3 +362,87 @@ def test_part_of_a_frame_has_a_deadline(part: bytes) -> None:
         assert not attack.peer.ended
         rig.advance(4)
         attack.ends_with(CALM, Reason.HEAD_SECONDS)
+
+
+# -- windows that many share ----------------------------------------------------------------------
+
+
+@implementer(IStreamingResource)
+class TakesNothing(Resource):
+    """Asks for its body never."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        return NOT_DONE_YET
+
+
+@implementer(IStreamingResource)
+class TakesSome(Resource):
+    """Answers with the first piece of its body."""
+
+    isLeaf = True
+
+    def render(self, request: Any) -> int:
+        class Once(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                request.finish()
+
+        request.deliverBody(Once())
+        return NOT_DONE_YET
+
+
+async def reads_nothing(socket: Any) -> None:
+    await Deferred()
+
+
+@pytest.mark.parametrize(
+    ("resource", "path"),
+    [(TakesNothing, b"/"), (TakesSome, b"/"), (lambda: Says(lambda request: b""), b"/limited")],
+)
+def test_a_stream_that_ends_gives_back_what_it_used_of_the_connection_s_window(resource: Any, path: bytes) -> None:
+    """Reset while its body waits, answered amid it, refused for its length: other uploads must go on."""
+    limits = Limits(max_stream_resets=1000, max_body_bytes=10_000 if path == b"/limited" else 1 << 20)
+    with Rig(resource(), limits=limits) as rig:
+        peer = HTTP2Peer(rig)
+        for _ in range(50):
+            number = peer.begin(b"POST", path)
+            assert peer.body(number, b"x" * 16_000, end=False) == 16_000
+            if peer.streams[number].code is None:
+                peer.cancel(number)
+        assert peer.protocol.wire.inbound_flow_control_window > CONNECTION_WINDOW_BYTES // 2
+
+
+def test_so_does_a_websocket_that_does_not_read() -> None:
+    limits = Limits(max_stream_resets=1000, max_websocket_messages=1, max_websocket_message_bytes=1000)
+    with Rig(WebSocketResource(reads_nothing), limits=limits) as rig:
+        peer = HTTP2Peer(rig)
+        asked = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *HEAD[1:], (b"sec-websocket-version", b"13")]
+        for _ in range(30):
+            number = peer.headers(asked, end=False)
+            assert peer.body(number, websocket(BINARY, b"x" * 900) * 100, end=False) == 100 * 908
+            assert rig.site.ledger.snapshot()["input_bytes"] > 50_000
+            peer.cancel(number)
+        assert peer.protocol.wire.inbound_flow_control_window > CONNECTION_WINDOW_BYTES // 2
+
+
+def test_a_body_that_waits_in_small_pieces_costs_what_it_says() -> None:
+    """Nine bytes are no control frame, and an object each; an empty frame uses nothing of the window."""
+    with Rig(TakesNothing(), limits=Limits(max_control_frames=100_000)) as rig:
+        peer = HTTP2Peer(rig)
+        number = peer.begin(b"POST", b"/")
+        peer.send(frame(DATA, b"", 0, number) * 5000)
+        peer.send(frame(DATA, b"123456789", 0, number) * 5000)
+        stream = peer.protocol.streams[number]
+        assert stream.waiting_bytes == 45_000
+        assert len(stream._waiting) < 60
+        request = stream.request
+        got: list[bytes] = []
+
+        class Collects(Protocol):
+            def dataReceived(self, data: bytes) -> None:
+                got.append(data)
+
+        request.deliverBody(Collects())
+        assert b"".join(got) == b"123456789" * 5000
+        assert stream.waiting_bytes == rig.site.ledger.snapshot()["input_bytes"] == 0

@@ -7,9 +7,11 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from twisted.internet.endpoints import SSL4ServerEndpoint
 from twisted.internet.task import Clock
+from twisted.internet.threads import deferToThread
 
 from hardhttp import Site
 from hardhttp.errors import Reason
@@ -18,7 +20,7 @@ from hardhttp.net.certificates import CertificateError
 from hardhttp.net.certificatestore import CHECK_SECONDS
 from hardhttp.net.tls import TLSFactory
 from hardhttp.net.tlsendpoint import names_path, read_tls
-from hardhttp.net.tlspolicy import TLSPolicy
+from hardhttp.net.tlspolicy import CIPHERS, TLSPolicy
 from hardhttp.testing import parse_responses
 from hardhttp.web.service import listen
 from tests.certificates import Authority
@@ -235,6 +237,23 @@ def test_what_is_not_ephemeral_or_not_authenticated_is_refused(live: Path, autho
 
 
 @blocking
+@pytest.mark.parametrize("ciphers", [CIPHERS, f"ECDHE-ECDSA-AES128-SHA:{CIPHERS}"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_http2_is_not_agreed_on_with_a_cipher_it_forbids(
+    live: Path, authority: Authority, ciphers: str, version: ssl.TLSVersion
+) -> None:
+    with TLSLoop(f"tls:0:{live}:{LOCAL}", authority, TLSPolicy(ciphers=ciphers)) as loop:
+        context = loop.context(maximum_version=version)
+        context.set_alpn_protocols(["h2", "http/1.1"])
+        fit = ciphers == CIPHERS or version is ssl.TLSVersion.TLSv1_3
+        assert loop.shake(context).socket.selected_alpn_protocol() == ("h2" if fit else "http/1.1")
+        if not fit:
+            context.set_alpn_protocols(["h2"])
+            with pytest.raises(ssl.SSLError, match=r"(?i)no.application.protocol"):
+                loop.shake(context)
+
+
+@blocking
 def test_the_servers_order_of_ciphers_holds(live: Path, authority: Authority) -> None:
     with TLSLoop(f"tls:0:{live}:{LOCAL}", authority) as loop:
         context = loop.context(maximum_version=ssl.TLSVersion.TLSv1_2)
@@ -308,6 +327,25 @@ def test_clients_may_have_a_certificate(live: Path, authority: Authority, tmp_pa
         context = loop.context()
         context.load_cert_chain(authority.issue(common_name="ann").pem(tmp_path / "ann.pem"))
         assert ask(loop.shake(context)) == b"ann () CN=ann"
+
+
+@blocking
+def test_a_certificate_over_http2(live: Path, authority: Authority, tmp_path: Path) -> None:
+    """It is the connection's, and so each stream's."""
+    policy = TLSPolicy(client_ca=str(authority.path), client_certificate="optional")
+    with TLSLoop(f"tls:0:{live}:{LOCAL}", authority, policy, answer=who) as loop:
+        host, port = loop.address
+        context = loop.context()
+        context.load_cert_chain(authority.issue(common_name="ann").pem(tmp_path / "ann.pem"))
+
+        def asked(context: ssl.SSLContext) -> list[tuple[str, str]]:
+            with httpx.Client(http2=True, verify=context) as client:
+                extensions = {"sni_hostname": "a.example"}
+                got = [client.get(f"https://{host}:{port}/", extensions=extensions) for _ in range(2)]
+            return [(answer.http_version, answer.text) for answer in got]
+
+        assert result_of(deferToThread(asked, context)) == [("HTTP/2", "ann () CN=ann")] * 2
+        assert result_of(deferToThread(asked, loop.context())) == [("HTTP/2", "nobody")] * 2
 
 
 @blocking

@@ -46,6 +46,21 @@ def ciphers(policy: TLSPolicy) -> list[str]:
     return SSL.Connection(context, None).get_cipher_list()
 
 
+@pytest.mark.parametrize(
+    ("ciphers", "unfit"),
+    [
+        (CIPHERS, []),
+        ("DHE+AESGCM:ECDHE+ARIAGCM:ECDHE+AESCCM:ECDHE-ECDSA-CHACHA20-POLY1305", []),
+        ("AES128-GCM-SHA256:ECDHE+AESGCM", ["AES128-GCM-SHA256"]),  # authenticated, not ephemeral
+        ("ECDHE-RSA-AES128-SHA:ECDHE-RSA-AES128-SHA256", ["ECDHE-RSA-AES128-SHA", "ECDHE-RSA-AES128-SHA256"]),
+        ("AES256-SHA", ["AES256-SHA"]),
+    ],
+)
+def test_what_http2_does_not_take(ciphers: str, unfit: list[str]) -> None:
+    assert TLSPolicy(ciphers=ciphers).unfit_for_http2() == unfit
+    assert TLSPolicy(minimum="1.3", ciphers=ciphers).unfit_for_http2() == []
+
+
 def test_every_cipher_is_ephemeral_and_authenticated() -> None:
     names = ciphers(TLSPolicy())
     assert names[:4] == [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.usage import UsageError
 from twisted.web.resource import Resource
 
@@ -95,21 +97,40 @@ def test_a_key_of_another_certificate(here: Path) -> None:
     assert said.endswith(f"privkey.pem is not that of the certificate in {here}/live/b.example/fullchain.pem")
 
 
-def test_an_expired_one_is_served_with_a_warning(here: Path, authority: Authority) -> None:
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """What is said."""
     lines: list[str] = []
-    end = now() - DAY / 2
-    authority.issue("c.example", end=end).pem(here / "c.pem")
 
     def observe(event: Any) -> None:
-        if "message" in event:
-            lines.append(event["message"])
+        said = formatEvent(event) or event.get("message")
+        lines.append(str(said))
 
     globalLogPublisher.addObserver(observe)
     try:
-        listening("--listen=tls:443:c.pem")
+        yield lines
     finally:
         globalLogPublisher.removeObserver(observe)
+
+
+def test_an_expired_one_is_served_with_a_warning(here: Path, authority: Authority) -> None:
+    end = now() - DAY / 2
+    authority.issue("c.example", end=end).pem(here / "c.pem")
+    with logged() as lines:
+        listening("--listen=tls:443:c.pem")
     assert lines == [f"{here}/c.pem expired on {end:%Y-%m-%d %H:%M} UTC"]
+
+
+def test_ciphers_that_http2_forbids_are_named() -> None:
+    said = (
+        "--tls-ciphers has ECDHE-RSA-AES128-SHA, AES128-SHA, AES256-SHA and 1 more, which HTTP/2 forbids (RFC 9113, "
+        "appendix A): it is spoken over TLS 1.3 alone, and HTTP/1.1 over TLS 1.2"
+    )
+    ciphers = "--tls-ciphers=ECDHE-RSA-AES128-SHA:AES128-SHA:AES256-SHA:AES128-SHA256:ECDHE+AESGCM"
+    for words, lines in (((), [said]), (("--no-http2",), []), (("--tls-minimum=1.3",), [])):
+        with logged() as found:
+            listening(LIVE, ciphers, *words)
+        assert found == lines
 
 
 # -- the policy ------------------------------------------------------------------------------------

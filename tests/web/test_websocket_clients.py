@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.twisted.resource import WebSocketResource as AutobahnResource
+from autobahn.twisted.websocket import (
+    WebSocketClientFactory,
+    WebSocketClientProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
 from pytest_twisted import ensureDeferred
 from selenium import webdriver
 from twisted.internet import reactor
@@ -126,6 +132,31 @@ def test_websockets_over_tls_and_on_either_port(fast: bool, tmp_path: Path) -> N
 
 def to(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
+
+
+@blocking
+def test_a_server_s_autobahn_over_tls(tmp_path: Path) -> None:
+    """It asks whether its transport is Twisted's TLS, and takes that over by another name."""
+
+    class Echo(WebSocketServerProtocol):
+        def onMessage(self, payload: bytes, isBinary: bool) -> None:
+            self.sendMessage(payload, isBinary)
+
+    factory = WebSocketServerFactory()
+    factory.protocol = Echo
+    factory.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=0)  # it would leave timers
+    root, pem = Resource(), certificate(tmp_path)
+    root.putChild(b"echo", AutobahnResource(factory))
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.load_verify_locations(pem)
+
+    def converse(port: int) -> None:
+        with connect(f"wss://localhost:{port}/echo", ssl=trusting, sock=to(port), compression=None) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_SECONDS) == "hello"
+
+    with Loopback(root, fast=True, certificate=pem) as loop:
+        result_of(deferToThread(converse, loop.port.getHost().port))
 
 
 class SlowReader:

@@ -98,6 +98,8 @@ class Sockets:
 
     @property
     def reasons(self) -> Sequence[str]:
+        for peer in self.rig.peers:
+            _ = peer.received  # over HTTP/2 a client has something to say to each end
         return [str(socket.reason) for socket in self.ended]
 
     @property
