@@ -450,3 +450,33 @@ def test_sessions_survive_a_restart(start, tmp_path: Path) -> None:
         assert (status, json.loads(body)) == (200, {"n": expected})
         cookie = server.headers.get("Set-Cookie", cookie).partition(";")[0]
         assert ended_as_twistd_does(server.stop())
+
+
+# -- a configuration file ------------------------------------------------------------------------
+
+
+def test_a_configuration_file_is_read_again(start, tmp_path: Path) -> None:
+    config = tmp_path / "hardhttp.toml"
+    config.write_text("max-target-bytes = 100\n")
+    server = start("--config=hardhttp.toml")
+    assert server.get("/" + "a" * 100)[0] == 414
+    config.write_text("max-target-bytes = 1000\nwebroot = 'public'\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("read again: changed: max-target-bytes")
+    server.wait_for("these change with the next start alone: webroot")
+    assert server.get("/" + "a" * 100)[0] == 404
+    config.write_text("max-target-bytes = 'many'\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("the configuration stays as it was: .*hardhttp.toml, line 1: --max-target-bytes: 'many'")
+    assert server.get("/" + "a" * 100)[0] == 404
+    assert ended_as_twistd_does(server.stop())
+
+
+def test_check_says_by_its_status_whether_it_would_start(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("max-connections = 100\n")
+    done = run(tmp_path, "hardhttp", "--config=a.toml", "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'max-connections = "100"' in done.stdout
+    done = run(tmp_path, "hardhttp", "--config=a.toml", "--check", "--webroot=none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"--webroot {tmp_path}/none is not a directory\n"

@@ -30,6 +30,7 @@ from twisted.python.failure import Failure
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.hints import read_again
 from hardhttp.tap.options import Options
+from hardhttp.tap.reload import Reloaded
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
@@ -230,6 +231,8 @@ def makeService(options: Options) -> IService:
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
     if options.hints is not None:
         reads.append(partial(read_again, options.hints, options["early-hints"]))
+    if options["config"] is not None:
+        reads.append(Reloaded(options, site, resource).read_again)
     return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads)
 
 

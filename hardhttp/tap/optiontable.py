@@ -37,6 +37,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("app", "serve MODULE:NAME: an IResource, or a callable that returns one", "MODULE:NAME"),
         Option("no-http2", "speak HTTP/1.1 alone; else HTTP/2 is spoken too, where the h2 library is installed"),
         Option("development", "show tracebacks in error pages: never where strangers can see them"),
+        Option(
+            "config",
+            "read options from this TOML file, by their names (idle-seconds = '2m'); the command line goes first",
+            "FILE",
+        ),
+        Option("check", "say what would be wrong with a start, or each option's value and where it is from, and exit"),
         Option("version", "Display the versions of hardhttp and Twisted and exit."),
         Option("help", "Display this help and exit."),
     ),
