@@ -70,6 +70,7 @@ class Channel2(Multiplexed):
         server = self.server
         server.now = server.seconds()
         server.statistics.bytes_in += len(data)
+        self.bytes_in += len(data)
         if self.phase >= LINGERING:
             self._discarded += len(data)
             if self._discarded > MAX_DISCARDED_BYTES:

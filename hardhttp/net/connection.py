@@ -55,6 +55,7 @@ class Connection:
         "_transport",
         "_upgraded",
         "_written",
+        "bytes_in",
         "choked",
         "deadline",
         "phase",
@@ -79,7 +80,7 @@ class Connection:
         self._input = b""
         self._input_paused = False
         self._send_pace: Pace | None = None
-        self._written = 0
+        self._written = self.bytes_in = 0
         self._file_bytes = 0  # of a file, to be sent as soon as the client takes more
         self._discarded = 0
 

@@ -103,7 +103,7 @@ class Server:
 
     def added(self, transport: ITransport, channel: Connection | HeaderFirst, peer: IAddress | None) -> None:
         """A connection has been made."""
-        self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies))
+        self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies), self.seconds())
         self.statistics.accepted += 1
         if not self.reaper.running:
             self.reaper.start()
@@ -234,7 +234,7 @@ class Server:
         lines = self._lines[reason] = self._lines.get(reason, 0) + 1
         if lines <= LINES_PER_MINUTE:
             which = "" if request_id is None else f", request {request_id}"
-            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which)
+            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which, id=request_id)
         return lines <= LINES_PER_MINUTE
 
     def tell_refused(

@@ -136,6 +136,11 @@ class EventHub(Subscriptions):
         return len(self._subscribers)
 
     @property
+    def published(self) -> int:
+        """Events of this hub since it was made."""
+        return self._sequence - self._before
+
+    @property
     def user_count(self) -> int:
         """Users with a subscription."""
         return len(self._people.users)

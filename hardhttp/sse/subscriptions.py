@@ -72,7 +72,7 @@ class Subscriptions:
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
         self.epoch: str = new_epoch() if history is None else history.epoch
-        self._sequence = 0 if history is None else history.last_sequence
+        self._sequence = self._before = 0 if history is None else history.last_sequence
         self.max_subscribers = max_subscribers
         self._heartbeat_seconds = heartbeat_seconds
         self._lifetime_seconds = lifetime_seconds

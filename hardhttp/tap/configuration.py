@@ -28,12 +28,12 @@ __all__ = ["AT_ONCE", "ON_THE_COMMAND_LINE", "Sources", "effective", "gathered"]
 
 ON_THE_COMMAND_LINE = frozenset({"config", "check", "help", "version"})
 # Whose value is shown to nobody.
-SECRETS = frozenset({"mercure-publisher-key", "mercure-subscriber-key"})
+SECRETS = frozenset({"admin-token", "mercure-publisher-key", "mercure-subscriber-key"})
 # What SIGHUP puts in force besides the limits: all else is there once, and stays until the next start.
 AT_ONCE = frozenset(
     {
         *("compress", "cors-credentials", "cors-origins", "hsts", "rate-limit", "redirect-to-https"),
-        *("development", "early-hints-to", "security-headers", "trusted-proxies"),
+        *("development", "early-hints-to", "log-level", "security-headers", "trusted-proxies"),
     }
 )
 SHOWN_FOR_A_SECRET = "***"

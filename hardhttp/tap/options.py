@@ -20,6 +20,7 @@ from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
 from hardhttp.stores import open_store
+from hardhttp.tap.admin import AdminSettings, admin_settings
 from hardhttp.tap.around import around
 from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
@@ -34,6 +35,7 @@ from hardhttp.tap.configuration import Sources, effective, gathered
 from hardhttp.tap.hints import hint_rules
 from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
+from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.tap.tls import read_listen, secured
@@ -105,6 +107,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
     sources: Sources
     limits: Limits
     listening: list[str | TLSListen]
+    admin: AdminSettings
     access_log: AccessLog | None = None
     resource: IResource | None = None
     session_store: ISessionStore
@@ -158,6 +161,8 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
         self.listening = self._listening()
         self.take_proxies()
+        self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
+        check_log(self)
         self.access_log = self._access_log()
         self.session_store = self._session_store()
         webroot = self._webroot()

@@ -177,6 +177,26 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         ),
         Option("proxy-protocol", "connections from trusted proxies begin with a PROXY header (versions 1 and 2)"),
     ),
+    "The admin side:": (
+        Option(
+            "admin",
+            (
+                "an endpoint for /metrics, /readyz, /connections and more; by default it is left out when that port "
+                "is taken"
+            ),
+            "ENDPOINT|none",
+            "tcp:8081:interface=127.0.0.1",
+        ),
+        Option(
+            "admin-token",
+            "who asks it must send: Authorization: Bearer TOKEN; or env:NAME or file:PATH that holds one",
+            "TOKEN",
+        ),
+    ),
+    "The server's own log:": (
+        Option("log-format", "text, or json: an object a line; where twistd's --logfile says", "text|json", "text"),
+        Option("log-level", "the least that is written: debug, info, warn, error or critical", "info", "info"),
+    ),
     "The access log:": (
         Option(
             "access-log",

@@ -14,10 +14,12 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.web.resource import Resource
 
+from hardhttp.ops.logs import Logs
 from hardhttp.tap.configuration import AT_ONCE, KINDS
 from hardhttp.tap.hints import check_hints_to
 from hardhttp.tap.hub import most_subscribers
 from hardhttp.tap.limitoptions import FIELDS, option_name
+from hardhttp.tap.logging import check_log
 from hardhttp.tap.options import Options
 from hardhttp.web.site import Site
 
@@ -25,6 +27,9 @@ __all__ = ["Reloaded"]
 
 _LIMITS = frozenset(option_name(field) for field in FIELDS)
 _STAY = frozenset(KINDS) - AT_ONCE - _LIMITS
+
+# What the wrappers are made of.
+_AROUND = AT_ONCE - {"development", "early-hints-to", "log-level", "trusted-proxies"}
 
 
 class _Again(Options):
@@ -43,6 +48,7 @@ class _Again(Options):
         self.take_limits()
         self.take_proxies()
         check_hints_to(self["early-hints-to"])
+        check_log(self)
         self.listening, self.mercure, self.hints = running.listening, running.mercure, running.hints
         self.around(Resource())
 
@@ -52,8 +58,8 @@ class Reloaded:
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(self, options: Options, site: Site, resource: Any) -> None:
-        self._options, self._site, self._resource = options, site, resource
+    def __init__(self, options: Options, site: Site, resource: Any, logs: Logs | None = None) -> None:
+        self._options, self._site, self._resource, self._logs = options, site, resource, logs
         self._given = options.given
 
     def read_again(self) -> None:
@@ -78,11 +84,13 @@ class Reloaded:
 
     def _put_in_force(self, fresh: Options, changed: set[str]) -> None:
         site = self._site
-        around = fresh.around(self._resource) if changed & AT_ONCE else site.resource
+        around = fresh.around(self._resource) if changed & _AROUND else site.resource
         site.limits, site.trusted_proxies = fresh.limits, fresh.trusted_proxies
         if self._options.mercure is not None:
             self._options.mercure.hub.max_subscribers = most_subscribers(fresh.limits.max_connections)
         site.early_hints_to = fresh["early-hints-to"]
         site.displayTracebacks = bool(fresh["development"])
         site.resource = around
+        if self._logs is not None and "log-level" in changed:
+            self._logs.level = fresh["log-level"]
         self._given = self._given | {name: fresh.given[name] for name in changed}

@@ -101,6 +101,7 @@ def test_a_file_that_says_the_same_changes_nothing(running: Running, said: list[
         ("idle-seconds = 50\nrate-limit = 'fast'", "a.toml, line 2: --rate-limit: "),
         ("trusted-proxies = ['x']", "a.toml, line 1: --trusted-proxies 'x'"),
         ("early-hints-to = 'some'", "a.toml, line 1: --early-hints-to is some"),
+        ("idle-seconds = 50\nlog-level = 'loud'", "a.toml, line 2: --log-level is loud"),
         ("idle-seconds = ", "a.toml: Invalid value"),
     ],
 )
@@ -158,7 +159,7 @@ def test_what_is_at_once_is_taken(running: Running, said: list[str]) -> None:
     running.again(
         "compress = true\ncors-credentials = true\ncors-origins = ['https://a.example']\nhsts = '5m'\n"
         "rate-limit = '1/m'\nredirect-to-https = true\ndevelopment = true\nearly-hints-to = 'always'\n"
-        "security-headers = true\ntrusted-proxies = ['10.0.0.7']"
+        "security-headers = true\ntrusted-proxies = ['10.0.0.7']\nlog-level = 'debug'"
     )
     assert said[-1].endswith("changed: " + ", ".join(sorted({*AT_ONCE, "idle-seconds"})))
     assert running.rig.site.displayTracebacks
