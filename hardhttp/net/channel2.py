@@ -172,6 +172,7 @@ class Channel2(Multiplexed):
         stream.bodiless = (b":method", b"HEAD") in event.headers
         try:
             head = request_head(event.headers, ended, limits, self._previous)
+            self.server.budget.admit()
         except StreamFault as fault:
             self._malformed(number, fault)
             return

@@ -94,8 +94,13 @@ class Metrics(Collector):
         ledger = self._sources.server.ledger
         figures = ledger.snapshot()
         held = {kind.removesuffix("_bytes"): n for kind, n in figures.items() if kind.endswith("_bytes")}
+        budget = self._sources.server.budget
+        held |= {keeper.kind: keeper.held() for keeper in budget.keepers}
         yield _gauges("hardhttp_held_bytes", "Bytes in memory, by kind", "kind", held)
-        yield _gauge("hardhttp_buffered_bytes", "What max_buffered_bytes bounds", ledger.held_bytes)
+        yield _gauge("hardhttp_buffered_bytes", "What max_buffered_bytes bounds", budget.held_bytes)
+        yield _gauge("hardhttp_memory_pressure", "0: none, 1: near the budget, 2: full", int(budget.pressure))
+        yield _counter("hardhttp_shed", "What was ended or given up to keep the budget", budget.shed_count)
+        yield _counter("hardhttp_held_back", "Bodies not read on while memory was short", budget.held_back_count)
         counts = {kind: n for kind, n in figures.items() if not kind.endswith("_bytes")}
         yield _gauges("hardhttp_held", "What the ledger holds besides bytes, by kind", "kind", counts)
 

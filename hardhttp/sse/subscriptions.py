@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IHistory, Wanted
+from hardhttp.net.budget import Keeper
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.audiences import Audiences
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
@@ -190,7 +191,7 @@ class Subscriptions:
             request.responseHeaders = None  # they have been sent: a fifth of what a subscriber costs
         request.registerProducer(subscriber, True)
         subscriber.bound_silence(self._write_seconds)
-        self._server = getattr(getattr(request, "site", None), "server", self._server)
+        self.counted_by(getattr(getattr(request, "site", None), "server", self._server))
         self._subscribers[subscriber] = None
         self.journal.begin(subscriber.serial)
         self._everyone = None
@@ -251,7 +252,20 @@ class Subscriptions:
         """Where to read on in the history, to have the event of this number next."""
         return f"{self.epoch}-{sequence - 1}"
 
+    def counted_by(self, server: Any) -> None:
+        """What is held here, and in the history, counts to what ``server`` may hold."""
+        if server is not self._server:
+            self._server = server
+            if hasattr(self.history, "shed"):
+                server.budget.keepers.append(Keeper("history", lambda: self.history.held_bytes, self.history.shed))
+
     # -- the way out --------------------------------------------------------------------------
+
+    def shed(self) -> None:
+        """The process holds too much: the one whose transport has been full longest goes."""
+        for subscriber in self.waiting:
+            self._abort(subscriber, Ended.OVERFLOW)
+            return
 
     def close(self, subscriber: Subscriber) -> None:
         """End a subscription and its connection; what is on its way to it is sent first."""
@@ -405,7 +419,7 @@ class Subscriptions:
             self.journal.served(self._fan_out.first_waiting)
         if self._server is not None:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
-            self._server.ledger.hold(self, EVENTS, self.queued_bytes)
+            self._server.hold(self, EVENTS, self.queued_bytes)
             self._server.statistics.bytes_out += self._fan_out.take_passed()
 
 
