@@ -13,12 +13,13 @@ from hardhttp.errors import Reason
 from hardhttp.interfaces import SessionTimes, Update
 from hardhttp.limits import Limits
 from hardhttp.net.budget import WAIT_SECONDS, Keeper, Pressure
-from hardhttp.net.ledger import BODY, UNSENT
+from hardhttp.net.ledger import BODY, EVENTS, UNSENT
 from hardhttp.sse.history import MemoryHistory
-from hardhttp.sse.hub import EventHub
+from hardhttp.sse.hub import Ended, EventHub
 from hardhttp.sse.mercure import Mercure
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.testing import Peer, Rig
+from hardhttp.testing.http2 import HTTP2Peer
 
 BUDGET = 100_000
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -112,6 +113,47 @@ def test_full_new_work_is_answered_503(rig: Rig) -> None:
     (response,) = rig.exchange(GET)
     assert (response.status, response.reason) == (503, "buffered-bytes")
     assert rig.site.statistics.refused[Reason.BUFFERED_BYTES] == 2
+
+
+def test_full_a_new_connection_is_told_so_before_it_asks(rig: Rig) -> None:
+    upload(rig, 95_001)
+    (response,) = rig.connect().responses()
+    assert (response.status, response.reason) == (503, "buffered-bytes")
+    assert rig.site.statistics.rejected == 1
+
+
+def test_full_http2_is_refused_by_the_stream(rig: Rig) -> None:
+    peer = HTTP2Peer(rig)
+    large = upload(rig, 95_001)
+    refused = peer.response(peer.request(b"GET", b"/"))
+    assert (refused.status, refused.reason) == (503, "buffered-bytes")
+    large.transport.abortConnection()
+    rig.advance(1)
+    assert peer.response(peer.request(b"GET", b"/")).status == 200
+
+
+def test_what_an_aborted_one_had_queued_is_free_at_once(rig: Rig) -> None:
+    """Not in the reactor's next turn: more may be written in this one than there is room for."""
+    peers = [rig.connect() for _ in range(2)]
+    for peer in peers:
+        peer.take(0)
+        peer.send(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+    first, second = peers
+    first.protocol.request.write(b"x" * 70_000)
+    second.protocol.request.write(b"x" * 69_000)
+    assert first.transport.dataBuffer == b""
+    assert not first.transport._tempDataBuffer
+    assert len(second.transport.dataBuffer) >= 60_000
+    assert first.aborted
+
+
+def test_what_is_sent_in_part_is_kept_whole_and_counts_so(rig: Rig) -> None:
+    peer = rig.connect()
+    peer.take(60_000)
+    peer.send(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+    peer.protocol.request.write(b"x" * 70_000)
+    rig.advance(1)
+    assert rig.site.ledger.held_bytes > 70_000
 
 
 def test_part_of_a_head_is_not_refused_before_it_is_whole(rig: Rig) -> None:
@@ -237,6 +279,26 @@ def test_a_history_gives_up_the_oldest_and_a_gap_is_told(rig: Rig) -> None:
     assert (page.updates[0].sequence, page.gap is not None) == (4, True)
     history.shed(10**9)
     assert history.held_bytes == 0
+
+
+def test_of_a_hub_the_slowest_goes() -> None:
+    with Rig(Resource(), limits=Limits(max_buffered_bytes=10 * BUDGET)) as rig:
+        hub = EventHub(rig.clock)
+        rig.site.resource = Mercure(hub, anonymous=True)
+        peers = [rig.connect() for _ in range(3)]
+        for peer in peers:
+            peer.send(b"GET /?topic=t HTTP/1.1\r\nHost: a\r\n\r\n")
+        for peer in peers[:2]:
+            peer.take(0)
+            for _ in range(20):
+                hub.publish("t", "x" * 5_000)
+                rig.clock.turn()
+        assert len(hub.waiting) == 2
+        queued = hub.queued_bytes
+        rig.site.server.hold(hub, EVENTS, 20 * BUDGET)  # what it has, and more
+        assert hub.ends[Ended.OVERFLOW] == 1
+        assert hub.queued_bytes < queued
+        assert [peer.closed for peer in peers] == [True, False, False]
 
 
 def test_a_hub_counts_with_its_history_and_its_slowest_goes() -> None:
