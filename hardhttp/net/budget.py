@@ -84,7 +84,10 @@ class Budget:
 
     @property
     def held_bytes(self) -> int:
-        return self._server.ledger.held_bytes + sum(keeper.held() for keeper in self.keepers)
+        held = self._server.ledger.held_bytes
+        for keeper in self.keepers:
+            held += keeper.held()
+        return held
 
     @property
     def refuses(self) -> Reason | None:

@@ -42,9 +42,11 @@ from hardhttp.web.responding import Responding
 from hardhttp.wire.eventstream import COMMENT, encode_retry
 from hardhttp.wire.negotiation import preferred_coding
 
-__all__ = ["Subscriptions"]
+__all__ = ["WEIGHED_BYTES", "Subscriptions"]
 
 TICK_SECONDS = 1.0
+# What is queued, or new in the history, asks whether the process holds too much once it is so much.
+WEIGHED_BYTES = 64 * 1024
 # Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
 JITTER = 0.25
 
@@ -101,6 +103,7 @@ class Subscriptions:
         self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
         self.refused = 0  # over ``max_subscribers``
         self._server: Any = None  # of the site that serves this, when it is ours
+        self._unweighed_bytes = 0  # that the history was given since
 
     # -- the way in ---------------------------------------------------------------------------
 
@@ -413,13 +416,22 @@ class Subscriptions:
         """Bytes of events that someone has not been handed yet, each counted once."""
         return self.room.held_bytes + self._fan_out.waiting_bytes
 
+    def _weigh(self) -> None:
+        """Have the server see whether the process holds too much."""
+        self._unweighed_bytes = 0
+        if self._server is not None:
+            self._server.budget.weigh()
+
     def _account(self) -> None:
         """Say in the ledger what is held, and in the journal what is served."""
         if self.journal.served_to < self.journal.last_sequence:
             self.journal.served(self._fan_out.first_waiting)
         if self._server is not None:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
-            self._server.hold(self, EVENTS, self.queued_bytes)
+            queued = self.queued_bytes
+            self._server.ledger.hold(self, EVENTS, queued)
+            if queued >= WEIGHED_BYTES:
+                self._weigh()
             self._server.statistics.bytes_out += self._fan_out.take_passed()
 
 
