@@ -29,12 +29,14 @@ def version() -> str:
 
 compression = ["brotli", 'zstandard; python_version < "3.14"']
 http2 = ["h2>=4.3,<5"]
+metrics = ["prometheus_client"]
 mercure = ["PyJWT[crypto]>=2.12,<3"]
 websocket = ["wsproto>=1.2,<2"]
 test = [
     *compression,
     *http2,
     *mercure,
+    *metrics,
     *websocket,
     "aiohttp",
     "aiohttp-sse-client2",
@@ -46,7 +48,6 @@ test = [
     "hypothesis",
     "klein",
     "kosoku",
-    "prometheus_client",
     "pytest>=9",
     "pytest-twisted>=1.14",
     "pytest-xdist>=3.2",
@@ -60,7 +61,7 @@ test = [
 ]
 docs = ["furo", "sphinx>=8", "towncrier"]
 client = ["treq"]
-lint = [*client, *http2, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+lint = [*client, *http2, *metrics, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
 bench = [
     "aiohttp",
     "aiohttp-sse",
@@ -114,6 +115,7 @@ setup(
         "compression": compression,
         "http2": http2,
         "mercure": mercure,
+        "metrics": metrics,
         "websocket": websocket,
         "test": test,
         "coverage": [*test, "coverage[toml]"],

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     IDLE = "idle"
     DRAINED = "drained"
     APPLICATION = "application"  # the application closed it
+    KILLED = "killed"  # whoever looks after the server ended it, on the admin side
     UPGRADED_END = "upgraded-end"
     # what the peer sent
     BAD_REQUEST_LINE = "bad-request-line"

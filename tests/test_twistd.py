@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -450,3 +451,113 @@ def test_sessions_survive_a_restart(start, tmp_path: Path) -> None:
         assert (status, json.loads(body)) == (200, {"n": expected})
         cookie = server.headers.get("Set-Cookie", cookie).partition(";")[0]
         assert ended_as_twistd_does(server.stop())
+
+
+# -- a configuration file ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_configuration_file_is_read_again(start, tmp_path: Path) -> None:
+    config = tmp_path / "hardhttp.toml"
+    config.write_text("max-target-bytes = 100\n")
+    server = start("--config=hardhttp.toml")
+    assert server.get("/" + "a" * 100)[0] == 414
+    config.write_text("max-target-bytes = 1000\nwebroot = 'public'\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("read again: changed: max-target-bytes")
+    server.wait_for("these change with the next start alone: webroot")
+    assert server.get("/" + "a" * 100)[0] == 404
+    config.write_text("max-target-bytes = 'many'\n")
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("the configuration stays as it was: .*hardhttp.toml, line 1: --max-target-bytes: 'many'")
+    assert server.get("/" + "a" * 100)[0] == 404
+    assert ended_as_twistd_does(server.stop())
+
+
+def test_check_says_by_its_status_whether_it_would_start(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("max-connections = 100\n")
+    done = run(tmp_path, "hardhttp", "--config=a.toml", "--check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'max-connections = "100"' in done.stdout
+    done = run(tmp_path, "hardhttp", "--config=a.toml", "--check", "--webroot=none")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"--webroot {tmp_path}/none is not a directory\n"
+
+
+# -- the admin side and the log ------------------------------------------------------------------
+
+
+def admin_port(server: Server) -> int:
+    return int(server.wait_for(r"the admin side is at port (\d+)")[1])
+
+
+def ask_admin(port: int, path: str) -> tuple[int, bytes]:
+    client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    client.request("GET", path)
+    response = client.getresponse()
+    answer = response.status, response.read()
+    client.close()
+    return answer
+
+
+@pytest.mark.slow
+def test_the_admin_side_tells_of_a_drain_and_of_a_stall(start, tmp_path: Path) -> None:
+    (tmp_path / "stalls.py").write_text(
+        "import time\nfrom twisted.web.resource import Resource\n"
+        "class Stalls(Resource):\n"
+        "    isLeaf = True\n"
+        "    def render_GET(self, request):\n"
+        "        if request.path == b'/later':\n"
+        "            return 1\n"
+        "        time.sleep(0.5)\n"
+        "        return b'late'\n"
+    )
+    server = start("--app=stalls:Stalls", "--admin=tcp:0:interface=127.0.0.1")
+    port = admin_port(server)
+    assert ask_admin(port, "/readyz")[0] == 200
+    server.get("/?token=sesame")
+    server.wait_for(r"the reactor was held for 0\.\d+ s by stalls\.Stalls, at .*stalls\.py:8 Stalls\.render_GET")
+    (stall,) = [each for each in json.loads(ask_admin(port, "/stalls")[1])["stalls"] if each["seconds"] > 0.3]
+    assert (stall["resource"], stall["request"]) == ("stalls.Stalls", "GET /?token=***")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as client:
+        client.sendall(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+        while not json.loads(ask_admin(port, "/connections")[1])["connections"]:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGTERM)
+        while ask_admin(port, "/readyz")[0] == 200:
+            time.sleep(0.01)
+        assert ask_admin(port, "/healthz")[0] == 200
+    assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+
+
+@pytest.mark.slow
+def test_a_second_server_goes_on_without_the_default_port(start) -> None:
+    first, second = start(), start()
+    said = first.log.read_text() + second.log.read_text()
+    assert said.count("the admin side is at port 8081") <= 1
+    assert "there is no admin side: " in second.log.read_text()
+    assert second.get("/")[0] == 200
+
+
+@pytest.mark.slow
+def test_the_log_as_json(start) -> None:
+    server = start("--log-format=json", "--admin=none", "--app=shop:root")
+    server.get("/broken?token=sesame")
+    server.get("/", Host="a b")
+    server.wait_for("bad-host")
+    assert ended_as_twistd_does(server.stop())
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    (failed,) = [line for line in lines if "traceback" in line]
+    assert failed["request"] in failed["message"]
+    (refused,) = [line for line in lines if line.get("reason") == "bad-host"]
+    assert refused["level"] == "info"
+    assert "sesame" not in server.log.read_text()
+
+
+@pytest.mark.slow
+def test_an_admin_port_that_was_asked_for_is_needed(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"--admin=tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        done = run(tmp_path, "-n", "--pidfile=", "hardhttp", "--listen=tcp:0:interface=127.0.0.1", where)
+    assert done.returncode == 1
+    assert "hardhttp cannot start: " in done.stderr

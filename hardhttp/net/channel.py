@@ -90,6 +90,7 @@ class Channel(Connection):
         server = self.server
         server.now = server.seconds()
         server.statistics.bytes_in += len(data)
+        self.bytes_in += len(data)
         phase = self.phase
         if phase is IDLE or phase is HEAD:
             if self._input:

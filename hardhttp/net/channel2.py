@@ -76,6 +76,7 @@ class Channel2(Multiplexed):
         server = self.server
         server.now = server.seconds()
         server.statistics.bytes_in += len(data)
+        self.bytes_in += len(data)
         if self.phase >= LINGERING:
             self._discarded += len(data)
             if self._discarded > MAX_DISCARDED_BYTES:
@@ -184,6 +185,7 @@ class Channel2(Multiplexed):
         stream.bodiless = (b":method", b"HEAD") in event.headers
         try:
             head = request_head(event.headers, ended, limits, self._previous)
+            self.server.budget.admit()
         except StreamFault as fault:
             self._malformed(number, fault)
             return

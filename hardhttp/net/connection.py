@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import Reason
+from hardhttp.net.budget import kept_bytes
 from hardhttp.net.ledger import BODY, INPUT, UNSENT
 from hardhttp.net.outbound import PullLoop, base_transport, peer_has_gone, unacknowledged_bytes, unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
@@ -55,6 +56,7 @@ class Connection:
         "_transport",
         "_upgraded",
         "_written",
+        "bytes_in",
         "choked",
         "deadline",
         "phase",
@@ -79,7 +81,7 @@ class Connection:
         self._input = b""
         self._input_paused = False
         self._send_pace: Pace | None = None
-        self._written = 0
+        self._written = self.bytes_in = 0
         self._file_bytes = 0  # of a file, to be sent as soon as the client takes more
         self._discarded = 0
 
@@ -160,7 +162,7 @@ class Connection:
         self._written += len(data)
         transport.write(data)
         if self.choked and self._transport is not None:
-            server.hold(transport, UNSENT, unsent_bytes(self._base))
+            server.hold(transport, UNSENT, kept_bytes(self._base))
 
     # -- ends ---------------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class Connection:
             self._send_pace = Pace(now, limits.send_seconds, limits.send_bytes_per_second, taken)
         else:
             self._send_pace.progress(now, taken)
-        self.server.hold(self._transport, UNSENT, unsent)
+        self.server.hold(self._transport, UNSENT, kept_bytes(self._base))
         if now >= self._send_pace.deadline - JITTER_SECONDS:
             self._takes_too_slowly()
         elif self.phase is LINGERING or self.phase is CLOSING:
@@ -280,7 +282,7 @@ class Connection:
     def pauseProducing(self) -> None:
         """The transport's queue is long: whoever writes should wait."""
         self.choked = True
-        self.server.hold(self._transport, UNSENT, unsent_bytes(self._base))
+        self.server.hold(self._transport, UNSENT, kept_bytes(self._base))
         if self._producer is not None:
             self._producer.pauseProducing()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Final
 
-__all__ = ["BODY", "EVENTS", "FILES", "INPUT", "MESSAGES", "SUBSCRIBERS", "UNSENT", "WEBSOCKETS", "Ledger"]
+__all__ = ["BODY", "EVENTS", "FILES", "INPUT", "KINDS", "MESSAGES", "SUBSCRIBERS", "UNSENT", "WEBSOCKETS", "Ledger"]
 
 # Kinds in bytes. Their sum is what ``max_buffered_bytes`` bounds.
 INPUT: Final = "input_bytes"  # parts of heads, and requests waiting behind another
@@ -23,6 +23,7 @@ MESSAGES: Final = "message_bytes"  # of WebSockets: messages coming or not taken
 SUBSCRIBERS: Final = "subscribers"
 WEBSOCKETS: Final = "websockets"
 FILES: Final = "files"  # open, and being sent
+KINDS: Final = (INPUT, BODY, UNSENT, EVENTS, MESSAGES, SUBSCRIBERS, WEBSOCKETS, FILES)
 
 
 class Ledger:
@@ -30,9 +31,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._held: dict[Hashable, dict[str, int]] = {}
-        self._totals: dict[str, int] = dict.fromkeys(
-            (INPUT, BODY, UNSENT, EVENTS, MESSAGES, SUBSCRIBERS, WEBSOCKETS, FILES), 0
-        )
+        self._totals: dict[str, int] = dict.fromkeys(KINDS, 0)
         self._gauges: dict[str, Callable[[], int]] = {}
         self.held_bytes = 0
 
@@ -60,6 +59,10 @@ class Ledger:
         """``owner`` has ended: all it held is given back."""
         for kind in tuple(self._held.get(owner, ())):
             self.hold(owner, kind, 0)
+
+    def owners(self) -> tuple[Hashable, ...]:
+        """Whoever holds something now."""
+        return tuple(self._held)
 
     def held(self, owner: Hashable) -> dict[str, int]:
         """What ``owner`` holds, by kind."""

@@ -7,6 +7,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import LimitFault, OurFault, Reason
+from hardhttp.net.budget import DETAIL
 from hardhttp.net.server import Server
 from hardhttp.net.told import half_closes
 from hardhttp.wire.response import refusal
@@ -18,6 +19,7 @@ _DETAIL = {
     Reason.CONNECTIONS_PER_ADDRESS: "too many connections from this address",
     Reason.DRAINING: "the server is stopping",
     Reason.ACCEPT_HOOK: "this connection is not accepted",
+    Reason.BUFFERED_BYTES: DETAIL,
 }
 RETRY_AFTER_SECONDS = 2
 MAX_DISCARDED_BYTES = 1 << 20

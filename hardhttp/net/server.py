@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from hardhttp.errors import Fault, Reason
 from hardhttp.limits import Limits
+from hardhttp.net.budget import Budget
 from hardhttp.net.ledger import Ledger
 from hardhttp.net.reaper import Reapable, Reaper
 from hardhttp.net.statistics import Statistics
@@ -57,12 +58,13 @@ class Server:
         # When bytes last came, or the reaper last went round: at most a second old, and free to read.
         self.now = clock.seconds()
         self.limits = limits
-        self.parser = HeadParser()
+        self.parser: Any = HeadParser()
         self.tracker: Tracker[Any] = Tracker()
         self.refusals: Tracker[Refusal] = Tracker()
         self.ledger = Ledger()
         self.statistics = Statistics(clock)
-        self.chores: list[Reapable] = []  # judged with the connections
+        self.budget = Budget(self)
+        self.chores: list[Reapable] = [self.budget]  # judged with the connections
         self.reaper = Reaper(clock, lambda: [*self.tracker, *self.refusals, self, *self.chores])
         self.on_accept: Callable[[IAddress], bool] | None = None
         # The type and body of the page that answers a fault, given the request's head (where it was read) and id.
@@ -104,7 +106,7 @@ class Server:
 
     def added(self, transport: ITransport, channel: Connection | HeaderFirst, peer: IAddress | None) -> None:
         """A connection has been made."""
-        self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies))
+        self.tracker.add(transport, channel, address_key(peer, self.trusted_proxies), self.seconds())
         self.statistics.accepted += 1
         if not self.reaper.running:
             self.reaper.start()
@@ -114,6 +116,7 @@ class Server:
         self.tracker.remove(transport)
         self.refusals.remove(transport)
         self.ledger.release(transport)
+        self.budget.weigh()
         self.statistics.closed[reason] += 1
         self._stop_when_empty()
 
@@ -158,7 +161,7 @@ class Server:
         """Why nobody may connect now, or ``None``."""
         if len(self.tracker) >= self.limits.max_connections:
             return Reason.CONNECTIONS
-        return Reason.DRAINING if self.draining else None
+        return Reason.DRAINING if self.draining else self.budget.refuses
 
     def trusts(self, peer: object) -> bool:
         """Whether ``peer`` is a trusted proxy: what it tells of others is believed."""
@@ -194,17 +197,10 @@ class Server:
 
     # -- bounds -----------------------------------------------------------------------------
 
-    def hold(self, transport: ITransport, kind: str, amount: int) -> None:
-        """Enter an amount in the ledger; past the process's bound the heaviest holder is shed."""
-        ledger = self.ledger
-        ledger.hold(transport, kind, amount)
-        while ledger.held_bytes > self.limits.max_buffered_bytes:
-            heaviest = ledger.heaviest()
-            channel = self.tracker.get(heaviest)
-            if channel is None:
-                break
-            channel.shed()
-            ledger.release(heaviest)
+    def hold(self, transport: Any, kind: str, amount: int) -> None:
+        """Enter an amount in the ledger, and see to it that the process keeps within its budget."""
+        self.ledger.hold(transport, kind, amount)
+        self.budget.weigh()
 
     def flush_soon(self, channel: Multiplexed) -> None:
         """Have ``channel`` send, in the next turn of the reactor, what it has gathered in this one."""
@@ -235,7 +231,7 @@ class Server:
         lines = self._lines[reason] = self._lines.get(reason, 0) + 1
         if lines <= LINES_PER_MINUTE:
             which = "" if request_id is None else f", request {request_id}"
-            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which)
+            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which, id=request_id)
         return lines <= LINES_PER_MINUTE
 
     def tell_refused(

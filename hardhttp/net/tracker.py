@@ -47,19 +47,24 @@ class Tracker(Generic[C]):
     """The open connections."""
 
     def __init__(self) -> None:
-        self._connections: dict[ITransport, tuple[C, str | None]] = {}
+        self._connections: dict[ITransport, tuple[C, str | None, int, float]] = {}
         self._per_address: dict[str, int] = {}
-        self.peak = 0
+        self.peak = self.added = 0
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def __iter__(self) -> Iterator[C]:
         """A copy's iterator: connections may end while it runs."""
-        return iter([connection for connection, _ in self._connections.values()])
+        return iter([entry[0] for entry in self._connections.values()])
 
-    def add(self, transport: ITransport, connection: C, key: str | None = None) -> None:
-        self._connections[transport] = connection, key
+    def entries(self) -> Iterator[tuple[C, int, float]]:
+        """Each connection, the oldest first, its number (no other has or had it), and when it was made."""
+        return iter([(entry[0], *entry[2:]) for entry in self._connections.values()])
+
+    def add(self, transport: ITransport, connection: C, key: str | None = None, now: float = 0.0) -> None:
+        self.added += 1
+        self._connections[transport] = connection, key, self.added, now
         if key is not None:
             self._per_address[key] = self._per_address.get(key, 0) + 1
         if len(self._connections) > self.peak:
@@ -67,7 +72,7 @@ class Tracker(Generic[C]):
 
     def remove(self, transport: ITransport) -> None:
         """Forget ``transport``; one that is not there is ignored."""
-        _, key = self._connections.pop(transport, (None, None))
+        key = self._connections.pop(transport, (None, None))[1]
         if key is not None:
             left = self._per_address[key] - 1
             if left:

@@ -346,6 +346,17 @@ class MemoryHistory:
 
     # -- the end ------------------------------------------------------------------------------
 
+    @property
+    def held_bytes(self) -> int:
+        """What is kept, as the bounds count it."""
+        return self._held_bytes
+
+    def shed(self, size: int) -> None:
+        """Give up the oldest, ``size`` bytes of it: memory is short."""
+        until = max(0, self._held_bytes - size)
+        while self._held_bytes > until:
+            self._drop_everywhere(self._oldest(), "evicted")
+
     def flush(self) -> Deferred[None]:
         return succeed(None)
 

@@ -26,7 +26,7 @@ from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.subscriptions import Subscriptions
+from hardhttp.sse.subscriptions import WEIGHED_BYTES, Subscriptions
 from hardhttp.sse.topics import matches
 from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
 
@@ -134,6 +134,11 @@ class EventHub(Subscriptions):
     def subscriber_count(self) -> int:
         """Open subscriptions."""
         return len(self._subscribers)
+
+    @property
+    def published(self) -> int:
+        """Events of this hub since it was made."""
+        return self._sequence - self._before
 
     @property
     def user_count(self) -> int:
@@ -244,6 +249,9 @@ class EventHub(Subscriptions):
         self._sequence = sequence
         if self.history is not None:
             self.history.append(Update(sequence, known, names, private, key, encoded, now))
+            self._unweighed_bytes += len(encoded)
+            if self._unweighed_bytes >= WEIGHED_BYTES:
+                self._weigh()
         self.journal.publish(sequence, known, For.PRIVATE if private else For.PUBLIC, names, now, id is not None)
         members, policy = self._audience(names, private)
         receipt = Receipt(known, len(members))

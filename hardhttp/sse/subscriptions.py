@@ -23,6 +23,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import HTTPError
 from hardhttp.interfaces import IHistory, Wanted
+from hardhttp.net.budget import Keeper
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.audiences import Audiences
 from hardhttp.sse.coding import GZIP, Coder, GzipStream
@@ -41,9 +42,11 @@ from hardhttp.web.responding import Responding
 from hardhttp.wire.eventstream import COMMENT, encode_retry
 from hardhttp.wire.negotiation import preferred_coding
 
-__all__ = ["Subscriptions"]
+__all__ = ["WEIGHED_BYTES", "Subscriptions"]
 
 TICK_SECONDS = 1.0
+# What is queued, or new in the history, asks whether the process holds too much once it is so much.
+WEIGHED_BYTES = 64 * 1024
 # Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
 JITTER = 0.25
 
@@ -72,7 +75,7 @@ class Subscriptions:
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
         self.epoch: str = new_epoch() if history is None else history.epoch
-        self._sequence = 0 if history is None else history.last_sequence
+        self._sequence = self._before = 0 if history is None else history.last_sequence
         self.max_subscribers = max_subscribers
         self._heartbeat_seconds = heartbeat_seconds
         self._lifetime_seconds = lifetime_seconds
@@ -100,6 +103,7 @@ class Subscriptions:
         self.ends: dict[Ended, int] = dict.fromkeys(Ended, 0)
         self.refused = 0  # over ``max_subscribers``
         self._server: Any = None  # of the site that serves this, when it is ours
+        self._unweighed_bytes = 0  # that the history was given since
 
     # -- the way in ---------------------------------------------------------------------------
 
@@ -190,7 +194,7 @@ class Subscriptions:
             request.responseHeaders = None  # they have been sent: a fifth of what a subscriber costs
         request.registerProducer(subscriber, True)
         subscriber.bound_silence(self._write_seconds)
-        self._server = getattr(getattr(request, "site", None), "server", self._server)
+        self.counted_by(getattr(getattr(request, "site", None), "server", self._server))
         self._subscribers[subscriber] = None
         self.journal.begin(subscriber.serial)
         self._everyone = None
@@ -251,7 +255,20 @@ class Subscriptions:
         """Where to read on in the history, to have the event of this number next."""
         return f"{self.epoch}-{sequence - 1}"
 
+    def counted_by(self, server: Any) -> None:
+        """What is held here, and in the history, counts to what ``server`` may hold."""
+        if server is not self._server:
+            self._server = server
+            if hasattr(self.history, "shed"):
+                server.budget.keepers.append(Keeper("history", lambda: self.history.held_bytes, self.history.shed))
+
     # -- the way out --------------------------------------------------------------------------
+
+    def shed(self) -> None:
+        """The process holds too much: the one whose transport has been full longest goes."""
+        for subscriber in self.waiting:
+            self._abort(subscriber, Ended.OVERFLOW)
+            return
 
     def close(self, subscriber: Subscriber) -> None:
         """End a subscription and its connection; what is on its way to it is sent first."""
@@ -399,13 +416,22 @@ class Subscriptions:
         """Bytes of events that someone has not been handed yet, each counted once."""
         return self.room.held_bytes + self._fan_out.waiting_bytes
 
+    def _weigh(self) -> None:
+        """Have the server see whether the process holds too much."""
+        self._unweighed_bytes = 0
+        if self._server is not None:
+            self._server.budget.weigh()
+
     def _account(self) -> None:
         """Say in the ledger what is held, and in the journal what is served."""
         if self.journal.served_to < self.journal.last_sequence:
             self.journal.served(self._fan_out.first_waiting)
         if self._server is not None:
             self._server.ledger.hold(self, SUBSCRIBERS, len(self._subscribers))
-            self._server.ledger.hold(self, EVENTS, self.queued_bytes)
+            queued = self.queued_bytes
+            self._server.ledger.hold(self, EVENTS, queued)
+            if queued >= WEIGHED_BYTES:
+                self._weigh()
             self._server.statistics.bytes_out += self._fan_out.take_passed()
 
 

@@ -179,6 +179,13 @@ class MemoryStore:
             self._forget(next(iter(self._entries)))
             self.evicted += 1
 
+    def shed(self, size: int) -> None:
+        """Give up the sessions whose last access is oldest, ``size`` bytes of them: memory is short."""
+        until = max(0, self.held_bytes - size)
+        while self._entries and self.held_bytes > until:
+            self._forget(next(iter(self._entries)))
+            self.evicted += 1
+
     def _forget(self, key: bytes) -> _Entry | None:
         entry = self._entries.pop(key, None)
         if entry is not None:

@@ -22,14 +22,20 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IListeningPort, IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import usage
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from hardhttp.ops.logs import Logs
+from hardhttp.ops.sources import Sources
 from hardhttp.sse.stream import EventStream
+from hardhttp.tap.admin import AdminSide
 from hardhttp.tap.hints import read_again
+from hardhttp.tap.logging import make_logs
 from hardhttp.tap.options import Options
+from hardhttp.tap.reload import Reloaded
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.web.accesslog import AccessLog
@@ -64,7 +70,10 @@ class Serving(Service):
         quits: Quits,
         closes: Sequence[Callable[[], Any]] = (),
         hang_ups: Sequence[Callable[[], Any]] = (),
+        admin: AdminSide | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        self.admin, self._logs = admin, logs
         self.site = http.site
         self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
@@ -75,6 +84,12 @@ class Serving(Service):
     def ports(self) -> list[IListeningPort]:
         """What is being listened on."""
         return self._http.ports
+
+    def setServiceParent(self, parent: Any) -> None:
+        """An application asks for its log's observer here, before it starts to log."""
+        super().setServiceParent(parent)
+        if self._logs is not None and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._logs.observer)
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
@@ -120,7 +135,17 @@ class Serving(Service):
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:
             self._access_log.open()
-        return self._http.startService()
+        return self._http.startService().addCallback(self._begin_admin)
+
+    def _begin_admin(self, ports: list[IListeningPort]) -> Any:
+        """The admin side is there once the server is; without one that was asked for there is no server."""
+        if self.admin is None:
+            return ports
+
+        def without(failure: Failure) -> Deferred[Failure]:
+            return maybeDeferred(self._http.stopService).addBoth(lambda _: failure)
+
+        return self.admin.start().addCallbacks(lambda _: ports, without)
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
@@ -128,7 +153,12 @@ class Serving(Service):
             self._figures.stop()
         if self._hangup is not None:
             self._hangup.stop()
-        return maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
+        stopping = maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
+        return stopping.addBoth(self._stop_admin)
+
+    def _stop_admin(self, result: Any) -> Any:
+        """Last, for it tells of the drain."""
+        return result if self.admin is None else self.admin.stop().addBoth(lambda _: result)
 
     def _close_store(self, result: Any) -> Deferred[Any]:
         """The last response has gone; what its session and the history hold is to be written."""
@@ -230,7 +260,12 @@ def makeService(options: Options) -> IService:
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
     if options.hints is not None:
         reads.append(partial(read_again, options.hints, options["early-hints"]))
-    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads)
+    logs = make_logs(options, reactor)
+    if options["config"] is not None:
+        reads.append(Reloaded(options, site, resource, logs).read_again)
+    hub = None if options.mercure is None else options.mercure.hub
+    admin = AdminSide(options.admin, Sources(site.server, sessions, hub, logs=logs), reactor)
+    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:

@@ -17,6 +17,7 @@ __all__ = [
     "cache_rule",
     "check_descriptors",
     "check_endpoint",
+    "check_place",
     "items",
     "log_settings",
     "networks",
@@ -62,6 +63,23 @@ def check_endpoint(description: str) -> None:
         raise usage.UsageError(
             f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"
         ) from None
+
+
+def check_place(option: str, path: str) -> None:
+    """That a file could be written at ``path``, without making or opening it: a server may be using it."""
+    if path == "-":
+        return
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        why = "is a directory"
+    elif os.path.exists(path):
+        why = "" if os.access(path, os.W_OK) else "cannot be written"
+    elif not os.path.isdir(folder):
+        why = f"cannot be made: there is no directory {folder}"
+    else:
+        why = "" if os.access(folder, os.W_OK | os.X_OK) else f"cannot be made in {folder}"
+    if why:
+        raise usage.UsageError(f"--{option} {path} {why}")
 
 
 def check_descriptors(max_connections: int) -> None:

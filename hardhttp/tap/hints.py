@@ -12,16 +12,15 @@ from twisted.python import usage
 from hardhttp.web.hintrules import HintRules
 from hardhttp.web.hints import POLICIES
 
-__all__ = ["hint_rules", "read_again"]
+__all__ = ["check_hints_to", "hint_rules", "read_again"]
 
 _log = Logger(namespace="hardhttp")
 
 
 def hint_rules(options: MutableMapping[str, Any]) -> HintRules | None:
     """The rules of the file, if there is one. Raises ``usage.UsageError``."""
-    to, path = options["early-hints-to"], options["early-hints"]
-    if to not in POLICIES:
-        raise usage.UsageError(f"--early-hints-to is {to}; it must be auto, always or never")
+    check_hints_to(options["early-hints-to"])
+    path = options["early-hints"]
     if path is None:
         return None
     options["early-hints"] = path = os.path.abspath(path)  # twistd may go elsewhere, and SIGHUP comes later
@@ -29,6 +28,11 @@ def hint_rules(options: MutableMapping[str, Any]) -> HintRules | None:
         return HintRules.load(path)
     except (OSError, ValueError) as error:
         raise usage.UsageError(f"--early-hints {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def check_hints_to(text: str) -> None:
+    if text not in POLICIES:
+        raise usage.UsageError(f"--early-hints-to is {text}; it must be auto, always or never")
 
 
 def read_again(rules: HintRules, path: str) -> None:

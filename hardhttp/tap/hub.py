@@ -16,7 +16,7 @@ from hardhttp.sse.debugpage import DebugPage
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub, Policy
-from hardhttp.tap.checks import items, resolved
+from hardhttp.tap.checks import check_place, items, resolved
 from hardhttp.tap.optiontable import OPTIONS
 from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.cors import Origins
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hardhttp.sse.mercure import Mercure
     from hardhttp.sse.tokens import Key
 
-__all__ = ["HubOver", "make_mercure"]
+__all__ = ["HubOver", "make_mercure", "most_subscribers"]
 
 _log = Logger(namespace="hardhttp")
 MAX_SECONDS = 7 * 86400.0
@@ -75,7 +75,7 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
         reactor,
         history=_history(options, reactor),
         max_event_bytes=_max_event_bytes(options),
-        max_subscribers=_most_subscribers(options["max-connections"]),
+        max_subscribers=most_subscribers(options["max-connections"]),
         heartbeat_seconds=_seconds(options, "heartbeat-seconds"),
         lifetime_seconds=_seconds(options, "subscription-seconds"),
         compressed=not options["uncompressed-events"],
@@ -118,6 +118,9 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
     text = options["history"]
     kind, colon, path = text.partition(":")
     if text == "memory:":
+        return MemoryHistory(reactor)
+    if kind == "sqlite" and colon and path and options["check"]:
+        check_place("history", path)  # the file is one process's, which may be serving from it
         return MemoryHistory(reactor)
     if kind == "sqlite" and colon and path:
         try:
@@ -166,8 +169,11 @@ def _count(options: Mapping[str, Any], name: str, most: int) -> int:
     return count
 
 
-def _most_subscribers(max_connections: int) -> int:
-    """A tenth is left for those who are told to come again: past the connections' own bound a browser gives up."""
+def most_subscribers(max_connections: int) -> int:
+    """How many of a server's connections a hub may have.
+
+    A tenth is left for those who are told to come again: past the connections' own bound a browser gives up.
+    """
     return max(1, max_connections - max(1, max_connections // 10))
 
 

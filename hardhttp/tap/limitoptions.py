@@ -30,9 +30,10 @@ def option_name(field: attrs.Attribute[Any]) -> str:
     return field.name.replace("_", "-")
 
 
-def written(field: attrs.Attribute[Any]) -> str:
-    """The field's default, as one would type it."""
-    return "none" if field.default is None else _units(field.name)[1](field.default)
+def written(field: attrs.Attribute[Any], value: Any = attrs.NOTHING) -> str:
+    """The field's default, or ``value``, as one would type it."""
+    value = field.default if value is attrs.NOTHING else value
+    return "none" if value is None else _units(field.name)[1](value)
 
 
 def _bounds(field: attrs.Attribute[Any]) -> str:

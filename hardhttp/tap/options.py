@@ -7,8 +7,9 @@ names the option, what was given and what would do: twistd prints it and exits.
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted import copyright as twisted_copyright
 from twisted.python import usage
@@ -19,18 +20,22 @@ from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
 from hardhttp.stores import open_store
+from hardhttp.tap.admin import AdminSettings, admin_settings
 from hardhttp.tap.around import around
 from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
     cache_rule,
     check_descriptors,
+    check_place,
     log_settings,
     networks,
     resolved,
 )
+from hardhttp.tap.configuration import Sources, effective, gathered
 from hardhttp.tap.hints import hint_rules
 from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
+from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.tap.tls import read_listen, secured
@@ -59,7 +64,8 @@ class Options(usage.Options):
 
     Once parsed, ``limits`` is the ``Limits`` asked for, ``listening`` where to listen, ``access_log`` the log if any,
     ``session_store`` the store, and ``resource`` what ``--app`` and ``--webroot`` describe, ``None`` for
-    the welcome page; ``around`` puts the wrappers around either.
+    the welcome page; ``around`` puts the wrappers around either. ``given`` is what each option was said to be, and
+    ``sources`` where.
     """
 
     synopsis = "[options]"
@@ -92,12 +98,16 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             "webroot": usage.CompleteDirs(),
             "access-log": usage.CompleteFiles(),
             "tls-client-ca": usage.CompleteFiles(),
+            "config": usage.CompleteFiles("*.toml"),
         },
         multiUse=[option.name for option in OPTIONS.values() if option.several],
     )
 
+    given: dict[str, Any]
+    sources: Sources
     limits: Limits
     listening: list[str | TLSListen]
+    admin: AdminSettings
     access_log: AccessLog | None = None
     resource: IResource | None = None
     session_store: ISessionStore
@@ -106,9 +116,29 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def __init__(self) -> None:
         super().__init__()
+        self.words: list[str] = []  # of the command line
+        self.directory = ""  # that a relative --config is in
         for option in OPTIONS.values():
             if option.several:
                 self[option.name] = []
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """Take the command line's words, and those of the file that they name."""
+        self.words = list(sys.argv[1:] if options is None else options)
+        self.sources = Sources(None, {}, frozenset())
+        try:
+            words, self.sources = gathered(self, self.words, self.directory)
+            super().parseOptions(words)
+        except usage.UsageError as error:
+            said = self.sources.blamed(str(error))
+            if "--check" in self.words:
+                print(said, file=sys.stderr)  # noqa: T201 - what was asked for
+                raise SystemExit(1) from None
+            raise usage.UsageError(said) from None
+        self.directory = os.getcwd()  # a daemon goes elsewhere
+        if self["check"]:
+            print(effective(self), end="")  # noqa: T201 - what was asked for
+            raise SystemExit(0)
 
     def opt_listen(self, description: str) -> None:
         self["listen"].append(description)
@@ -126,13 +156,13 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         raise SystemExit(0)
 
     def postOptions(self) -> None:
-        self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
+        self.given = {**self}
+        self.take_limits()
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
         self.listening = self._listening()
-        check_descriptors(self.limits.max_connections)
-        self.trusted_proxies = networks(self["trusted-proxies"])
-        if self["proxy-protocol"] and not self.trusted_proxies:
-            raise usage.UsageError("--proxy-protocol believes only --trusted-proxies, and none are given")
+        self.take_proxies()
+        self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
+        check_log(self)
         self.access_log = self._access_log()
         self.session_store = self._session_store()
         webroot = self._webroot()
@@ -144,6 +174,15 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         self.mercure = self._mercure()
         self.hints = hint_rules(self)
         self.around(Resource())  # whatever is wrong with the wrappers is known now
+
+    def take_limits(self) -> None:
+        self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
+        check_descriptors(self.limits.max_connections)
+
+    def take_proxies(self) -> None:
+        self.trusted_proxies = networks(self["trusted-proxies"])
+        if self["proxy-protocol"] and not self.trusted_proxies:
+            raise usage.UsageError("--proxy-protocol believes only --trusted-proxies, and none are given")
 
     def around(self, resource: IResource) -> IResource:
         """``resource`` with what these options put around it."""
@@ -174,6 +213,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         if path != "-":
             self["access-log"] = path = os.path.abspath(path)
         log = AccessLog(path, reactor, format=form, rotate_bytes=rotate_bytes, rotate_count=rotate_count)
+        if self["check"]:
+            check_place("access-log", path)
+            return log
         try:
             log.open()
         except OSError as error:

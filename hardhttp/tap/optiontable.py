@@ -37,6 +37,12 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("app", "serve MODULE:NAME: an IResource, or a callable that returns one", "MODULE:NAME"),
         Option("no-http2", "speak HTTP/1.1 alone; else HTTP/2 is spoken too, where the h2 library is installed"),
         Option("development", "show tracebacks in error pages: never where strangers can see them"),
+        Option(
+            "config",
+            "read options from this TOML file, by their names (idle-seconds = '2m'); the command line goes first",
+            "FILE",
+        ),
+        Option("check", "say what would be wrong with a start, or each option's value and where it is from, and exit"),
         Option("version", "Display the versions of hardhttp and Twisted and exit."),
         Option("help", "Display this help and exit."),
     ),
@@ -181,6 +187,26 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "ADDRESS[/PREFIX],...",
         ),
         Option("proxy-protocol", "connections from trusted proxies begin with a PROXY header (versions 1 and 2)"),
+    ),
+    "The admin side:": (
+        Option(
+            "admin",
+            (
+                "an endpoint for /metrics, /readyz, /connections and more; by default it is left out when that port "
+                "is taken"
+            ),
+            "ENDPOINT|none",
+            "tcp:8081:interface=127.0.0.1",
+        ),
+        Option(
+            "admin-token",
+            "who asks it must send: Authorization: Bearer TOKEN; or env:NAME or file:PATH that holds one",
+            "TOKEN",
+        ),
+    ),
+    "The server's own log:": (
+        Option("log-format", "text, or json: an object a line; where twistd's --logfile says", "text|json", "text"),
+        Option("log-level", "the least that is written: debug, info, warn, error or critical", "info", "info"),
     ),
     "The access log:": (
         Option(

@@ -35,6 +35,12 @@ class MemoryReactor(_DisconnectSelectableMixin, Clock):
     def removeWriter(self, writer: Any) -> None:
         self.writers.pop(writer, None)
 
+    def getReaders(self) -> list[Any]:
+        return list(self.readers)
+
+    def getWriters(self) -> list[Any]:
+        return list(self.writers)
+
     def advance(self, amount: float) -> None:
         """As ``Clock``'s, but calls that schedule one another without end fail and do not hang."""
         self.rightNow += amount

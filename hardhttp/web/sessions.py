@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 
 from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore, SessionRecord, SessionTimes
+from hardhttp.net.budget import Keeper
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.web.session import answered, digest
 from hardhttp.web.twistedsession import SessionObjects
@@ -110,7 +111,8 @@ class Sessions:
         self._sweep_at = site.server.now + site.limits.cleanup_seconds
         site.server.chores.append(self)
         site.ledger.gauge("sessions", lambda: len(self._store) if self._in_memory else 0)
-        site.ledger.gauge("session_bytes", lambda: self._store.held_bytes if self._in_memory else 0)
+        site.ledger.gauge("session_bytes", self._memory_bytes)
+        site.server.budget.keepers.append(Keeper("sessions", self._memory_bytes, self._shed))
         site.ledger.gauge("session_objects", lambda: len(site.sessions))
 
     # -- the store ----------------------------------------------------------------------------
@@ -126,6 +128,12 @@ class Sessions:
     def has_store(self) -> bool:
         """Whether there is one yet: not before the first write, when none was given."""
         return self._store is not None
+
+    def _memory_bytes(self) -> int:
+        return self._store.held_bytes if self._in_memory else 0
+
+    def _shed(self, size: int) -> None:
+        self._store.shed(size)
 
     @property
     def _in_memory(self) -> bool:

@@ -30,6 +30,11 @@ class Pace:
         self._mark = total
         self.deadline = now + window_seconds
 
+    @property
+    def since(self) -> float:
+        """When the window began: when a share was made last."""
+        return self.deadline - self._window_seconds
+
     def progress(self, now: float, total: int) -> None:
         """``total`` bytes have been made by ``now``."""
         if total - self._mark >= self._share:

@@ -56,9 +56,10 @@ def test_whatever_is_held_counts(kind: str) -> None:
     limits = Limits(max_buffered_bytes=500_000, max_pipelined_bytes=1 << 20, max_unsent_bytes=1 << 20)
     with Rig(resource, limits=limits) as rig:
         peers = [rig.connect() for _ in range(4)]
-        for number, peer in enumerate(peers):
+        for peer in peers:
             peer.take(0)
             peer.send(GET)
+        for number, peer in enumerate(peers):
             if kind == "unsent":
                 for _ in range(4):
                     requests[number].write(b"x" * 60_000)

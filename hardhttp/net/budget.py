@@ -1,0 +1,239 @@
+"""What all of a process may hold in memory together: ``Limits.max_buffered_bytes``.
+
+It counts every kind in bytes of the ledger (heads, bodies, queues, messages, events) and what stores keep in
+memory (sessions, a hub's history). Three things happen as it fills:
+
+- *near* it, past four fifths, the largest bodies that come are not read on; they wait, and their deadlines rest;
+- *full*, past nineteen twentieths, new work is answered 503: new connections, and requests on open ones;
+- *over* it, the heaviest and slowest are shed, until it is kept: what one holds, times the seconds in which it has
+  made no progress, decides. A store that keeps more than a quarter of it gives up its oldest first.
+
+Each has an end: below seven tenths all is as it was. When it has been full for ten seconds, the heaviest and slowest
+are shed down to four fifths, lest whoever fills it keeps all others out; and when bodies have waited for ten
+seconds, one a second is, for those who wait for one another would wait for ever. What is shed has the reason
+``buffered-bytes``, in the log and in the counts.
+
+Requests pay nothing for this: the sum is the ledger's, and while work is refused another parser stands in the
+place of the server's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from hardhttp.errors import OurFault, Reason
+from hardhttp.net.ledger import BODY
+from hardhttp.net.outbound import base_transport
+from hardhttp.net.phase import Phase
+
+if TYPE_CHECKING:
+    from hardhttp.net.server import Server
+
+__all__ = ["DETAIL", "Budget", "Keeper", "Pressure", "kept_bytes"]
+
+NEAR_SHARE, FULL_SHARE, RELIEVED_SHARE = 0.80, 0.95, 0.70
+KEEPER_SHARE = 0.25
+WAIT_SECONDS = 10.0
+# A body is small that has less than this part of the largest.
+SMALL = 2
+DETAIL = "the server holds as much as it may"
+
+
+class Pressure(IntEnum):
+    NONE = 0
+    NEAR = 1
+    FULL = 2
+
+
+@attrs.frozen
+class Keeper:
+    """A store in memory. ``held`` is what it keeps, ``shed(size)`` has it give up its oldest, so many bytes."""
+
+    kind: str
+    held: Callable[[], int]
+    shed: Callable[[int], object]
+
+
+class Refusing:
+    """A parser that refuses each request whose head is whole."""
+
+    def __init__(self, parser: Any) -> None:
+        self._parser = parser
+
+    def parse(self, *arguments: Any) -> None:
+        if self._parser.parse(*arguments) is not None:
+            raise OurFault(503, Reason.BUFFERED_BYTES, DETAIL)
+
+
+class Budget:
+    """``server``'s. ``keepers`` are the stores that are counted, ``shed`` how often something was."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._parser, self._refusing = server.parser, Refusing(server.parser)
+        self.pressure = Pressure.NONE
+        self.keepers: list[Keeper] = []
+        self.shed_count = self.held_back_count = 0
+        self._full_since = 0.0
+        self._waiting: dict[Any, float] = {}  # bodies that are not read on, and since when
+        self._working = False  # what is shed gives back, and so asks again
+
+    @property
+    def held_bytes(self) -> int:
+        held = self._server.ledger.held_bytes
+        for keeper in self.keepers:
+            held += keeper.held()
+        return held
+
+    @property
+    def refuses(self) -> Reason | None:
+        """Why new work is refused, if it is."""
+        return Reason.BUFFERED_BYTES if self.pressure is Pressure.FULL else None
+
+    def admit(self) -> None:
+        """Raises ``OurFault`` (503) while new work is refused."""
+        if self.pressure is Pressure.FULL:
+            raise OurFault(503, Reason.BUFFERED_BYTES, DETAIL)
+
+    def weigh(self) -> None:
+        """More is held than before: do what there is to do about it."""
+        most = self._server.limits.max_buffered_bytes
+        held = self.held_bytes
+        if self._working or (held <= NEAR_SHARE * most and self.pressure is Pressure.NONE):
+            return
+        self._shed_to(most)
+
+    def _shed_to(self, size: float) -> None:
+        """Have no more than ``size`` held."""
+        most = self._server.limits.max_buffered_bytes
+        self._working = True
+        try:
+            if self.held_bytes > NEAR_SHARE * most:
+                self._trim_keepers(most)
+            while self.held_bytes > size and self._shed_one():
+                pass
+            self._press(self.held_bytes / most)
+        finally:
+            self._working = False
+
+    def reap(self, now: float) -> None:
+        """Called each second: stores fill without a word, and those who wait may have waited enough."""
+        self.weigh()
+        for body in [body for body in self._waiting if not body.body_is_paused]:
+            del self._waiting[body]  # it has ended, or goes on
+        if self.pressure is Pressure.FULL and now - self._full_since >= WAIT_SECONDS:
+            self._shed_to(NEAR_SHARE * self._server.limits.max_buffered_bytes)
+        elif self._waiting and now - next(iter(self._waiting.values())) >= WAIT_SECONDS:
+            self._shed_to(self.held_bytes - 1)
+
+    # -- how hard it is ---------------------------------------------------------------------------
+
+    def _press(self, share: float) -> None:
+        if share > FULL_SHARE or (share > NEAR_SHARE and self.pressure is Pressure.FULL):
+            self._is(Pressure.FULL)
+        elif share > NEAR_SHARE or (share > RELIEVED_SHARE and self.pressure is not Pressure.NONE):
+            self._is(Pressure.NEAR)
+        else:
+            self._is(Pressure.NONE)
+            self._read_on()
+        if share > NEAR_SHARE:
+            self._hold_back()
+
+    def _is(self, pressure: Pressure) -> None:
+        if self.pressure is not pressure:
+            self._full_since = self._server.seconds()
+        self.pressure = pressure
+        self._server.parser = self._refusing if pressure is Pressure.FULL else self._parser
+
+    def _hold_back(self) -> None:
+        """The largest body that comes, and is read, is not read on; small ones come to their end."""
+        server = self._server
+        bodies: list[Any] = []
+        for owner in server.ledger.owners():
+            channel = server.tracker.get(owner)
+            if channel is not None and server.ledger.held(owner).get(BODY):
+                bodies += filter(_comes, channel.streams.values() if channel.multiplexed else (channel,))
+        read = [body for body in bodies if not body.body_is_paused]
+        if not read:
+            return
+        largest = max(read, key=_size)
+        if _size(largest) * SMALL >= max(map(_size, bodies)):
+            largest.pause_body()
+            self._waiting[largest] = server.seconds()
+            self.held_back_count += 1
+
+    def _read_on(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for body in waiting:
+            self._server.guard(body.resume_body)
+
+    # -- who goes -----------------------------------------------------------------------------------
+
+    def _trim_keepers(self, most: int) -> None:
+        for keeper in self.keepers:
+            above = keeper.held() - int(KEEPER_SHARE * most)
+            if above > 0:
+                self._server.guard(keeper.shed, above)
+                self._count(f"{keeper.kind} were given up")
+
+    def _shed_one(self) -> bool:
+        """End what is heaviest and slowest; whether anything could be."""
+        ledger, tracker = self._server.ledger, self._server.tracker
+        before = ledger.held_bytes
+        for owner in sorted(ledger.owners(), key=self._weight, reverse=True):
+            holder = tracker.get(owner)
+            if holder is not None:
+                base = base_transport(owner)
+                holder.shed()
+                _drop_unsent(base)
+                ledger.release(owner)
+                self.shed_count += 1
+            elif hasattr(owner, "shed"):
+                owner.shed()
+                self._count("a slow subscriber was ended")
+            if ledger.held_bytes < before:
+                return True
+        return False
+
+    def _weight(self, owner: Any) -> float:
+        """Bytes, times the seconds without progress."""
+        held = self._server.ledger.held(owner).items()
+        size = sum(amount for kind, amount in held if kind.endswith("_bytes"))
+        return size * _slowness(self._server.tracker.get(owner), self._server.seconds())
+
+    def _count(self, what: str) -> None:
+        self.shed_count += 1
+        self._server.refused(Reason.BUFFERED_BYTES, f"{DETAIL}: {what}")
+
+
+def kept_bytes(base: Any) -> int:
+    """What a base transport's queue takes in memory: a piece that is sent in part is kept whole."""
+    queued: int = getattr(base, "_tempDataLen", 0)
+    return queued + len(getattr(base, "dataBuffer", b""))
+
+
+def _comes(body: Any) -> bool:
+    """Whether a body is coming that is kept here, and could wait."""
+    return body.phase is Phase.BODY and body.request is not None and not body.request.streams
+
+
+def _size(body: Any) -> int:
+    return int(body.request.heldBytes)
+
+
+def _drop_unsent(base: Any) -> None:
+    """Free what a transport had queued, if it was aborted: it would keep that until the reactor's next turn, and more
+    may be written in this one than the budget allows."""
+    if getattr(base, "_aborting", False):
+        base.dataBuffer, base.offset = b"", 0
+        base._tempDataBuffer, base._tempDataLen = [], 0
+
+
+def _slowness(holder: Any, now: float) -> float:
+    """Seconds since a connection has made its last progress, at least one; of what is none, one."""
+    paces = (getattr(holder, "_send_pace", None), getattr(holder, "_body_pace", None))
+    return max([1.0, *(now - pace.since for pace in paces if pace is not None)])

@@ -1,0 +1,127 @@
+"""The server's own log: as text or as JSON lines, at a level that can change while it runs, and bounded.
+
+Text is what twistd writes anyway. JSON is one object a line, of ASCII alone, so that nothing a peer sent can end
+a line: ``time`` (UTC), ``level``, ``namespace``, ``message``; and where they are known ``reason`` (why something was
+refused or ended), ``request`` (the id that its error page and the access log bear) and ``traceback``.
+
+A fault that strikes with every request must not fill the disk: of the failures that one place in the code tells
+of, ten a minute are written, and then their number. (Refusals are bounded in the same way where they are made, by
+``hardhttp.net.server``.) What was passed to a log as a format and its values is written as the format says, and no
+other value of an event is: so a secret is in the log only where a sentence names it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import IO, Any, cast
+
+import attrs
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import (
+    FileLogObserver,
+    FilteringLogObserver,
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    LogLevelFilterPredicate,
+    formatEvent,
+    textFileLogObserver,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["FORMATS", "LEVELS", "Logs", "json_line"]
+
+FORMATS = ("text", "json")
+LEVELS = tuple(level.name for level in LogLevel.iterconstants())
+MAX_MESSAGE_CHARACTERS = 16 * 1024
+MAX_TRACEBACK_CHARACTERS = 32 * 1024
+FAILURES_PER_MINUTE = 10
+# Places in the code that tell of failures; those beyond share one budget.
+MAX_PLACES = 256
+
+
+class Logs:
+    """``observer`` writes to ``file``. ``format`` is one of ``FORMATS``; ``level`` may be set at any time.
+
+    Raises ``ValueError`` for other formats and levels.
+    """
+
+    def __init__(self, file: IO[Any], clock: IReactorTime, format: str = "text", level: str = "info") -> None:
+        if format not in FORMATS:
+            raise ValueError(f"the format is {format!r}; it must be one of {', '.join(FORMATS)}")
+        self._levels = LogLevelFilterPredicate()
+        self.level = level
+        written = textFileLogObserver(file) if format == "text" else FileLogObserver(file, json_line)
+        bounded = Bounded(cast("Any", written), clock)
+        self.observer: ILogObserver = FilteringLogObserver(cast("Any", bounded), [self._levels])
+
+    @property
+    def level(self) -> str:
+        return str(cast("Any", self._levels.logLevelForNamespace("")).name)
+
+    @level.setter
+    def level(self, name: str) -> None:
+        if name not in LEVELS:
+            raise ValueError(f"the level is {name!r}; it must be one of {', '.join(LEVELS)}")
+        self._levels.setLogLevelForNamespace("", LogLevel.lookupByName(name))
+
+
+@attrs.define
+class _Place:
+    """Where failures are told of, in the minute that goes on."""
+
+    until: float
+    told: int = 0
+
+
+@implementer(ILogObserver)
+class Bounded:
+    """Passes events on to ``observer``; failures from one place only ten times a minute."""
+
+    def __init__(self, observer: Any, clock: IReactorTime) -> None:
+        self._observer, self._seconds = observer, clock.seconds
+        self._places: dict[str, _Place] = {}
+
+    def __call__(self, event: LogEvent) -> None:
+        if "log_failure" not in event:
+            self._observer(event)
+            return
+        now = self._seconds()
+        name = str(event.get("log_format"))[:200]
+        if name not in self._places and len(self._places) >= MAX_PLACES:
+            name = "other failures"
+        place = self._places.setdefault(name, _Place(now + 60))
+        if now >= place.until:
+            self._say(event, name, place.told - FAILURES_PER_MINUTE)
+            place.until, place.told = now + 60, 0
+        place.told += 1
+        if place.told <= FAILURES_PER_MINUTE:
+            self._observer(event)
+
+    def _say(self, event: LogEvent, name: str, untold: int) -> None:
+        if untold > 0:
+            copied = ("log_level", "log_namespace", "log_time")
+            said = {key: event[key] for key in copied if key in event}
+            self._observer({**said, "log_format": "{n} more: {what}", "n": untold, "what": name})
+
+
+def json_line(event: LogEvent) -> str:
+    """``event`` as a line of JSON."""
+    at = event.get("log_time", 0.0)
+    level = event.get("log_level")
+    failure = event.get("log_failure")
+    line: dict[str, Any] = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03}Z",
+        "level": None if level is None else level.name,
+        "namespace": event.get("log_namespace"),
+        "message": formatEvent(event)[:MAX_MESSAGE_CHARACTERS],
+    }
+    for field, names in (("reason", ("reason",)), ("request", ("request_id", "id"))):
+        found = next((event[name] for name in names if isinstance(event.get(name), str)), None)
+        if found is not None:
+            line[field] = str(found)
+    if isinstance(failure, Failure):
+        line["traceback"] = failure.getTraceback()[-MAX_TRACEBACK_CHARACTERS:]
+    return json.dumps(line) + "\n"

@@ -1,0 +1,47 @@
+"""The log of ``twistd hardhttp``: to where twistd would write it, in the format and from the level that is asked for.
+
+twistd asks the application for an observer before it makes its own. Where it was told to use another (``--logger``,
+``--syslog``) that is left alone, and then neither format nor level is ours to choose.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.python import usage
+from twisted.python.logfile import LogFile
+
+from hardhttp.ops.logs import FORMATS, LEVELS, Logs
+
+__all__ = ["check_log", "make_logs"]
+
+
+def check_log(options: Mapping[str, Any]) -> None:
+    """Raises ``usage.UsageError`` for a format or a level that is none."""
+    for name, known in (("log-format", FORMATS), ("log-level", LEVELS)):
+        if options[name] not in known:
+            raise usage.UsageError(f"--{name} is {options[name]}; it must be one of {', '.join(known)}")
+
+
+def make_logs(options: Any, reactor: Any) -> Logs | None:
+    """The log, for the process that twistd's own options (``options.parent``) describe; else ``None``."""
+    twistd = options.parent
+    if twistd is None or twistd.get("logger") or twistd.get("syslog"):
+        return None
+    path = twistd.get("logfile")
+    if twistd.get("nodaemon") and path in (None, "", "-"):
+        file: Any = sys.stdout
+    elif path == "-":
+        return None  # twistd says that a daemon cannot
+    else:
+        file = LogFile.fromFullPath(path or "twistd.log")
+        if not signal.getsignal(signal.SIGUSR1):  # what twistd does with its own
+
+            def rotate(number: int, frame: object) -> None:
+                reactor.callFromThread(file.rotate)
+
+            signal.signal(signal.SIGUSR1, rotate)
+    return Logs(file, reactor, options["log-format"], options["log-level"])
