@@ -32,6 +32,7 @@ CONNECT_SECONDS = 5.0
 AGAIN_SECONDS = 0.25
 # How many kinds of outcome are told apart.
 MOST_OUTCOMES = 50
+MOST_TURNS = 1000
 
 
 class LoadEnded(Exception):
@@ -113,13 +114,13 @@ class Load:
                 wait.errback(Failure(LoadEnded()))
 
     async def _gone(self) -> None:
-        # An abort is seen a turn of the reactor later.
-        for _ in range(1000):
-            if not self._connections:
-                return
+        # An abort is seen a turn of the reactor later, and its own call is done a turn after that.
+        turns = 0
+        while turns < MOST_TURNS and (self._connections or turns < 2):
             turn: Deferred[None] = Deferred()
             self.reactor.callLater(0, turn.callback, None)
             await turn
+            turns += 1
 
     # -- clients ---------------------------------------------------------------------------
 

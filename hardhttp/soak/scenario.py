@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import attrs
 
+from hardhttp.soak import verdict
+
 if TYPE_CHECKING:
     from hardhttp.soak.load import Load
 
@@ -39,26 +41,29 @@ PATHS: Mapping[str, str] = {
 }
 
 
-@attrs.frozen
-class Expectation:
-    """What a sound server does under a load, as bounds.
+@attrs.frozen(kw_only=True)
+class Expectation(verdict.Expectation):
+    """What a sound server does under a load, as bounds: those of the verdict on its process, and two on what its
+    clients see.
 
-    ``left_bytes``, ``left_descriptors``, ``left_threads``: at most so much more after the rest than at
-    the baseline. ``held_bytes``: at most so much more while the load lasts; ``None``: not judged.
-    ``honest_p99_ms``, ``honest_failures`` (a share of all requests): what an honest client beside the
-    load may suffer. ``answers``: how a client of the load may be answered, in the words of
-    ``Load.count``; empty: in any way. ``held_seconds``: how long a client that earns nothing may be
-    kept; a run that is shorter proves nothing of it. ``None``: as long as it likes.
+    ``answers``: how a client of the load may be answered, in the words of ``Load.count``, of which the first counts
+    (``413`` stands for ``413 body-bytes`` too); empty: in any way. ``held_seconds``: how long a client that earns
+    nothing may be kept; a load that is shorter proves nothing of it. ``None``: as long as it likes.
     """
 
-    left_bytes: int = 8 * MIB
-    left_descriptors: int = 4
-    left_threads: int = 4
-    held_bytes: int | None = None
-    honest_p99_ms: float = 500.0
-    honest_failures: float = 0.01
     answers: frozenset[str] = frozenset()
     held_seconds: float | None = None
+
+    def strange(self, outcomes: Mapping[str, int]) -> dict[str, int]:
+        """Those outcomes that are not a sound server's."""
+        if not self.answers:
+            return {}
+        allowed = self.answers | {HELD}
+        return {
+            outcome: count
+            for outcome, count in outcomes.items()
+            if outcome not in allowed and outcome.partition(" ")[0] not in allowed
+        }
 
 
 class Scenario:

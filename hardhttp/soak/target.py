@@ -179,8 +179,8 @@ def answers(where: Where) -> bool:
     return True
 
 
-def named(text: str, log_directory: Path) -> Started:
-    """What ``--against`` says: the name of a ready peer, or ``NAME=COMMAND``. Raises ``ValueError``."""
+def named(text: str, log_directory: Path, paths: Mapping[str, str] | None = None) -> Started:
+    """What ``--against`` says: a ready peer's name, or ``NAME=COMMAND``, which has ``paths``. Raises ``ValueError``."""
     name, equals, command = text.partition("=")
     log = log_directory / f"{''.join(c if c.isalnum() or c in '.-' else '_' for c in name)}.log"
     if equals:
@@ -189,7 +189,7 @@ def named(text: str, log_directory: Path) -> Started:
             raise ValueError(f"--against {text!r} must be NAME=COMMAND, or one of: {', '.join(PEERS)}")
         if not any("{port}" in word for word in words):
             raise ValueError(f"--against {text!r}: the command must say {{port}} where its port goes")
-        return Started(name, words, {}, log)
+        return Started(name, words, paths or {}, log)
     peer = PEERS.get(name)
     if peer is None:
         raise ValueError(f"--against {text!r}: no server is called that; there are: {', '.join(PEERS)}")
