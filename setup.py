@@ -31,10 +31,13 @@ compression = ["brotli", 'zstandard; python_version < "3.14"']
 http2 = ["h2>=4.3,<5"]
 mercure = ["PyJWT[crypto]>=2.12,<3"]
 websocket = ["wsproto>=1.2,<2"]
+# prometheus_client reads /metrics of the server under test; rich draws the progress on a terminal.
+soak = ["prometheus_client", "rich"]
 test = [
     *compression,
     *http2,
     *mercure,
+    *soak,
     *websocket,
     "aiohttp",
     "aiohttp-sse-client2",
@@ -45,7 +48,6 @@ test = [
     "hypothesis",
     "klein",
     "kosoku",
-    "prometheus_client",
     "pytest>=9",
     "pytest-twisted>=1.14",
     "pytest-xdist>=3.2",
@@ -105,11 +107,13 @@ setup(
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
+    entry_points={"console_scripts": ["hardhttp-soak=hardhttp.soak.__main__:main"]},
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "compression": compression,
         "http2": http2,
         "mercure": mercure,
+        "soak": soak,
         "websocket": websocket,
         "test": test,
         "coverage": [*test, "coverage[toml]"],

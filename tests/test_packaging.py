@@ -77,6 +77,7 @@ def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
         "http2",
         "mercure",
         "redis",
+        "soak",
         "websocket",
         "test",
         "coverage",

@@ -128,7 +128,7 @@ class Load:
         """Keep ``at_once`` clients going, each anew when it has ended, and start at most ``per_second``."""
         at_once = max(1, round(at_once * self.scale))
         pause = 1 / (per_second * self.scale)
-        turn = 0.0
+        turn = -pause  # the first begins at once
 
         async def one(place: int) -> None:
             nonlocal turn

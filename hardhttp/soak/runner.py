@@ -134,7 +134,8 @@ class Runner:
         finally:
             self._load = None
         for _ in range(int(START_SECONDS / LOOK_SECONDS)):
-            if self._take_honest().requests or self._stopped:
+            suffered = self._take_honest()
+            if suffered.requests > suffered.failures or self._stopped:
                 return
             self._check()
             await self._sleep(LOOK_SECONDS)

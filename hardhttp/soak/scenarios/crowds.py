@@ -56,8 +56,8 @@ class Churn(Scenario):
 
 
 class OwnAnswers(Scenario):
-    """Each client asks for something of its own, in pieces, among others that come and go: each answer has to be its
-    own. Seen by the status: the page that is there, and the one that is not, in turns that differ by client.
+    """Each client asks for the page that is there and for one that is not, in pieces and in an order of its own, among
+    others that do the same. A sound server gives each its own answer.
     """
 
     name = "own-answers"
@@ -72,16 +72,16 @@ class OwnAnswers(Scenario):
     async def client(self, load: Load) -> None:
         number = next(self._numbers)
         connection = await load.connect()
-        sized: dict[bool, int] = {}
+        expected: dict[bool, int] = {}
         for turn in range(20):
-            head = (number >> (turn % 5)) & 1 == 1
-            request = connection.head(method="GET") if head else connection.head("/no-such-page-of-ours")
+            there = (number >> (turn % 5)) & 1 == 1
+            request = connection.head() if there else connection.head("/no-such-page-of-ours")
             connection.send(request[:9])
             await load.sleep(0.01)
             connection.send(request[9:])
             answer = await connection.answer()
-            size = sized.setdefault(head, answer.status)
-            load.count("own" if size == answer.status else "another's")
+            status = expected.setdefault(there, answer.status)
+            load.count("own" if status == answer.status else "another's")
             if answer.header(b"connection") == b"close":
                 break
         connection.reset()
