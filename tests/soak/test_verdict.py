@@ -241,7 +241,7 @@ def test_a_pass_says_what_was_looked_at() -> None:
     assert (verdict.measure, verdict.figure_text, verdict.bound_text) == (
         Measure.GROWTH,
         "0 B a round",
-        "1 MiB a round",
+        "1 MiB",
     )
 
 
