@@ -108,7 +108,7 @@ class Finding:
 
     @property
     def bound_text(self) -> str:
-        return _TEXTS.get(self.measure, count_text)(self.bound)
+        return _TEXTS.get(self.measure, count_text)(self.bound).removesuffix(" a round")
 
 
 @attrs.frozen
@@ -128,7 +128,7 @@ class Verdict:
 
     @property
     def bound_text(self) -> str:
-        return _TEXTS.get(self.measure, count_text)(self.bound)
+        return _TEXTS.get(self.measure, count_text)(self.bound).removesuffix(" a round")
 
 
 @attrs.frozen
