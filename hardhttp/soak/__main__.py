@@ -17,13 +17,15 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from hardhttp.soak.catalogue import CATALOGUE, choose
+from hardhttp.soak.facts import about, facts
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, make_plan
+from hardhttp.soak.report import write_report
 from hardhttp.soak.runner import SAMPLES, STATE, Runner
 from hardhttp.soak.samples import read_samples
 from hardhttp.soak.scenario import PATHS
 from hardhttp.soak.scenarios.visitors import MixedTraffic
-from hardhttp.soak.summary import Row, rows, worst_of
+from hardhttp.soak.summary import Row, rows, runs, worst_of
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import print_rows, watcher
 from hardhttp.soak.verdict import Kind
@@ -211,10 +213,15 @@ def _stop(reactor: Any) -> None:
         pass
 
 
-def found_in(state: State, directory: Path) -> list[Row]:
-    """The rows of what there is so far."""
-    samples = read_samples(directory / SAMPLES) if (directory / SAMPLES).exists() else ()
-    return rows(state, samples)
+def report(state: State, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]) -> list[Row]:
+    """What there is so far, as rows, and as the report where there is anything to draw."""
+    samples = list(read_samples(directory / SAMPLES)) if (directory / SAMPLES).exists() else []
+    found = rows(state, samples)
+    drawn = runs(state, samples, found, about(servers))
+    if drawn:
+        said = {name: CATALOGUE[name].says() for name in state.plan.scenarios}
+        write_report(directory / REPORT, drawn, facts(state.plan, words), scenarios=said)
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -241,8 +248,10 @@ def main(words: Sequence[str] | None = None) -> int:
     except (TargetError, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE
-    found = found_in(state, directory)
+    found = report(state, servers, directory, sys.argv[1:] if words is None else words)
     print_rows(found)
+    if (directory / REPORT).exists():
+        print(f"the report: {directory / REPORT}")
     if not whole:
         print(f"hardhttp-soak: interrupted; go on with --resume --into {directory} and the same servers")
         return INTERRUPTED

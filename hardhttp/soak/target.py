@@ -78,7 +78,7 @@ class Started:
 
     def __init__(self, name: str, command: tuple[str, ...], paths: Mapping[str, str], log: Path) -> None:
         self.name, self.log = name, log
-        self._command, self._paths = command, dict(paths)
+        self.words, self._paths = command, dict(paths)
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._where: Where | None = None
@@ -101,7 +101,7 @@ class Started:
             "{node}": find_program("node") or "node",
             "{applications}": str(Path(__file__).with_name("applications")),
         }
-        filled = list(self._command)
+        filled = list(self.words)
         for mark, text in words.items():
             filled = [word.replace(mark, text) for word in filled]
         return filled

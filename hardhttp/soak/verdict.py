@@ -29,7 +29,7 @@ import attrs
 
 from hardhttp.soak.samples import Sample
 from hardhttp.soak.trend import STEADY_SHARE, Point, is_steady, trend
-from hardhttp.soak.wording import bytes_text, count_text, milliseconds_text, share_text
+from hardhttp.soak.wording import bytes_text, count_text, milliseconds_text, seconds_text, share_text
 
 __all__ = ["Expectation", "Finding", "Kind", "Measure", "Verdict", "died", "judge", "memory_of"]
 
@@ -58,6 +58,8 @@ class Measure(enum.Enum):
     LEDGER = "ledger left"
     HONEST_FAILURES = "honest failures"
     HONEST_LATENCY = "honest p99"
+    ANSWERS = "strange answers"
+    KEPT = "idle client kept"
 
 
 _TEXTS: dict[Measure, Callable[[float], str]] = {
@@ -67,6 +69,8 @@ _TEXTS: dict[Measure, Callable[[float], str]] = {
     Measure.LEDGER: bytes_text,
     Measure.HONEST_FAILURES: share_text,
     Measure.HONEST_LATENCY: milliseconds_text,
+    Measure.ANSWERS: share_text,
+    Measure.KEPT: seconds_text,
 }
 
 

@@ -1,0 +1,73 @@
+"""What a report says of the machine and of the run, so that whoever doubts it can make it again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import hardhttp
+from hardhttp.soak.peers import PEERS
+from hardhttp.soak.plan import Plan
+from hardhttp.soak.target import Running, Started
+from hardhttp.soak.wording import bytes_text, seconds_text
+
+__all__ = ["about", "facts"]
+
+
+def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
+    """Name and value, in the order they are shown. ``words``: the command line."""
+    return {
+        "Command": shlex.join(["hardhttp-soak", *words]),
+        "Run": (
+            f"{len(plan.scenarios)} scenarios, {plan.rounds} rounds of {plan.round_seconds:.3g} s: a baseline of "
+            f"{plan.baseline_seconds:.2g} s, {plan.load_seconds:.2g} s of load, {plan.rest_seconds:.2g} s of rest; "
+            f"{seconds_text(plan.seconds)} in all"
+        ),
+        "Machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
+        "System": f"{platform.system()} {platform.release()}, {platform.python_implementation()} "
+        f"{platform.python_version()}",
+        "Tool": f"hardhttp {hardhttp.__version__}, Twisted {_version('twisted')}",
+    }
+
+
+def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:
+    """What is said of each server: its version where it is known, and how it was started."""
+    said = {}
+    for name, server in servers.items():
+        if isinstance(server, Running):
+            said[name] = f"running at {server.where.url}"
+            continue
+        peer = PEERS.get(name)
+        modules = peer.modules or ("hardhttp",) if peer is not None and peer.program is None else ()
+        versions = [f"{module} {_version(module)}" for module in modules]
+        said[name] = ", ".join(versions) or shlex.join(server.words)
+    return said
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return hardhttp.__version__ if package == "hardhttp" else "?"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return bytes_text(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError):
+        return "memory unknown"
