@@ -22,9 +22,13 @@ from hardhttp.soak import verdict
 if TYPE_CHECKING:
     from hardhttp.soak.load import Load
 
-__all__ = ["HELD", "MIB", "PATHS", "Expectation", "Scenario"]
+__all__ = ["ALLOCATOR_BYTES", "HELD", "MIB", "PATHS", "Expectation", "Scenario"]
 
 MIB = 1 << 20
+# What glibc may rightly keep after many bodies of 16 MiB were held at once: blocks up to 32 MiB come from the heap once
+# one of that size was freed (mallopt(3), M_MMAP_THRESHOLD), and the heap shrinks from its top alone. It does not grow
+# from round to round, which is judged apart.
+ALLOCATOR_BYTES = 96 * MIB
 # How a client's life ends when it is still there at the end of its load.
 HELD = "held"
 

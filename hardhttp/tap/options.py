@@ -7,6 +7,7 @@ names the option, what was given and what would do: twistd prints it and exits.
 from __future__ import annotations
 
 import os
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.selftest import become_the_attack
 from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hints import Hints
@@ -109,6 +111,11 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         for option in OPTIONS.values():
             if option.several:
                 self[option.name] = []
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        super().parseOptions(options)
+        if self["self-test"]:
+            become_the_attack(sys.argv[1:] if options is None else options)
 
     def opt_listen(self, description: str) -> None:
         self["listen"].append(description)

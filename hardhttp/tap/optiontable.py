@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("app", "serve MODULE:NAME: an IResource, or a callable that returns one", "MODULE:NAME"),
         Option("no-http2", "speak HTTP/1.1 alone; else HTTP/2 is spoken too, where the h2 library is installed"),
         Option("development", "show tracebacks in error pages: never where strangers can see them"),
+        Option("self-test", "attack a clone of this on a loopback port, and say which limit answered each attack"),
         Option("version", "Display the versions of hardhttp and Twisted and exit."),
         Option("help", "Display this help and exit."),
     ),

@@ -65,18 +65,28 @@ async def echo(socket: Any) -> None:
         await socket.send(message)
 
 
-def make_root(clock: IReactorTime) -> IResource:
+class Pages(Hello):
+    """The tree. ``close`` ends its ticks."""
+
+    def __init__(self, clock: IReactorTime, events: EventStream) -> None:
+        super().__init__()
+        self._ticks = LoopingCall(events.publish, "tick")
+        self._ticks.clock = clock
+        self._ticks.start(1.0, now=False)
+
+    def close(self) -> None:
+        self._ticks.stop()
+
+
+def make_root(clock: IReactorTime) -> Pages:
     """The tree; its events tick by ``clock``."""
-    root = Hello()
+    events = EventStream(clock)
+    root = Pages(clock, events)
     root.putChild(b"", root)
     for name, resource in ((b"large", Large()), (b"upload", Upload()), (b"look", Look()), (b"session", Write())):
         root.putChild(name, resource)
     root.putChild(b"later", Later())
-    events = EventStream(clock)
     root.putChild(b"events", events)
-    ticks = LoopingCall(lambda: events.publish("tick"))
-    ticks.clock = clock
-    ticks.start(1.0, now=False)
     try:
         from hardhttp.web.websocket import WebSocketResource
     except ImportError:  # wsproto is not installed

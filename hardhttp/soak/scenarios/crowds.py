@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from hardhttp.soak.load import Load
-from hardhttp.soak.scenario import MIB, Expectation, Scenario
+from hardhttp.soak.scenario import ALLOCATOR_BYTES, MIB, Expectation, Scenario
 
 __all__ = ["Churn", "Crowd", "Descriptors", "OwnAnswers", "Ranges"]
 
@@ -98,7 +98,9 @@ class Ranges(Scenario):
     connections = 4
     per_second = 4.0
     expectation = Expectation(
-        held_bytes=400 * MIB, answers=frozenset({"once", "206", "400", "416", "431", "closed", "held"})
+        held_bytes=400 * MIB,
+        left_bytes=ALLOCATOR_BYTES,
+        answers=frozenset({"once", "206", "400", "416", "431", "closed", "held"}),
     )
 
     async def client(self, load: Load) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hardhttp.soak.connection import Connection
 from hardhttp.soak.load import Load
-from hardhttp.soak.scenario import Scenario
+from hardhttp.soak.scenario import ALLOCATOR_BYTES, Expectation, Scenario
 
 __all__ = ["HalfClose", "VanishAtOnce", "VanishInBody", "VanishInHandling", "VanishInHead", "VanishInResponse"]
 
@@ -83,6 +83,7 @@ class VanishInResponse(Vanish):
     rows = ("V08", "V05")
     needs = frozenset({"large"})
     per_second = 20.0
+    expectation = Expectation(left_bytes=ALLOCATOR_BYTES)
 
     async def so_far(self, load: Load, connection: Connection) -> None:
         connection.get(load.where.paths["large"])

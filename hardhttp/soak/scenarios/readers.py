@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from hardhttp.soak.connection import Connection, ConnectionEnded
 from hardhttp.soak.load import Load
-from hardhttp.soak.scenario import MIB, Expectation, Scenario
+from hardhttp.soak.scenario import ALLOCATOR_BYTES, MIB, Expectation, Scenario
 
 __all__ = ["PipelinedReader", "SlowReader", "SlowUploader", "StoppedReader", "StoppedReaderClosing"]
 
@@ -25,7 +25,7 @@ class StoppedReader(Scenario):
     needs = frozenset({"large"})
     connections = 20
     per_second = 20.0
-    expectation = Expectation(held_bytes=400 * MIB, held_seconds=130)
+    expectation = Expectation(held_bytes=400 * MIB, left_bytes=ALLOCATOR_BYTES, held_seconds=130)
     answered_by: tuple[str, ...] = ("send_seconds", "send_bytes_per_second")
     fields: tuple[str, ...] = ()
 
@@ -63,7 +63,7 @@ class SlowReader(Scenario):
     rows = ("ten: slow reader",)
     needs = frozenset({"large"})
     connections = 10
-    expectation = Expectation(answers=frozenset({"whole", "held"}), held_bytes=200 * MIB)
+    expectation = Expectation(answers=frozenset({"whole", "held"}), held_bytes=200 * MIB, left_bytes=ALLOCATOR_BYTES)
 
     async def client(self, load: Load) -> None:
         connection = await load.connect()
@@ -114,7 +114,7 @@ class PipelinedReader(Scenario):
     needs = frozenset({"large"})
     connections = 5
     per_second = 10.0
-    expectation = Expectation(held_bytes=200 * MIB, held_seconds=130)
+    expectation = Expectation(held_bytes=200 * MIB, left_bytes=ALLOCATOR_BYTES, held_seconds=130)
 
     async def client(self, load: Load) -> None:
         connection = await load.connect()
