@@ -2,6 +2,7 @@
 
 ``limits-table``            every field of ``hardhttp.Limits``, in the groups of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
+``soak-scenarios``          every scenario of ``hardhttp-soak``, with what it is the proof of
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
 
@@ -134,6 +135,17 @@ class ReasonsTable(Directive):
         return made
 
 
+class SoakScenarios(Directive):
+    def run(self) -> list[nodes.Node]:
+        from hardhttp.soak.catalogue import CATALOGUE
+
+        rows: list[list[nodes.Node | str]] = [
+            [nodes.literal(text=name), " ".join((kind.__doc__ or "").split()).replace("``", ""), ", ".join(kind.rows)]
+            for name, kind in CATALOGUE.items()
+        ]
+        return [table(["Scenario", "What it does, and what a sound server does", "Proof of"], rows, [20, 60, 20])]
+
+
 class CommandOutput(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
@@ -155,5 +167,6 @@ class CommandOutput(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("limits-table", LimitsTable)
     app.add_directive("reasons-table", ReasonsTable)
+    app.add_directive("soak-scenarios", SoakScenarios)
     app.add_directive("command-output", CommandOutput)
     return {"parallel_read_safe": True}

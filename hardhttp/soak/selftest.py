@@ -29,7 +29,7 @@ from hardhttp.errors import Reason
 from hardhttp.limits import Limits
 from hardhttp.soak.applications.hardhttp_app import make_root
 from hardhttp.soak.catalogue import CATALOGUE
-from hardhttp.soak.load import Load
+from hardhttp.soak.load import Load, LoadEnded
 from hardhttp.soak.scenario import Scenario
 from hardhttp.soak.where import Where
 from hardhttp.stores import open_store
@@ -44,6 +44,8 @@ __all__ = ["ATTACKS", "Answered", "Attack", "FasterClock", "attack", "main"]
 
 # How long a deadline is made to take, and an attack that waits for none.
 DEADLINE_SECONDS, FLOOD_SECONDS = 3.0, 2.0
+# How often it is looked for an answer, and how long its clients may take to see it.
+LOOK_SECONDS, SEEN_SECONDS = 0.05, 0.25
 # A clone's own pages, which no application has.
 PREFIX = b"hardhttp-self-test"
 # The clients of a crowd and the connections they make are this process's, both.
@@ -204,13 +206,31 @@ async def attack(reactor: Any, options: Options, chosen: Attack) -> Answered:
     try:
         where = Where("http", "127.0.0.1", listening[0].getHost().port, _paths())
         load = Load(reactor, where, FLOOD_SECONDS if deadline is None else DEADLINE_SECONDS + 2.5)
+        watching = Deferred.fromCoroutine(_until_answered(load, site, chosen))
         await load.run(_scenario(chosen, limits))
+        await watching
     finally:
         pages.close()
         await service.stopService()
+    return Answered(chosen, value, _reasons(site), load.held_seconds * faster, faster)
+
+
+def _reasons(site: Site) -> dict[Reason, int]:
+    """What the clone has answered so far."""
     counts = site.statistics
-    reasons = {reason: counts.closed[reason] + counts.refused[reason] for reason in Reason}
-    return Answered(chosen, value, {r: n for r, n in reasons.items() if n}, load.held_seconds * faster, faster)
+    found = {reason: counts.closed[reason] + counts.refused[reason] for reason in Reason}
+    return {reason: count for reason, count in found.items() if count}
+
+
+async def _until_answered(load: Load, site: Site, chosen: Attack) -> None:
+    """End the load soon after its limit has answered: that is all there is to see."""
+    try:
+        while not _reasons(site).keys() & set(chosen.reasons):
+            await load.sleep(LOOK_SECONDS)
+        await load.sleep(SEEN_SECONDS)
+    except LoadEnded:
+        return
+    load.end()
 
 
 # -- telling -----------------------------------------------------------------------------------
@@ -227,7 +247,7 @@ def line(answered: Answered) -> str:
     if answered.skipped is not None:
         said = f"not tried: {answered.skipped}"
     elif answered.well:
-        said = ", ".join(f"{reason.value} {answered.reasons.get(reason, 0):,} times" for reason in chosen.reasons)
+        said = ", ".join(reason.value for reason in chosen.reasons if reason in answered.reasons)
         if chosen.limit.endswith("_seconds"):
             said += f", after {answered.held_seconds:.3g} s"
             said += f" (its clock ran {answered.faster:.3g} times as fast)" if answered.faster > 1 else ""

