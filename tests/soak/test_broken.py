@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,7 @@ def soak(into: Path, *words: str) -> subprocess.CompletedProcess[str]:
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
 
 
@@ -93,6 +94,54 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert "churn, round" not in done.stdout
     assert done.stdout.count("PASS") == 3
     assert not [pid for pid in os.listdir("/proc") if pid.isdigit() and is_of(pid, str(tmp_path))]
+
+
+@pytest.mark.slow
+def test_who_interrupts_it_finds_nothing_running_and_a_status_for_it(tmp_path: Path) -> None:
+    command = f"--command={sys.executable} -m tests.soak.broken {{port}} none"
+    words = [command, "--duration=30s", "--scenario=idle", "--scenario=churn"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "hardhttp.soak", f"--into={tmp_path}", *words],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "round 1 of" in line:
+            break
+    mine = children(running.pid)
+    assert len(mine) >= 2, "the server and the honest client"
+    running.send_signal(signal.SIGINT)
+    told = running.stdout.read()
+    assert running.wait(20) == 130
+    running.stdout.close()
+    assert "go on with --resume" in told
+    assert not [pid for pid in mine if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.slow
+def test_a_server_that_dies_has_not_passed(tmp_path: Path) -> None:
+    dies = "import sys, threading, os; threading.Timer(6, os._exit, [3]).start(); from tests.soak import broken; "
+    command = f"--command={sys.executable} -c '{dies} broken.main()' {{port}} none"
+    done = soak(tmp_path, command, "--duration=20s", "--rounds=1", "--scenario=idle")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "DRIFT" in done.stdout
+    assert "The server ended: " in done.stdout
+
+
+def children(of: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                text = Path("/proc", entry, "stat").read_text()
+            except OSError:
+                continue
+            if int(text.rpartition(")")[2].split()[1]) == of:
+                found.append(int(entry))
+    return found
 
 
 def is_of(pid: str, text: str) -> bool:

@@ -42,12 +42,12 @@ def of(limit: str, scenario: str = "") -> Attack:
     ("limit", "scenario"),
     [
         ("head_seconds", ""),
-        ("idle_seconds", ""),
-        ("max_headers", ""),
         ("max_body_bytes", ""),
-        ("max_connections", ""),
-        ("max_stream_resets", "made"),
-        ("max_control_frames", "ping"),
+        pytest.param("idle_seconds", "", marks=pytest.mark.slow),
+        pytest.param("max_headers", "", marks=pytest.mark.slow),
+        pytest.param("max_connections", "", marks=pytest.mark.slow),
+        pytest.param("max_stream_resets", "made", marks=pytest.mark.slow),
+        pytest.param("max_control_frames", "ping", marks=pytest.mark.slow),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -76,6 +76,7 @@ async def test_a_limit_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPa
     assert "DID NOT ANSWER; what did: " in line(answered)
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_the_application_is_not_asked_and_its_wrappers_are_around(tmp_path: Path) -> None:
     """With a rate limit of one request the application would answer 429 to all but the first."""
