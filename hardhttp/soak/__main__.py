@@ -8,6 +8,7 @@ wrongly. 130: it was interrupted; ``--resume`` goes on. Servers that it is compa
 from __future__ import annotations
 
 import argparse
+import resource
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ __all__ = ["main", "parser"]
 PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LEAST_SECONDS, MOST_SECONDS = 2.0, 30 * 86_400.0
 UNDER_TEST = "server"
+MOST_DESCRIPTORS = 65_536
 REPORT = "report.html"
 
 DESCRIPTION = """\
@@ -204,6 +206,14 @@ def run(state: State, servers: Mapping[str, Running | Started], directory: Path,
     return all(step in state.done for name in servers if name not in state.problems for step in state.plan.steps(name))
 
 
+def allow_descriptors() -> None:
+    """Each client is one. Servers are started with what this process was started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _stop(reactor: Any) -> None:
     from twisted.internet.error import ReactorNotRunning
 
@@ -243,6 +253,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE
     first = next(iter(servers))
+    allow_descriptors()
     try:
         whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {})
     except (TargetError, OSError) as error:

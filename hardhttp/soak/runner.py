@@ -17,6 +17,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from hardhttp.soak.catalogue import CATALOGUE
 from hardhttp.soak.honest import HonestClient
@@ -80,6 +81,7 @@ class Runner:
         self._step = Step("", "", 1)
         self._phase = BASELINE
         self._lost: str | None = None
+        self._failure: Failure | None = None
         self._began = 0.0
         self._stopped = False
 
@@ -146,7 +148,7 @@ class Runner:
         sampling = LoopingCall(self._sample)
         sampling.clock = self._reactor
         self._step, self._phase = steps[0], BASELINE
-        done = sampling.start(self.plan.sample_seconds, now=False)
+        done = sampling.start(self.plan.sample_seconds, now=False).addErrback(self._cannot_sample)
         try:
             for step in steps:
                 if self._stopped:
@@ -212,8 +214,16 @@ class Runner:
     def _check(self) -> None:
         if self._server is not None:
             self._server.check()
+        if self._failure is not None:
+            self._failure.raiseException()
         if self._lost is not None:
             raise TargetError(f"{self._step.server}: {self._lost}")
+
+    def _cannot_sample(self, failure: Failure) -> None:
+        """A disk that is full, say: without samples there is no run."""
+        self._failure = failure
+        if self._load is not None:
+            self._load.end()
 
     # -- samples ---------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ MIB = 1 << 20
 # What glibc may rightly keep after many bodies of 16 MiB were held at once: blocks up to 32 MiB come from the heap once
 # one of that size was freed (mallopt(3), M_MMAP_THRESHOLD), and the heap shrinks from its top alone. It does not grow
 # from round to round, which is judged apart.
-ALLOCATOR_BYTES = 96 * MIB
+ALLOCATOR_BYTES = 160 * MIB
 # How a client's life ends when it is still there at the end of its load.
 HELD = "held"
 

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import random
+import resource
 import shlex
 import signal
 import socket
@@ -30,6 +31,9 @@ END_SECONDS = 5.0
 LOOK_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1
 PACKAGES = Path(__file__).resolve().parent.parent.parent
+
+_libc = ctypes.CDLL(None)
+_DESCRIPTORS = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -123,7 +127,7 @@ class Started:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    preexec_fn=_die_with_parent,
+                    preexec_fn=_before_exec,
                 )
             except OSError as error:
                 raise TargetError(f"{self.name} cannot be started: {error}") from None
@@ -166,8 +170,10 @@ class Started:
             self._directory = None
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _before_exec() -> None:
+    """In the child: die with the parent, and have the descriptors that the parent was given, not what it took."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, _DESCRIPTORS)
 
 
 def answers(where: Where) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import resource
 
 from hardhttp.soak.load import Load
 from hardhttp.soak.scenario import ALLOCATOR_BYTES, MIB, Expectation, Scenario
@@ -133,18 +136,20 @@ class Descriptors(Scenario):
     expectation = Expectation(honest_failures=0.5, honest_p99_ms=3000.0)
 
     async def run(self, load: Load) -> None:
-        import os
-        import resource
-
         if load.pid is None:
             return
-        held = len(os.listdir(f"/proc/{load.pid}/fd"))
-        before = resource.prlimit(load.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(load.pid, resource.RLIMIT_NOFILE, (held + self.spare, before[1]))
+        try:
+            held = len(os.listdir(f"/proc/{load.pid}/fd"))
+            before = resource.prlimit(load.pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(load.pid, resource.RLIMIT_NOFILE, (held + self.spare, before[1]))
+        except OSError:
+            load.count("its limit may not be lowered")  # another user's process
+            return
         try:
             await super().run(load)
         finally:
-            resource.prlimit(load.pid, resource.RLIMIT_NOFILE, before)
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(load.pid, resource.RLIMIT_NOFILE, before)
 
     async def client(self, load: Load) -> None:
         connection = await load.connect()
