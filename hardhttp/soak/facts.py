@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import hardhttp
+from hardhttp import __version__
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan
 from hardhttp.soak.target import Running, Started
@@ -30,7 +30,7 @@ def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
         "Machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "System": f"{platform.system()} {platform.release()}, {platform.python_implementation()} "
         f"{platform.python_version()}",
-        "Tool": f"hardhttp {hardhttp.__version__}, Twisted {_version('twisted')}",
+        "Tool": f"hardhttp {__version__}, Twisted {_version('twisted')}",
     }
 
 
@@ -52,7 +52,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return hardhttp.__version__ if package == "hardhttp" else "?"
+        return __version__ if package == "hardhttp" else "?"
 
 
 def _processor() -> str:

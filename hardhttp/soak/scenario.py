@@ -99,5 +99,5 @@ class Scenario:
     @classmethod
     def says(cls) -> str:
         """The docstring's first sentence: for a list."""
-        first, _, _ = " ".join((cls.__doc__ or "").split()).partition(". ")
+        first, _, _ = " ".join((cls.__doc__ or "").replace("``", "").split()).partition(". ")
         return first.rstrip(".") + "."
