@@ -67,6 +67,7 @@ class MemoryServer:
         self.transports: list[Transport] = []
         self.waiting: list[tuple[Transport, bytes]] = []
         self.most_open = 0
+        self.accepts = True
         self.load: Any = None
 
     @property
@@ -89,7 +90,7 @@ class MemoryServer:
 
     def turn(self) -> None:
         """Connect whoever wants to, answer what came, and let a little time pass."""
-        while self.reactor.tcpClients:
+        while self.accepts and self.reactor.tcpClients:
             _, _, factory, _, _ = self.reactor.tcpClients.pop()
             protocol = factory.buildProtocol(None)
             if protocol is not None:  # None: who wanted to connect has given up

@@ -59,6 +59,16 @@ def test_it_is_bounded_and_leaves_nothing(name: str, answer: Callable[[Transport
     assert server.reactor.getDelayedCalls() == []
 
 
+def test_a_server_that_does_not_accept_is_not_waited_for() -> None:
+    """Fails without: the end of connections that are not there yet."""
+    server = MemoryServer()
+    server.accepts = False
+    load = server.run(CATALOGUE["churn"](), seconds=1.0)
+    assert server.reactor.tcpClients
+    assert load.opened_count == 0
+    assert server.reactor.getDelayedCalls() == []
+
+
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_it_says_what_it_is(name: str) -> None:
     kind = CATALOGUE[name]
