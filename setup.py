@@ -91,6 +91,8 @@ setup(
         "Typing :: Typed",
     ],
     package_dir={"": "."},
+    # pytest loads its plugins into every run: this one's door imports nothing of the package.
+    py_modules=["pytest_hardhttp"],
     packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
     package_data={
         "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
@@ -105,6 +107,7 @@ setup(
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
+    entry_points={"pytest11": ["hardhttp=pytest_hardhttp"]},
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "compression": compression,

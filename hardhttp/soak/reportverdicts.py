@@ -39,7 +39,7 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     head = "".join(f'<th scope="col">{escape(run.server)}</th>' for run in runs)
     rows = []
     for name, number in numbers.items():
-        cells = "".join(_cell(run.server, run.verdicts.get(name)) for run in runs)
+        cells = "".join(_cell(run, name) for run in runs)
         what = f"<small>{escape(said[name])}</small>" if name in said else ""
         rows.append(
             f'<tr id="s{number}"><th scope="row"><span class="number">{number}</span>'
@@ -54,12 +54,15 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     )
 
 
-def _cell(server: str, verdict: Verdict | None) -> str:
-    label = f'<span class="whose" aria-hidden="true">{escape(server)}</span>'
+def _cell(run: Run, scenario: str) -> str:
+    label = f'<span class="whose" aria-hidden="true">{escape(run.server)}</span>'
+    verdict = run.verdicts.get(scenario)
     if verdict is None:
-        return f'<td class="none">{label}<div>not run</div></td>'
-    died = verdict.measure is Measure.ALIVE
-    figures = "" if died else f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
+        why = run.passed_over.get(scenario, "")
+        return f'<td class="none">{label}<div>not run<small>{escape(why)}</small></div></td>'
+    figures = ""
+    if verdict.measure.has_figure:
+        figures = f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
     return (
         f'<td class="{style_of(verdict)}">{label}<div>{marked(word_of(verdict))}'
         f"<small><em>{verdict.measure.value}</em> {figures}</small></div></td>"
@@ -84,7 +87,8 @@ def what_was_found(runs: Sequence[Run], numbers: Mapping[str, int]) -> str:
 def findings_table(runs: Sequence[Run]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(run.server)}</th><td>{escape(name)}</td><td>{finding.measure.value}</td>'
-        f"<td>{finding.figure_text}</td><td>{finding.bound_text}</td>"
+        f"<td>{finding.figure_text if finding.measure.has_figure else ''}</td>"
+        f"<td>{finding.bound_text if finding.measure.has_figure else ''}</td>"
         f'<td class="word {finding.kind.name.lower()}">{finding.kind.name}</td></tr>'
         for run in runs
         for name, verdict in run.verdicts.items()
