@@ -61,7 +61,7 @@ def _cell(run: Run, scenario: str) -> str:
         why = run.passed_over.get(scenario, "")
         return f'<td class="none">{label}<div>not run<small>{escape(why)}</small></div></td>'
     figures = ""
-    if verdict.measure.has_figure:
+    if verdict.measure is not Measure.ALIVE:
         figures = f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
     return (
         f'<td class="{style_of(verdict)}">{label}<div>{marked(word_of(verdict))}'
@@ -87,12 +87,12 @@ def what_was_found(runs: Sequence[Run], numbers: Mapping[str, int]) -> str:
 def findings_table(runs: Sequence[Run]) -> str:
     rows = "".join(
         f'<tr><th scope="row">{escape(run.server)}</th><td>{escape(name)}</td><td>{finding.measure.value}</td>'
-        f"<td>{finding.figure_text if finding.measure.has_figure else ''}</td>"
-        f"<td>{finding.bound_text if finding.measure.has_figure else ''}</td>"
+        f"<td>{finding.figure_text}</td><td>{finding.bound_text}</td>"
         f'<td class="word {finding.kind.name.lower()}">{finding.kind.name}</td></tr>'
         for run in runs
         for name, verdict in run.verdicts.items()
         for finding in verdict.findings
+        if finding.measure is not Measure.ALIVE
     )
     heads = "".join(
         f'<th scope="col">{name}</th>' for name in ("Server", "Scenario", "What", "Figure", "Bound", "Finding")

@@ -1,31 +1,28 @@
-"""What a run leaves for people and for programs: ``report.html`` and ``verdicts.json``, beside its samples.
+"""What a run leaves for programs: ``verdicts.json``, beside its samples and its report.
 
-``verdicts.json`` is for CI: by server and scenario the kind, the figure, its bound and the sentence, each a plain
-value. ``kind`` is null where there is no verdict, and the sentence says why. Its ``format`` is 1; fields may be
-added to it, and what is there keeps its meaning.
+By server and scenario it has the kind, the figure, its bound and the sentence, each a plain value. ``kind`` is null
+where there is no verdict, and the sentence says why. Its ``format`` is 1; fields may be added to it, and what is there
+keeps its meaning.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from hardhttp.soak.report import write_report
-from hardhttp.soak.runs import Run
-from hardhttp.soak.samples import Sample
-from hardhttp.soak.verdict import Kind, Verdict, overruled
+from hardhttp.soak.verdict import Measure, Verdict
 
-__all__ = ["FORMAT", "REPORT", "VERDICTS", "Row", "runs_of", "verdicts_of", "write_results"]
+__all__ = ["FORMAT", "VERDICTS", "Row", "verdicts_of", "write_verdicts"]
 
-REPORT, VERDICTS = "report.html", "verdicts.json"
+VERDICTS = "verdicts.json"
 FORMAT = 1
 
 
 class Row(Protocol):
-    """What was found of one scenario at one server. Its ``kind`` may be worse than its verdict's."""
+    """What was found of one scenario at one server. Without a verdict the sentence says why there is none."""
 
     @property
     def server(self) -> str: ...
@@ -34,68 +31,29 @@ class Row(Protocol):
     @property
     def verdict(self) -> Verdict | None: ...
     @property
-    def kind(self) -> Kind | None: ...
-    @property
     def sentence(self) -> str: ...
 
 
-def write_results(
-    directory: Path,
-    rows: Sequence[Row],
-    samples: Iterable[Sample],
-    facts: Mapping[str, str],
-    *,
-    scenarios: Mapping[str, str] | None = None,
-    about: Mapping[str, str] | None = None,
-) -> None:
-    """Write both files, each whole or not at all; no report where nothing was measured.
-
-    ``facts`` are of the machine and the run, ``scenarios`` says in a sentence what each does, ``about`` what each
-    server is. Raises ``OSError``.
-    """
-    beside = directory / f"{VERDICTS}.new"
+def write_verdicts(path: Path | str, rows: Iterable[Row]) -> None:
+    """Write them to ``path``, whole or not at all. Raises ``OSError``."""
+    path = Path(path)
+    beside = path.with_name(path.name + ".new")
     beside.write_text(json.dumps(verdicts_of(rows), indent=1) + "\n", "utf-8")
-    os.replace(beside, directory / VERDICTS)
-    runs = runs_of(rows, samples, about or {})
-    if runs:
-        write_report(directory / REPORT, runs, facts, scenarios=scenarios)
+    os.replace(beside, path)
 
 
-def runs_of(rows: Sequence[Row], samples: Iterable[Sample], about: Mapping[str, str]) -> list[Run]:
-    """A run for each server that was measured, in the order of ``rows``."""
-    by_server: dict[str, list[Sample]] = {row.server: [] for row in rows}
-    for sample in samples:
-        by_server.setdefault(sample.server, []).append(sample)
-    runs = []
-    for server, seen in by_server.items():
-        if not seen:
-            continue
-        of_it = [row for row in rows if row.server == server]
-        verdicts = {row.scenario: found for row in of_it if (found := _final(row)) is not None}
-        passed_over = {row.scenario: row.sentence for row in of_it if row.scenario not in verdicts}
-        runs.append(Run(server, seen, verdicts, about.get(server, ""), passed_over))
-    return runs
-
-
-def verdicts_of(rows: Sequence[Row]) -> dict[str, Any]:
-    """What ``verdicts.json`` holds."""
+def verdicts_of(rows: Iterable[Row]) -> dict[str, Any]:
+    """What the file holds."""
     servers: dict[str, dict[str, dict[str, Any]]] = {}
     for row in rows:
-        verdict = _final(row)
         told: dict[str, Any] = {"kind": None, "sentence": row.sentence}
-        if verdict is not None:
-            told = {
-                "kind": verdict.kind.name,
-                "sentence": verdict.sentence,
-                "measure": verdict.measure.value,
-                "figure": verdict.figure if verdict.measure.has_figure else None,
-                "bound": verdict.bound if verdict.measure.has_figure else None,
+        if row.verdict is not None:
+            has_figure = row.verdict.measure is not Measure.ALIVE
+            told |= {
+                "kind": row.verdict.kind.name,
+                "measure": row.verdict.measure.value,
+                "figure": row.verdict.figure if has_figure else None,
+                "bound": row.verdict.bound if has_figure else None,
             }
         servers.setdefault(row.server, {})[row.scenario] = told
     return {"format": FORMAT, "servers": servers}
-
-
-def _final(row: Row) -> Verdict | None:
-    if row.verdict is None or row.kind is None or row.kind is row.verdict.kind:
-        return row.verdict
-    return overruled(row.verdict, row.sentence)

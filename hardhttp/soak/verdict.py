@@ -29,9 +29,9 @@ import attrs
 
 from hardhttp.soak.samples import Sample
 from hardhttp.soak.trend import STEADY_SHARE, Point, is_steady, trend
-from hardhttp.soak.wording import bytes_text, count_text, milliseconds_text, share_text
+from hardhttp.soak.wording import bytes_text, count_text, milliseconds_text, seconds_text, share_text
 
-__all__ = ["Expectation", "Finding", "Kind", "Measure", "Verdict", "died", "judge", "memory_of", "overruled"]
+__all__ = ["Expectation", "Finding", "Kind", "Measure", "Verdict", "died", "judge", "memory_of"]
 
 MiB = 1 << 20
 # Rounds too few to be sure by their order must show so many times the growth.
@@ -58,12 +58,8 @@ class Measure(enum.Enum):
     LEDGER = "ledger left"
     HONEST_FAILURES = "honest failures"
     HONEST_LATENCY = "honest p99"
-    ANSWERS = "answers"
-
-    @property
-    def has_figure(self) -> bool:
-        """Whether it is a number beside a bound; otherwise the sentence says all."""
-        return self not in (Measure.ALIVE, Measure.ANSWERS)
+    ANSWERS = "strange answers"
+    KEPT = "idle client kept"
 
 
 _TEXTS: dict[Measure, Callable[[float], str]] = {
@@ -73,6 +69,8 @@ _TEXTS: dict[Measure, Callable[[float], str]] = {
     Measure.LEDGER: bytes_text,
     Measure.HONEST_FAILURES: share_text,
     Measure.HONEST_LATENCY: milliseconds_text,
+    Measure.ANSWERS: share_text,
+    Measure.KEPT: seconds_text,
 }
 
 
@@ -174,12 +172,6 @@ def died(why: str) -> Verdict:
     """The verdict on a server that ended while it was looked at; ``why`` is a clause: ``it was killed by ...``."""
     finding = Finding(Measure.ALIVE, Kind.DRIFT, 0, 1, f"The server ended: {why}.")
     return Verdict(finding.kind, finding.measure, finding.figure, finding.bound, finding.sentence, (finding,))
-
-
-def overruled(verdict: Verdict, sentence: str) -> Verdict:
-    """A DRIFT in place of a PASS, for what clients were answered; ``sentence`` says it."""
-    finding = Finding(Measure.ANSWERS, Kind.DRIFT, 0, 0, sentence)
-    return Verdict(finding.kind, finding.measure, 0, 0, sentence, (*verdict.findings, finding))
 
 
 def memory_of(samples: Sequence[Sample]) -> Callable[[Sample], int]:
