@@ -40,10 +40,10 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     rows = []
     for name, number in numbers.items():
         cells = "".join(_cell(run, name) for run in runs)
-        what = f"<small>{escape(said[name])}</small>" if name in said else ""
+        what = f"<small>{escape(said[name].replace('``', ''))}</small>" if name in said else ""
         rows.append(
-            f'<tr id="s{number}"><th scope="row"><span class="number">{number}</span>'
-            f"<div>{escape(name)}{what}</div></th>{cells}</tr>"
+            f'<tr id="s{number}"><th scope="row"><div class="named"><span class="number">{number}</span>'
+            f"<div>{escape(name)}{what}</div></div></th>{cells}</tr>"
         )
     return (
         '<section class="panel" id="verdicts"><h2>Verdicts</h2><p class="lead">'

@@ -247,6 +247,11 @@ def test_a_pass_says_what_was_looked_at() -> None:
     )
 
 
+def test_exactly_as_much() -> None:
+    assert judge(series([0] * 5), USUAL).sentence.endswith(" After the load as much is held as before it.")
+    assert judge(series([-KiB] * 5), USUAL).sentence.endswith(" After the load 1 KiB less are held than before it.")
+
+
 def test_a_round_that_was_cut_off_is_left_out() -> None:
     made = [*series([0] * 3), sample("load", 4, 400 * MiB)]
     assert judge(made, USUAL).kind is Kind.PASS
