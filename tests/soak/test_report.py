@@ -12,7 +12,7 @@ import pytest
 from hardhttp.soak.charts import Band, bytes_scale, chart, count_scale, log_scale
 from hardhttp.soak.report import report_text, write_report
 from hardhttp.soak.runs import Run
-from hardhttp.soak.verdict import Expectation, judge
+from hardhttp.soak.verdict import Expectation, died, judge
 from hardhttp.soak.wording import milliseconds_text
 from tests.soak.pretend import FACTS, SCENARIOS, run, several, sound
 from tests.soak.series import MiB, sample, series
@@ -90,6 +90,7 @@ def test_what_was_found_is_said(text: str) -> None:
 def test_names_and_facts_are_escaped() -> None:
     evil = '<img src=x onerror="1">&'
     made = run(evil, sound)
+    made = Run(evil, made.samples, {**made.verdicts, "idle": died(evil)}, evil, {evil: evil})
     text = report_text([made], {evil: evil}, title=evil, scenarios={"drip_head": evil})
     assert "<img" not in text
     assert 'onerror="1">' not in text
