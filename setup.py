@@ -93,6 +93,8 @@ setup(
         "Typing :: Typed",
     ],
     package_dir={"": "."},
+    # pytest loads its plugins into every run: this one's door imports nothing of the package.
+    py_modules=["pytest_hardhttp"],
     packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
     package_data={
         "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
@@ -107,7 +109,10 @@ setup(
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
-    entry_points={"console_scripts": ["hardhttp-soak=hardhttp.soak.__main__:main"]},
+    entry_points={
+        "console_scripts": ["hardhttp-soak=hardhttp.soak.__main__:main"],
+        "pytest11": ["hardhttp=pytest_hardhttp"],
+    },
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "compression": compression,

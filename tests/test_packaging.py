@@ -51,6 +51,12 @@ def test_the_plugin_is_all_there_is_under_twisted() -> None:
     assert files == ["twisted/plugins/hardhttp_plugin.py"]
 
 
+def test_pytest_finds_its_plugin(metadata: dict[str, Any]) -> None:
+    assert metadata["entry_points"]["pytest11"] == ["hardhttp=pytest_hardhttp"]
+    assert metadata["py_modules"] == ["pytest_hardhttp"]
+    assert (ROOT / "pytest_hardhttp.py").is_file()
+
+
 def test_every_resource_is_shipped(metadata: dict[str, Any]) -> None:
     assert set(metadata["package_data"]) == {"hardhttp"}, "nothing but Python goes into twisted/"
     package = ROOT / "hardhttp"
@@ -97,7 +103,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     declared |= {"hardhttp", "OpenSSL", "cryptography", "constantly", "incremental", "hyperlink", "typing_extensions"}
     # What only a site that speaks HTTP/2 imports, or one that has WebSockets.
     for_http2 = {f"hardhttp/{name}.py" for name in ("net/channel2", "testing/http2", "wire/fielddecoder", "wire/http2")}
-    extra = {"hardhttp/wire/websocketframes.py: wsproto", "hardhttp/soak/pytest_plugin.py: pytest"}
+    extra = {"hardhttp/wire/websocketframes.py: wsproto"}
     unknown = set()
     for path in (ROOT / "hardhttp").rglob("*.py"):
         for node in ast.parse(path.read_text("utf-8")).body:

@@ -1,7 +1,7 @@
 """``hardhttp-soak``: the command line of a run, and its exit status.
 
 0: every verdict on the server under test is PASS. 1: there is a DRIFT or a LEAK. 2: it was used
-wrongly. 130: it was interrupted; ``--resume`` goes on. Servers that it is compared with
+wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes on. Servers that it is compared with
 (``--against``) do not change the status.
 """
 
@@ -22,6 +22,7 @@ from hardhttp.soak.facts import about, facts
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, make_plan
 from hardhttp.soak.report import write_report
+from hardhttp.soak.results import VERDICTS, write_verdicts
 from hardhttp.soak.runner import SAMPLES, STATE, Runner
 from hardhttp.soak.samples import read_samples
 from hardhttp.soak.scenario import PATHS
@@ -227,6 +228,7 @@ def report(state: State, servers: Mapping[str, Running | Started], directory: Pa
     """What there is so far, as rows, and as the report where there is anything to draw."""
     samples = list(read_samples(directory / SAMPLES)) if (directory / SAMPLES).exists() else []
     found = rows(state, samples)
+    write_verdicts(directory / VERDICTS, found)
     drawn = runs(state, samples, found, about(servers))
     if drawn:
         said = {name: CATALOGUE[name].says() for name in state.plan.scenarios}
@@ -258,6 +260,9 @@ def main(words: Sequence[str] | None = None) -> int:
         whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {})
     except (TargetError, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
+        return USAGE
+    if first in state.problems and not state.seen(first):
+        print(f"hardhttp-soak: {state.problems[first]}", file=sys.stderr)
         return USAGE
     found = report(state, servers, directory, sys.argv[1:] if words is None else words)
     print_rows(found)

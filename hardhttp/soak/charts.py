@@ -18,8 +18,8 @@ from hardhttp.soak.wording import seconds_text
 __all__ = ["Band", "Curve", "Scale", "bytes_scale", "chart", "count_scale", "log_scale"]
 
 Point = tuple[float, float]
-# A band that is narrower has no room for its number.
-NUMBERED_SHARE = 0.028
+# Two numbers that are nearer to each other cannot be told apart.
+NUMBERED_SHARE = 0.03
 
 
 @attrs.frozen
@@ -39,13 +39,17 @@ class Curve:
 
 @attrs.frozen
 class Band:
-    """A scenario: from, to (seconds), its number in the table, how it is coloured, and what is said of it."""
+    """A scenario: from, to (seconds), its number in the table, how it is coloured, and what is said of it.
+
+    ``flawed``: its verdict is not PASS.
+    """
 
     begin: float
     end: float
     number: int
     style: str
     title: str
+    flawed: bool
 
 
 def bytes_scale(most: float) -> Scale:
@@ -131,12 +135,15 @@ def _height(share: float) -> float:
 
 
 def _marks(bands: Sequence[Band], seconds: float) -> str:
-    return "".join(
-        f'<span class="{band.style}" style="left:{(band.begin + band.end) / 2 / (seconds or 1.0):.2%}">'
-        f"{band.number}</span>"
-        for band in bands
-        if (band.end - band.begin) / (seconds or 1.0) >= NUMBERED_SHARE
-    )
+    """The bands' numbers: as many as there is room for, first those of bands that are coloured."""
+    placed: list[float] = []
+    marks = []
+    for band in sorted(bands, key=lambda band: not band.flawed):
+        place = (band.begin + band.end) / 2 / (seconds or 1.0)
+        if all(abs(place - other) >= NUMBERED_SHARE for other in placed):
+            placed.append(place)
+            marks.append((place, f'<span class="{band.style}" style="left:{place:.2%}">{band.number}</span>'))
+    return "".join(mark for _, mark in sorted(marks))
 
 
 def _heights(scale: Scale) -> str:

@@ -134,6 +134,10 @@ class State:
     def result(self, step: Step) -> Result:
         return self.results.setdefault((step.server, step.scenario), Result())
 
+    def seen(self, server: str) -> bool:
+        """Whether any of it was run."""
+        return any(name == server for name, _ in self.results)
+
     def begin_again(self) -> None:
         """Forget rounds of scenarios that were not finished: a server that is started anew has another baseline. What
         went wrong with a server is forgotten too, so that it is tried again.

@@ -67,7 +67,7 @@ def report_text(
     """
     if not runs:
         raise ValueError("a report needs a run")
-    names = list(dict.fromkeys(name for run in runs for name in run.verdicts))
+    names = list(dict.fromkeys(name for run in runs for name in (*run.verdicts, *run.passed_over)))
     numbers = {name: number for number, name in enumerate(names, 1)}
     body = [
         f"<header>{_LOGO}<div><h1>{escape(title)}</h1><p>{_conclusion(runs)}</p></div></header>",

@@ -14,6 +14,7 @@ from hardhttp.soak.charts import Band, Curve, Scale, bytes_scale, chart, count_s
 from hardhttp.soak.reportverdicts import style_of, word_of
 from hardhttp.soak.runs import Extent, Run
 from hardhttp.soak.samples import Sample
+from hardhttp.soak.verdict import Kind
 from hardhttp.soak.wording import bytes_text, count_text, milliseconds_text, seconds_text
 
 __all__ = ["SUBJECTS", "Subject", "pictures"]
@@ -103,9 +104,10 @@ def _bands(run: Run, numbers: Mapping[str, int]) -> list[Band]:
         verdict = run.verdicts.get(span.name)
         title = span.name if verdict is None else f"{span.name}: {word_of(verdict)}. {verdict.sentence}"
         style = "even" if index % 2 else "odd"
-        if verdict is not None and verdict.kind:
+        flawed = verdict is not None and verdict.kind is not Kind.PASS
+        if verdict is not None and flawed:
             style += f" {style_of(verdict)}"
-        bands.append(Band(span.begin, span.end, numbers.get(span.name, 0), f"band {style}", title))
+        bands.append(Band(span.begin, span.end, numbers.get(span.name, 0), f"band {style}", title, flawed))
     return bands
 
 

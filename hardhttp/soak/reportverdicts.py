@@ -39,11 +39,11 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     head = "".join(f'<th scope="col">{escape(run.server)}</th>' for run in runs)
     rows = []
     for name, number in numbers.items():
-        cells = "".join(_cell(run.server, run.verdicts.get(name)) for run in runs)
-        what = f"<small>{escape(said[name])}</small>" if name in said else ""
+        cells = "".join(_cell(run, name) for run in runs)
+        what = f"<small>{escape(said[name].replace('``', ''))}</small>" if name in said else ""
         rows.append(
-            f'<tr id="s{number}"><th scope="row"><span class="number">{number}</span>'
-            f"<div>{escape(name)}{what}</div></th>{cells}</tr>"
+            f'<tr id="s{number}"><th scope="row"><div class="named"><span class="number">{number}</span>'
+            f"<div>{escape(name)}{what}</div></div></th>{cells}</tr>"
         )
     return (
         '<section class="panel" id="verdicts"><h2>Verdicts</h2><p class="lead">'
@@ -54,12 +54,15 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     )
 
 
-def _cell(server: str, verdict: Verdict | None) -> str:
-    label = f'<span class="whose" aria-hidden="true">{escape(server)}</span>'
+def _cell(run: Run, scenario: str) -> str:
+    label = f'<span class="whose" aria-hidden="true">{escape(run.server)}</span>'
+    verdict = run.verdicts.get(scenario)
     if verdict is None:
-        return f'<td class="none">{label}<div>not run</div></td>'
-    died = verdict.measure is Measure.ALIVE
-    figures = "" if died else f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
+        why = run.passed_over.get(scenario, "")
+        return f'<td class="none">{label}<div>not run<small>{escape(why)}</small></div></td>'
+    figures = ""
+    if verdict.measure is not Measure.ALIVE:
+        figures = f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
     return (
         f'<td class="{style_of(verdict)}">{label}<div>{marked(word_of(verdict))}'
         f"<small><em>{verdict.measure.value}</em> {figures}</small></div></td>"
@@ -89,6 +92,7 @@ def findings_table(runs: Sequence[Run]) -> str:
         for run in runs
         for name, verdict in run.verdicts.items()
         for finding in verdict.findings
+        if finding.measure is not Measure.ALIVE
     )
     heads = "".join(
         f'<th scope="col">{name}</th>' for name in ("Server", "Scenario", "What", "Figure", "Bound", "Finding")

@@ -46,7 +46,8 @@ class Run:
     """One server's part of a report.
 
     ``samples`` are all of this server, in order; ``verdicts`` are by scenario, in the order they were run.
-    ``about`` is what more is to be said of the server: its version, its command.
+    ``about`` is what more is to be said of the server: its version, its command. ``passed_over`` are scenarios that
+    were not run at it, each with the reason.
     Raises ``ValueError`` without samples or with those of another server.
     """
 
@@ -54,6 +55,7 @@ class Run:
     samples: Sequence[Sample] = attrs.field()
     verdicts: Mapping[str, Verdict]
     about: str = ""
+    passed_over: Mapping[str, str] = attrs.field(factory=dict)
 
     @samples.validator
     def _check(self, attribute: attrs.Attribute[Sequence[Sample]], samples: Sequence[Sample]) -> None:

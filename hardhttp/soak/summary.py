@@ -74,12 +74,14 @@ def rows(state: State, samples: Iterable[Sample]) -> list[Row]:
 
 def runs(state: State, samples: Sequence[Sample], found: Iterable[Row], about: Mapping[str, str]) -> list[Run]:
     """The servers as a report shows them; those of which there is nothing to show are left out."""
-    made = []
+    found, made = list(found), []
     for server in state.plan.servers:
         own = [sample for sample in samples if sample.server == server]
-        verdicts = {row.scenario: row.verdict for row in found if row.server == server and row.verdict is not None}
+        rows_of_it = [row for row in found if row.server == server]
+        verdicts = {row.scenario: row.verdict for row in rows_of_it if row.verdict is not None}
+        passed_over = {row.scenario: row.sentence for row in rows_of_it if row.verdict is None}
         if own and verdicts:
-            made.append(Run(server, own, verdicts, about.get(server, "")))
+            made.append(Run(server, own, verdicts, about.get(server, ""), passed_over))
     return made
 
 

@@ -213,7 +213,8 @@ def _memory(
         said = f"After the load {bytes_text(left)} more are held than before it"
         said += ", and do not come back." if findings else "; whether it grows, three rounds or more would tell."
     else:
-        said = f"After the load {bytes_text(abs(left))} {'more' if left >= 0 else 'less'} are held than before it."
+        more = f"{bytes_text(abs(left))} {'more' if left > 0 else 'less'} are held than"
+        said = f"After the load {more if abs(left) >= 1 else 'as much is held as'} before it."
     findings.append(Finding(Measure.LEFT, Kind.DRIFT if drifts else Kind.PASS, left, allowed, said))
     return findings
 

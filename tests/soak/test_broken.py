@@ -149,3 +149,10 @@ def is_of(pid: str, text: str) -> bool:
         return text in Path("/proc", pid, "cmdline").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_start_is_not_judged(tmp_path: Path) -> None:
+    done = soak(tmp_path, f"--command={sys.executable} -c 'raise SystemExit({{port}} and 3)'", "--scenario=idle")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "server has ended (3)" in done.stderr

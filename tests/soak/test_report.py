@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from hardhttp.soak.charts import bytes_scale, count_scale, log_scale
+from hardhttp.soak.charts import Band, bytes_scale, chart, count_scale, log_scale
 from hardhttp.soak.report import report_text, write_report
 from hardhttp.soak.runs import Run
-from hardhttp.soak.verdict import Expectation, judge
+from hardhttp.soak.verdict import Expectation, died, judge
 from hardhttp.soak.wording import milliseconds_text
 from tests.soak.pretend import FACTS, SCENARIOS, run, several, sound
 from tests.soak.series import MiB, sample, series
@@ -89,6 +90,7 @@ def test_what_was_found_is_said(text: str) -> None:
 def test_names_and_facts_are_escaped() -> None:
     evil = '<img src=x onerror="1">&'
     made = run(evil, sound)
+    made = Run(evil, made.samples, {**made.verdicts, "idle": died(evil)}, evil, {evil: evil})
     text = report_text([made], {evil: evil}, title=evil, scenarios={"drip_head": evil})
     assert "<img" not in text
     assert 'onerror="1">' not in text
@@ -160,3 +162,25 @@ def test_a_scale_of_counts_and_of_decades() -> None:
     assert [text for _, text in scale.ticks] == ["0.1 ms", "1 ms", "10 ms", "100 ms", "1 s"]
     assert [scale.place(value) for value in (0, 0.1, 10, 1000, 1e9)] == [0, 0, 0.5, 1, 1]
     assert [text for _, text in log_scale(1, 1, milliseconds_text).ticks] == ["1 ms", "10 ms"]
+
+
+# -- scenarios in plenty -----------------------------------------------------------------------
+
+
+def test_what_was_passed_over_says_why() -> None:
+    made = several()[0]
+    verdicts = {name: verdict for name, verdict in made.verdicts.items() if name != "idle"}
+    text = report_text([Run(made.server, made.samples, verdicts, passed_over={"idle": "It has no path."})], {})
+    assert "not run<small>It has no path.</small>" in text
+
+
+def test_numbers_never_stand_on_each_other() -> None:
+    bands = [Band(at, at + 1, at + 1, "band", "", flawed=at == 21) for at in range(60)]
+    text = chart([], count_scale(1), 60, bands, [], "")
+    marks = [(float(place), int(number)) for place, number in re.findall(r'left:([\d.]+)%">(\d+)<', text)]
+    places = [place for place, _ in marks]
+    assert all(other - one >= 2.99 for one, other in pairwise(places))
+    assert len(marks) >= 25
+    assert 22 in [number for _, number in marks]
+    few = chart([], count_scale(1), 60, bands[:3], [], "")
+    assert re.findall(r'left:[\d.]+%">(\d+)<', few) == ["1", "3"]

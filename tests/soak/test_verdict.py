@@ -116,7 +116,9 @@ def test_growth_within_what_a_rest_fluctuates_by_is_none() -> None:
         chance.reverse()
         return float(chance[0])
 
-    assert judge(series([MiB, 2 * MiB, 3 * MiB, 4 * MiB, 5 * MiB, 6 * MiB], noise=swing), USUAL).kind is Kind.PASS
+    levels = [2.0 * MiB * number for number in range(1, 7)]
+    assert judge(series(levels, noise=swing), USUAL).kind is Kind.PASS
+    assert judge(series(levels), USUAL).kind is Kind.LEAK
 
 
 def test_what_does_not_come_back_and_does_not_grow_is_drift() -> None:
@@ -245,6 +247,11 @@ def test_a_pass_says_what_was_looked_at() -> None:
         "0 B a round",
         "1 MiB",
     )
+
+
+def test_exactly_as_much() -> None:
+    assert judge(series([0] * 5), USUAL).sentence.endswith(" After the load as much is held as before it.")
+    assert judge(series([-KiB] * 5), USUAL).sentence.endswith(" After the load 1 KiB less are held than before it.")
 
 
 def test_a_round_that_was_cut_off_is_left_out() -> None:
