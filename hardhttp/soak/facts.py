@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import shlex
+import subprocess
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hardhttp import __version__
-from hardhttp.soak.peers import PEERS
+from hardhttp.soak.peers import PEERS, find_program
 from hardhttp.soak.plan import Plan
 from hardhttp.soak.target import Running, Started
 from hardhttp.soak.wording import bytes_text, seconds_text
 
 __all__ = ["about", "facts"]
+
+VERSION_SECONDS = 5.0
 
 
 def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
@@ -42,10 +45,25 @@ def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:
             said[name] = f"running at {server.where.url}"
             continue
         peer = PEERS.get(name)
-        modules = peer.modules or ("hardhttp",) if peer is not None and peer.program is None else ()
-        versions = [f"{module} {_version(module)}" for module in modules]
-        said[name] = ", ".join(versions) or shlex.join(server.words)
+        if peer is None:
+            said[name] = shlex.join(server.words)
+        elif peer.program is not None:
+            said[name] = _program_version(peer.program)
+        else:
+            said[name] = ", ".join(f"{module} {_version(module)}" for module in peer.modules or ("hardhttp",))
     return said
+
+
+def _program_version(name: str) -> str:
+    """What the program says of itself, on one line: ``node v22.1.0``, ``nginx version: nginx/1.26.3``."""
+    try:
+        done = subprocess.run(
+            [find_program(name) or name, "-v"], capture_output=True, text=True, timeout=VERSION_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return name
+    said = " ".join((done.stdout + done.stderr).split())[:100]
+    return said if name in said else f"{name} {said}"
 
 
 def _version(package: str) -> str:

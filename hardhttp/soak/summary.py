@@ -21,6 +21,7 @@ __all__ = ["Row", "latest_attempt", "rows", "runs", "worst_of"]
 
 # A share of strange answers below this is a busy machine's.
 STRANGE_SHARE = 0.01
+NOT_RUN = "Not run: "
 
 
 @attrs.frozen
@@ -79,10 +80,16 @@ def runs(state: State, samples: Sequence[Sample], found: Iterable[Row], about: M
         own = [sample for sample in samples if sample.server == server]
         rows_of_it = [row for row in found if row.server == server]
         verdicts = {row.scenario: row.verdict for row in rows_of_it if row.verdict is not None}
-        passed_over = {row.scenario: row.sentence for row in rows_of_it if row.verdict is None}
+        passed_over = {row.scenario: _why(row.sentence) for row in rows_of_it if row.verdict is None}
         if own and verdicts:
             made.append(Run(server, own, verdicts, about.get(server, ""), passed_over))
     return made
+
+
+def _why(sentence: str) -> str:
+    """The reason alone, where something else says that it was not run."""
+    reason = sentence.removeprefix(NOT_RUN)
+    return reason[:1].upper() + reason[1:]
 
 
 def worst_of(found: Iterable[Row], server: str) -> Kind | None:
@@ -92,7 +99,7 @@ def worst_of(found: Iterable[Row], server: str) -> Kind | None:
 
 def _row(server: str, scenario: str, result: Result, samples: Sequence[Sample], plan: Plan) -> Row:
     if result.skipped is not None:
-        return Row(server, scenario, None, f"Not run: {result.skipped}.", {})
+        return Row(server, scenario, None, f"{NOT_RUN}{result.skipped}.", {})
     try:
         verdict = judge(samples, CATALOGUE[scenario].expectation)
     except ValueError as error:

@@ -14,7 +14,7 @@ import pytest_twisted
 from twisted.internet.task import deferLater
 
 from hardhttp.soak import __main__ as command
-from hardhttp.soak.facts import facts
+from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, Step
@@ -264,3 +264,12 @@ def test_facts_tell_how_to_make_it_again() -> None:
     assert told["Command"] == "hardhttp-soak --command 'run {port}' --duration=1h"
     assert "3 rounds of 6 s" in told["Run"]
     assert set(told) == {"Command", "Run", "Machine", "System", "Tool"}
+
+
+def test_each_server_has_its_version_or_its_command(tmp_path: Path) -> None:
+    servers = {name: named(name, tmp_path) for name in ("hardhttp", "twisted.web")}
+    servers["mine"] = named("mine=run it {port}", tmp_path, {})
+    told = about(servers)
+    assert told["hardhttp"].startswith("hardhttp 0.")
+    assert told["twisted.web"].startswith("twisted 2")
+    assert told["mine"] == "run it '{port}'"

@@ -101,3 +101,12 @@ def test_a_report_is_of_those_with_something_to_show() -> None:
     (run,) = runs(at, samples, found, {"a": "version 1"})
     assert (run.server, run.about, list(run.verdicts)) == ("a", "version 1", ["churn"])
     assert runs(at, [], [], {}) == []
+
+
+def test_a_report_says_why_a_scenario_was_passed_over() -> None:
+    at = State(Plan(("a",), ("churn", "lookers"), 1, 10.0))
+    at.results["a", "churn"] = Result({"200": 5})
+    at.results["a", "lookers"] = Result(skipped="it has no path for: look")
+    samples = steady("churn")
+    (run,) = runs(at, samples, rows(at, samples), {})
+    assert dict(run.passed_over) == {"lookers": "It has no path for: look."}
