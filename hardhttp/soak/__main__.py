@@ -26,7 +26,7 @@ from hardhttp.soak.results import VERDICTS, write_verdicts
 from hardhttp.soak.runner import SAMPLES, STATE, Runner
 from hardhttp.soak.samples import read_samples
 from hardhttp.soak.scenario import PATHS
-from hardhttp.soak.scenarios.visitors import MixedTraffic
+from hardhttp.soak.scenarios.visitors import read_log
 from hardhttp.soak.summary import Row, rows, runs, worst_of
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import print_rows, watcher
@@ -178,14 +178,31 @@ def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory
     return State(plan)
 
 
-def run(state: State, servers: Mapping[str, Running | Started], directory: Path, admin: Mapping[str, str]) -> bool:
+def replay_of(file: str | None) -> list[tuple[str, str]]:
+    """The requests of an access log; none without one. Raises ``Wrong`` for one that holds none, and ``OSError``."""
+    if file is None:
+        return []
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        requests = list(read_log(lines))
+    if not requests:
+        raise Wrong(f"--replay {file}: no line of it is one of an access log in the common or the combined format")
+    return requests
+
+
+def run(
+    state: State,
+    servers: Mapping[str, Running | Started],
+    directory: Path,
+    admin: Mapping[str, str],
+    replayed: Sequence[tuple[str, str]] = (),
+) -> bool:
     """The run itself, on the reactor. False: it was interrupted. Raises what the runner raises."""
     from twisted.internet import reactor as installed
 
     reactor: Any = installed
     failed: list[Any] = []
     with watcher(state.plan) as watching:
-        runner = Runner(reactor, state, servers, directory, watching, admin)
+        runner = Runner(reactor, state, servers, directory, watching, admin, replayed)
 
         def begin() -> None:
             Deferred.fromCoroutine(runner.run()).addErrback(failed.append).addCallback(finish)
@@ -248,16 +265,14 @@ def main(words: Sequence[str] | None = None) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         servers = servers_of(asked, directory)
         state = state_of(asked, servers, directory)
-        if asked.replay is not None:
-            MixedTraffic.log = Path(asked.replay)
-            MixedTraffic()  # what cannot be read is known now
+        replayed = replay_of(asked.replay)
     except (Wrong, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE
     first = next(iter(servers))
     allow_descriptors()
     try:
-        whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {})
+        whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {}, replayed)
     except (TargetError, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE

@@ -9,7 +9,7 @@ saved, so that it can be gone on with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from hardhttp.soak.probes import Figures, Probe, ProbeError, ProcessGone
 from hardhttp.soak.samples import Sample, SampleFile
 from hardhttp.soak.scenario import Scenario
 from hardhttp.soak.scenarios.http2 import is_http2
+from hardhttp.soak.scenarios.visitors import MixedTraffic
 from hardhttp.soak.target import Running, Started, TargetError
 
 __all__ = ["SAMPLES", "STATE", "Now", "Runner", "Watcher"]
@@ -59,7 +60,8 @@ class Watcher(Protocol):
 class Runner:
     """Runs what is left of ``state.plan`` and leaves the samples and the state in ``directory``.
 
-    ``admin_urls``: where the admin side of a server answers, by its name.
+    ``admin_urls``: where the admin side of a server answers, by its name. ``replayed``: methods and targets for
+    ``mixed-traffic``, in the place of its own.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class Runner:
         directory: Path,
         watcher: Watcher,
         admin_urls: Mapping[str, str] | None = None,
+        replayed: Sequence[tuple[str, str]] = (),
     ) -> None:
+        self._replayed = replayed
         self._reactor, self._state, self._servers = reactor, state, servers
         self._directory, self._watcher, self._admin_urls = directory, watcher, dict(admin_urls or {})
         self._file: SampleFile | None = None
@@ -132,7 +136,7 @@ class Runner:
     async def _warm(self, server: Running | Started) -> None:
         self._load = Load(self._reactor, server.where, WARM_SECONDS, scale=0.2)
         try:
-            await self._load.run(CATALOGUE["mixed-traffic"]())
+            await self._load.run(MixedTraffic())
         finally:
             self._load = None
         for _ in range(int(START_SECONDS / LOOK_SECONDS)):
@@ -197,11 +201,16 @@ class Runner:
         load = Load(self._reactor, server.where, self.plan.load_seconds, scale=self.plan.scale, pid=server.pid)
         self._load, self._phase = load, LOAD
         try:
-            await load.run(CATALOGUE[step.scenario]())
+            await load.run(self._made(step.scenario))
         finally:
             self._load = None
         self._state.result(step).add(dict(load.outcomes), load.held_seconds)
         await self._rest(REST, self.plan.rest_seconds)
+
+    def _made(self, name: str) -> Scenario:
+        if name == MixedTraffic.name and self._replayed:
+            return MixedTraffic(self._replayed)
+        return CATALOGUE[name]()
 
     async def _rest(self, phase: str, seconds: float) -> None:
         self._phase = phase

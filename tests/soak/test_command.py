@@ -23,6 +23,7 @@ from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
 from hardhttp.soak.target import Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
+from tests.soak.memoryserver import MemoryServer
 from tests.soak.series import sample
 from tests.twistd_process import ENVIRONMENT
 
@@ -223,10 +224,17 @@ def test_a_log_is_replayed() -> None:
     assert list(read_log(lines)) == [("GET", "/a?b=1"), ("POST", "/form")]
 
 
-def test_a_log_without_a_request_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_is_asked_again_in_its_order() -> None:
+    server = MemoryServer()
+    server.run(MixedTraffic([("GET", "/a?b=1"), ("POST", "/form")]), seconds=1.0, scale=0.1)
+    lines = [data.partition(b" HTTP")[0] for _, data in server.transports[0].sent]
+    assert lines[:3] == [b"GET /a?b=1", b"POST /form", b"GET /a?b=1"]
+
+
+def test_a_log_without_a_request_is_refused(said: Any, tmp_path: Path) -> None:
     (tmp_path / "log").write_text("nothing\n")
-    monkeypatch.setattr(MixedTraffic, "log", tmp_path / "log")
-    assert next(MixedTraffic()._requests) == ("GET", "/")
+    status, text = said("--against=hardhttp", f"--replay={tmp_path / 'log'}", f"--into={tmp_path / 'soak'}")
+    assert (status, "no line of it" in text) == (2, True)
 
 
 def test_progress_without_a_terminal_is_a_line_a_round(capsys: pytest.CaptureFixture[str]) -> None:

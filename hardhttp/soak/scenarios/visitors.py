@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 
 from hardhttp.soak.load import Load
 from hardhttp.soak.scenario import MIB, Expectation, Scenario
@@ -144,13 +143,8 @@ class MixedTraffic(Scenario):
     rows = ("V17", "V05")
     connections = 10
     per_second = 20.0
-    log: Path | None = None
 
-    def __init__(self) -> None:
-        requests: Iterable[tuple[str, str]] = _ORDINARY
-        if self.log is not None:
-            with self.log.open(encoding="utf-8", errors="replace") as file:
-                requests = list(read_log(file)) or _ORDINARY
+    def __init__(self, requests: Sequence[tuple[str, str]] = _ORDINARY) -> None:
         self._requests = itertools.cycle(requests)
 
     async def client(self, load: Load) -> None:
