@@ -32,11 +32,14 @@ http2 = ["h2>=4.3,<5"]
 metrics = ["prometheus_client"]
 mercure = ["PyJWT[crypto]>=2.12,<3"]
 websocket = ["wsproto>=1.2,<2"]
+# prometheus_client reads /metrics of the server under test; rich draws the progress on a terminal.
+soak = ["prometheus_client", "rich"]
 test = [
     *compression,
     *http2,
     *mercure,
     *metrics,
+    *soak,
     *websocket,
     "aiohttp",
     "aiohttp-sse-client2",
@@ -95,6 +98,8 @@ setup(
         "Typing :: Typed",
     ],
     package_dir={"": "."},
+    # pytest loads its plugins into every run: this one's door imports nothing of the package.
+    py_modules=["pytest_hardhttp"],
     packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
     package_data={
         "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
@@ -109,6 +114,10 @@ setup(
         "twisted[tls]>=26.10",
         "zope.interface",
     ],
+    entry_points={
+        "console_scripts": ["hardhttp-soak=hardhttp.soak.__main__:main"],
+        "pytest11": ["hardhttp=pytest_hardhttp"],
+    },
     extras_require={
         "redis": ["txredisapi>=1.6"],
         "client": client,
@@ -116,6 +125,7 @@ setup(
         "http2": http2,
         "mercure": mercure,
         "metrics": metrics,
+        "soak": soak,
         "websocket": websocket,
         "test": test,
         "coverage": [*test, "coverage[toml]"],

@@ -52,6 +52,7 @@ def failed(cases: dict[str, tuple[str, str]]) -> dict[str, tuple[str, str]]:
 
 
 @pytest.mark.soak
+@pytest.mark.long
 @pytest.mark.parametrize("section", CASES)
 def test_no_case_fails(port: int, tmp_path: Path, section: str) -> None:
     cases = judged(port, tmp_path, "-p", "2", "-i", f"{section}.*")

@@ -51,6 +51,12 @@ def test_the_plugin_is_all_there_is_under_twisted() -> None:
     assert files == ["twisted/plugins/hardhttp_plugin.py"]
 
 
+def test_pytest_finds_its_plugin(metadata: dict[str, Any]) -> None:
+    assert metadata["entry_points"]["pytest11"] == ["hardhttp=pytest_hardhttp"]
+    assert metadata["py_modules"] == ["pytest_hardhttp"]
+    assert (ROOT / "pytest_hardhttp.py").is_file()
+
+
 def test_every_resource_is_shipped(metadata: dict[str, Any]) -> None:
     assert set(metadata["package_data"]) == {"hardhttp"}, "nothing but Python goes into twisted/"
     package = ROOT / "hardhttp"
@@ -79,6 +85,7 @@ def test_dev_is_all_the_other_extras(metadata: dict[str, Any]) -> None:
         "mercure",
         "metrics",
         "redis",
+        "soak",
         "websocket",
         "test",
         "coverage",

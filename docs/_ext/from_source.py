@@ -4,6 +4,7 @@
                             of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
 ``misbehaviours-table``     every behaviour of ``hardhttp.testing.misbehaving``, by the modules of its source
+``soak-scenarios``          every scenario of ``hardhttp-soak``, with what it is the proof of
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
 
@@ -163,6 +164,17 @@ def plain(text: str) -> str:
     return text.replace("``", "")
 
 
+class SoakScenarios(Directive):
+    def run(self) -> list[nodes.Node]:
+        from hardhttp.soak.catalogue import CATALOGUE
+
+        rows: list[list[nodes.Node | str]] = [
+            [nodes.literal(text=name), " ".join((kind.__doc__ or "").split()).replace("``", ""), ", ".join(kind.rows)]
+            for name, kind in CATALOGUE.items()
+        ]
+        return [table(["Scenario", "What it does, and what a sound server does", "Proof of"], rows, [20, 60, 20])]
+
+
 class CommandOutput(SphinxDirective):
     required_arguments = 1
     final_argument_whitespace = True
@@ -185,5 +197,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("limits-table", LimitsTable)
     app.add_directive("reasons-table", ReasonsTable)
     app.add_directive("misbehaviours-table", MisbehavioursTable)
+    app.add_directive("soak-scenarios", SoakScenarios)
     app.add_directive("command-output", CommandOutput)
     return {"parallel_read_safe": True}

@@ -38,6 +38,7 @@ from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.selftest import become_the_attack
 from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hintrules import HintRules
@@ -139,6 +140,8 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         if self["check"]:
             print(effective(self), end="")  # noqa: T201 - what was asked for
             raise SystemExit(0)
+        if self["self-test"]:
+            become_the_attack(self.words)
 
     def opt_listen(self, description: str) -> None:
         self["listen"].append(description)

@@ -43,6 +43,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "FILE",
         ),
         Option("check", "say what would be wrong with a start, or each option's value and where it is from, and exit"),
+        Option("self-test", "attack a clone of this on a loopback port, and say which limit answered each attack"),
         Option("version", "Display the versions of hardhttp and Twisted and exit."),
         Option("help", "Display this help and exit."),
     ),

@@ -67,5 +67,6 @@ def test_two_thousand(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.long
 def test_a_hundred_thousand(tmp_path: Path) -> None:
     is_flat(marks(tmp_path, 99_960, 1800), 99_960)

@@ -1,0 +1,294 @@
+"""``hardhttp-soak``: the command line of a run, and its exit status.
+
+0: every verdict on the server under test is PASS. 1: there is a DRIFT or a LEAK. 2: it was used
+wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes on. Servers that it is compared with
+(``--against``) do not change the status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from hardhttp.soak.catalogue import CATALOGUE, choose
+from hardhttp.soak.facts import about, facts
+from hardhttp.soak.peers import PEERS
+from hardhttp.soak.plan import Plan, State, make_plan
+from hardhttp.soak.report import write_report
+from hardhttp.soak.results import VERDICTS, write_verdicts
+from hardhttp.soak.runner import SAMPLES, STATE, Runner
+from hardhttp.soak.samples import read_samples
+from hardhttp.soak.scenario import PATHS
+from hardhttp.soak.scenarios.visitors import read_log
+from hardhttp.soak.summary import Row, rows, runs, worst_of
+from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
+from hardhttp.soak.terminal import print_rows, watcher
+from hardhttp.soak.verdict import Kind
+from hardhttp.soak.where import NotOwnError, Where, is_loopback
+from hardhttp.units import UnitError, parse_seconds
+
+__all__ = ["main", "parser"]
+
+PASSED, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+LEAST_SECONDS, MOST_SECONDS = 2.0, 30 * 86_400.0
+UNDER_TEST = "server"
+MOST_DESCRIPTORS = 65_536
+REPORT = "report.html"
+
+DESCRIPTION = """\
+Puts misbehaving clients on an HTTP server, round by round, and shows whether what it takes is given
+back: memory, descriptors, threads, and the patience of an honest client meanwhile.
+"""
+EPILOG = """\
+examples:
+
+  hardhttp-soak --command 'python shop.py {port}' --duration 10m
+      start it, attack it for ten minutes, end it; the report is soak/report.html
+
+  hardhttp-soak --target http://127.0.0.1:8080/ --path large=/download --path upload=/form
+      a server that runs already; its process is found by its port, or named with --pid
+
+  hardhttp-soak --against hardhttp --against twisted.web --against uvicorn --duration 1h
+      side by side: the first is judged, all are drawn
+
+  hardhttp-soak --command '...' --scenario 'drip-*' --scenario stopped-reader --duration 5m
+      only these; --list tells what each does
+
+  hardhttp-soak --resume --into soak
+      go on with a run that was interrupted
+
+Only ever attack what is yours. A target that is not this machine has to be named twice:
+--target http://shop.test/ --i-own shop.test
+
+A run of two minutes shows what is left after each load; a trend takes three rounds of a scenario,
+so some 20 minutes for all of them; deadlines of a minute show in runs of hours.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """What can be asked for."""
+    made = argparse.ArgumentParser(
+        "hardhttp-soak", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = made.add_argument_group("the server")
+    what.add_argument("--target", metavar="URL", help="a server that runs: http://HOST:PORT/PATH of an ordinary page")
+    what.add_argument("--i-own", metavar="HOST", help="the target's host again, when it is not this machine")
+    what.add_argument("--pid", type=int, help="the target's process, where its port does not tell")
+    what.add_argument("--command", metavar="COMMAND", help="start this and end it; {port} stands for its port")
+    what.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME[=COMMAND]",
+        help=f"another server beside it; by name alone: {', '.join(PEERS)}",
+    )
+    what.add_argument(
+        "--path",
+        action="append",
+        default=[],
+        metavar="KIND=PATH",
+        help="what a path of the server is for; scenarios that need one it has not are passed over. "
+        + "; ".join(f"{kind}: {text}" for kind, text in PATHS.items()),
+    )
+    what.add_argument("--admin", metavar="URL", help="where hardhttp's admin side answers (/metrics, /connections)")
+    how = made.add_argument_group("the run")
+    how.add_argument("--duration", default="2m", help="of all of it, from 2s to 30d; default: %(default)s")
+    how.add_argument("--rounds", type=int, help="of each scenario; default: as many as there is time for, up to 12")
+    how.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only these; * stands for any")
+    how.add_argument("--scale", type=float, default=1.0, help="how many clients, as a factor; default: %(default)s")
+    how.add_argument("--honest", type=float, default=20.0, metavar="N", help="honest requests a second (%(default)s)")
+    how.add_argument("--replay", metavar="FILE", help="an access log (common or combined) for mixed-traffic")
+    how.add_argument("--into", default="soak", metavar="DIRECTORY", help="samples, state, report (%(default)s)")
+    how.add_argument("--resume", action="store_true", help="go on with the run in that directory")
+    how.add_argument("--list", action="store_true", help="say what each scenario does, and exit")
+    return made
+
+
+class Wrong(Exception):
+    """What was asked for cannot be done; the text says what would do."""
+
+
+def paths_of(given: Sequence[str]) -> dict[str, str]:
+    """``--path``'s. Raises ``Wrong``."""
+    found = {}
+    for text in given:
+        kind, equals, path = text.partition("=")
+        if not equals or kind not in PATHS or not path.startswith("/"):
+            raise Wrong(f"--path {text!r} must be KIND=/PATH, where KIND is one of: {', '.join(PATHS)}")
+        found[kind] = path
+    return found
+
+
+def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running | Started]:
+    """The servers by name, the one under test first. Raises ``Wrong``."""
+    found: dict[str, Running | Started] = {}
+    paths = paths_of(asked.path)
+    try:
+        if asked.target is not None:
+            where = Where.of(asked.target, paths, asked.i_own)
+            pid = asked.pid or (owner_of(where.port) if is_loopback(where.host) else None)
+            found[UNDER_TEST] = Running(UNDER_TEST, where, pid)
+        elif asked.command is not None:
+            if "{port}" not in asked.command:
+                raise Wrong("--command must say {port} where the port goes that it is to listen on")
+            words = tuple(shlex.split(asked.command))
+            found[UNDER_TEST] = Started(UNDER_TEST, words, paths, directory / "server.log")
+        for text in asked.against:
+            server = named(text, directory, paths)
+            found[server.name] = server
+    except (ValueError, NotOwnError) as error:
+        raise Wrong(str(error)) from None
+    if not found:
+        raise Wrong("there is no server: give --target, --command or --against")
+    return found
+
+
+def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory: Path) -> State:
+    """Where the run begins: at its beginning, or where it was left. Raises ``Wrong``."""
+    file = directory / STATE
+    if asked.resume:
+        try:
+            state = State.load(file)
+        except (OSError, ValueError) as error:
+            raise Wrong(f"--resume: {error}") from None
+        unknown = [name for name in state.plan.servers if name not in servers]
+        if unknown:
+            raise Wrong(f"--resume: give the servers of that run again: {', '.join(state.plan.servers)}")
+        state.begin_again()
+        return state
+    if file.exists() or (directory / SAMPLES).exists():
+        raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
+    try:
+        seconds = parse_seconds(asked.duration)
+        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+            raise UnitError(f"{asked.duration} is not between 2s and 30d")
+        chosen = tuple(kind.name for kind in choose(asked.scenario))
+        if (asked.rounds is not None and asked.rounds < 1) or asked.scale <= 0 or asked.honest <= 0:
+            raise Wrong("--rounds, --scale and --honest must be above 0")
+        plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest)
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+    return State(plan)
+
+
+def replay_of(file: str | None) -> list[tuple[str, str]]:
+    """The requests of an access log; none without one. Raises ``Wrong`` for one that holds none, and ``OSError``."""
+    if file is None:
+        return []
+    with open(file, encoding="utf-8", errors="replace") as lines:
+        requests = list(read_log(lines))
+    if not requests:
+        raise Wrong(f"--replay {file}: no line of it is one of an access log in the common or the combined format")
+    return requests
+
+
+def run(
+    state: State,
+    servers: Mapping[str, Running | Started],
+    directory: Path,
+    admin: Mapping[str, str],
+    replayed: Sequence[tuple[str, str]] = (),
+) -> bool:
+    """The run itself, on the reactor. False: it was interrupted. Raises what the runner raises."""
+    from twisted.internet import reactor as installed
+
+    reactor: Any = installed
+    failed: list[Any] = []
+    with watcher(state.plan) as watching:
+        runner = Runner(reactor, state, servers, directory, watching, admin, replayed)
+
+        def begin() -> None:
+            Deferred.fromCoroutine(runner.run()).addErrback(failed.append).addCallback(finish)
+
+        def finish(_: object) -> None:
+            ended.callback(None)
+            _stop(reactor)
+
+        def interrupted() -> Deferred[None]:
+            runner.stop()
+            return ended
+
+        ended: Deferred[None] = Deferred()
+        reactor.callWhenRunning(begin)
+        reactor.addSystemEventTrigger("before", "shutdown", interrupted)
+        reactor.run()
+    if failed:
+        failed[0].raiseException()
+    return all(step in state.done for name in servers if name not in state.problems for step in state.plan.steps(name))
+
+
+def allow_descriptors() -> None:
+    """Each client is one. Servers are started with what this process was started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _stop(reactor: Any) -> None:
+    from twisted.internet.error import ReactorNotRunning
+
+    try:
+        reactor.stop()
+    except ReactorNotRunning:  # it is being stopped, and waited for us
+        pass
+
+
+def report(state: State, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]) -> list[Row]:
+    """What there is so far, as rows, and as the report where there is anything to draw."""
+    samples = list(read_samples(directory / SAMPLES)) if (directory / SAMPLES).exists() else []
+    found = rows(state, samples)
+    write_verdicts(directory / VERDICTS, found)
+    drawn = runs(state, samples, found, about(servers))
+    if drawn:
+        said = {name: CATALOGUE[name].says() for name in state.plan.scenarios}
+        write_report(directory / REPORT, drawn, facts(state.plan, words), scenarios=said)
+    return found
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """The exit status. ``words``: the command line, without the program's name."""
+    asked = parser().parse_args(words)
+    if asked.list:
+        for name, kind in CATALOGUE.items():
+            print(f"{name:24} {' '.join(kind.rows)}\n    {' '.join((kind.__doc__ or '').split())}")
+        return PASSED
+    directory = Path(asked.into)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        servers = servers_of(asked, directory)
+        state = state_of(asked, servers, directory)
+        replayed = replay_of(asked.replay)
+    except (Wrong, OSError) as error:
+        print(f"hardhttp-soak: {error}", file=sys.stderr)
+        return USAGE
+    first = next(iter(servers))
+    allow_descriptors()
+    try:
+        whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {}, replayed)
+    except (TargetError, OSError) as error:
+        print(f"hardhttp-soak: {error}", file=sys.stderr)
+        return USAGE
+    if first in state.problems and not state.seen(first):
+        print(f"hardhttp-soak: {state.problems[first]}", file=sys.stderr)
+        return USAGE
+    found = report(state, servers, directory, sys.argv[1:] if words is None else words)
+    print_rows(found)
+    if (directory / REPORT).exists():
+        print(f"the report: {directory / REPORT}")
+    if not whole:
+        print(f"hardhttp-soak: interrupted; go on with --resume --into {directory} and the same servers")
+        return INTERRUPTED
+    worst = worst_of(found, first)
+    return PASSED if worst is Kind.PASS else FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

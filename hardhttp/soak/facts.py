@@ -1,0 +1,91 @@
+"""What a report says of the machine and of the run, so that whoever doubts it can make it again."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from hardhttp import __version__
+from hardhttp.soak.peers import PEERS, find_program
+from hardhttp.soak.plan import Plan
+from hardhttp.soak.target import Running, Started
+from hardhttp.soak.wording import bytes_text, seconds_text
+
+__all__ = ["about", "facts"]
+
+VERSION_SECONDS = 5.0
+
+
+def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
+    """Name and value, in the order they are shown. ``words``: the command line."""
+    return {
+        "Command": shlex.join(["hardhttp-soak", *words]),
+        "Run": (
+            f"{len(plan.scenarios)} scenarios, {plan.rounds} rounds of {plan.round_seconds:.3g} s: a baseline of "
+            f"{plan.baseline_seconds:.2g} s, {plan.load_seconds:.2g} s of load, {plan.rest_seconds:.2g} s of rest; "
+            f"{seconds_text(plan.seconds)} in all"
+        ),
+        "Machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
+        "System": f"{platform.system()} {platform.release()}, {platform.python_implementation()} "
+        f"{platform.python_version()}",
+        "Tool": f"hardhttp {__version__}, Twisted {_version('twisted')}",
+    }
+
+
+def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:
+    """What is said of each server: its version where it is known, and how it was started."""
+    said = {}
+    for name, server in servers.items():
+        if isinstance(server, Running):
+            said[name] = f"running at {server.where.url}"
+            continue
+        peer = PEERS.get(name)
+        if peer is None:
+            said[name] = shlex.join(server.words)
+        elif peer.program is not None:
+            said[name] = _program_version(peer.program)
+        else:
+            said[name] = ", ".join(f"{module} {_version(module)}" for module in peer.modules or ("hardhttp",))
+    return said
+
+
+def _program_version(name: str) -> str:
+    """What the program says of itself, on one line: ``node v22.1.0``, ``nginx version: nginx/1.26.3``."""
+    try:
+        done = subprocess.run(
+            [find_program(name) or name, "-v"], capture_output=True, text=True, timeout=VERSION_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return name
+    said = " ".join((done.stdout + done.stderr).split())[:100]
+    return said if name in said else f"{name} {said}"
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return __version__ if package == "hardhttp" else "?"
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.machine()
+
+
+def _memory() -> str:
+    try:
+        return bytes_text(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (ValueError, OSError):
+        return "memory unknown"

@@ -1,0 +1,283 @@
+"""What the command line takes, and what it says to what it does not; progress; how servers are started and ended."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.task import deferLater
+
+from hardhttp.soak import __main__ as command
+from hardhttp.soak.facts import about, facts
+from hardhttp.soak.honest import Honest, HonestClient, percentile
+from hardhttp.soak.peers import PEERS
+from hardhttp.soak.plan import Plan, State, Step
+from hardhttp.soak.runner import Now
+from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
+from hardhttp.soak.target import Started, TargetError, named, owner_of
+from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
+from hardhttp.soak.where import Where
+from tests.soak.memoryserver import MemoryServer
+from tests.soak.series import sample
+from tests.twistd_process import ENVIRONMENT
+
+SERVER = """
+import http.server, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(503 if self.path == "/busy" else 200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Page).serve_forever()
+"""
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+    def run(*words: str) -> tuple[int, str]:
+        status = command.main([f"--into={tmp_path}", *words])
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return run
+
+
+# -- the command line --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "give --target, --command or --against"),
+        (("--target=http://shop.test/",), "shop.test is not this machine"),
+        (("--target=http://shop.test/", "--i-own=another.test"), "--i-own shop.test"),
+        (("--target=shop",), "is not a URL"),
+        (("--command=python shop.py",), "{port}"),
+        (("--against=apache",), "no server is called that; there are: hardhttp, twisted.web"),
+        (("--against=a=run it",), "{port}"),
+        (("--against=hardhttp", "--path=big=/x"), "KIND is one of: hello, large"),
+        (("--against=hardhttp", "--path=large=x"), "KIND=/PATH"),
+        (("--against=hardhttp", "--duration=1s"), "not between 2s and 30d"),
+        (("--against=hardhttp", "--duration=1M"), "1M"),
+        (("--against=hardhttp", "--duration=20s"), "too short"),
+        (("--against=hardhttp", "--scenario=drop"), "no scenario is called 'drop'"),
+        (("--against=hardhttp", "--rounds=0"), "--rounds"),
+        (("--against=hardhttp", "--resume"), "--resume: "),
+        (("--against=hardhttp", "--replay=/nonexistent"), "/nonexistent"),
+    ],
+)
+def test_what_cannot_be_done_is_told_with_what_would_do(said: Any, words: tuple[str, ...], says: str) -> None:
+    status, text = said(*words)
+    assert status == 2
+    assert says in text
+
+
+def test_a_run_is_not_written_over(said: Any, tmp_path: Path) -> None:
+    (tmp_path / "samples.csv").write_text("")
+    status, text = said("--against=hardhttp")
+    assert (status, "--resume it, or choose another directory" in text) == (2, True)
+
+
+def test_another_runs_servers_are_asked_for(said: Any, tmp_path: Path) -> None:
+    State(Plan(("a",), ("idle",), 1, 2.0)).save(tmp_path / "state.json")
+    status, text = said("--against=hardhttp", "--resume")
+    assert (status, "give the servers of that run again: a" in text) == (2, True)
+
+
+def test_the_list_tells_what_each_does(said: Any) -> None:
+    status, text = said("--list")
+    assert status == 0
+    assert "drip-head" in text
+    assert text.count("sound") >= 40
+
+
+def test_help_teaches() -> None:
+    text = command.parser().format_help()
+    for word in ("examples:", "--resume --into soak", "Only ever attack what is yours", *PEERS):
+        assert word in text
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_module(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hardhttp.soak", "--against=none"],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "no server is called that" in done.stderr
+
+
+# -- servers -----------------------------------------------------------------------------------
+
+
+def sleep(seconds: float) -> Any:
+    from twisted.internet import reactor
+
+    return deferLater(reactor, seconds)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "server.py"
+    path.write_text(SERVER)
+    return path
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_path: Path) -> None:
+    """A shell between, whose child would outlive it if only the shell were ended."""
+    server = named(f"mine=sh -c '{sys.executable} {script} {{port}} & wait'", tmp_path, {"large": "/big"})
+    await server.start(sleep)
+    try:
+        assert server.where.paths == {"hello": "/", "large": "/big"}
+        listener = owner_of(server.where.port)
+        assert listener is not None
+        assert listener != server.pid
+        server.check()
+    finally:
+        await server.end(sleep)
+    assert not os.path.exists(f"/proc/{listener}") or Path(f"/proc/{listener}/cmdline").read_bytes() == b""
+    assert server.pid is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_server_that_does_not_start_says_its_last_words(tmp_path: Path) -> None:
+    server = named(f"mine={sys.executable} -c 'print(\"no such database\"); {{port}}/0'", tmp_path)
+    try:
+        with pytest.raises(TargetError, match=r"mine has ended \(1\).*no such database"):
+            await server.start(sleep)
+    finally:
+        await server.end(sleep)
+
+
+def test_ready_peers_are_filled_in(tmp_path: Path) -> None:
+    for name, peer in PEERS.items():
+        words = Started(name, peer.command, peer.paths, tmp_path / "log").command(8123)
+        assert not [word for word in words if "{" in word]
+        assert any("8123" in word for word in words)
+        if "-m" in words:
+            module = words[words.index("-m") + 1]
+            assert (Path(command.__file__).parent / "applications" / f"{module.rpartition('.')[2]}.py").exists()
+
+
+# -- the honest client -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_an_honest_client_tells_what_it_saw(script: Path, tmp_path: Path) -> None:
+    from twisted.internet import reactor
+
+    server = named(f"mine={sys.executable} {script} {{port}}", tmp_path)
+    await server.start(sleep)
+    client = HonestClient(reactor, server.where, 50.0)
+    try:
+        suffered = client.take()
+        while suffered.requests < 3:
+            assert client.ended is None, client.ended
+            await sleep(0.05)
+            suffered = client.take()
+        assert suffered.failures == 0
+        assert suffered.p50_ms is not None
+        assert suffered.p99_ms is not None
+        assert 0 < suffered.p50_ms <= suffered.p99_ms
+        assert Honest(server.where).ask()
+        busy = Where("http", "127.0.0.1", server.where.port, {"hello": "/busy"})
+        assert not Honest(busy).ask()
+    finally:
+        client.close()
+        await server.end(sleep)
+    assert not Honest(server.where).ask()
+    while client.ended is None:
+        await sleep(0.01)
+
+
+def test_percentiles_are_of_the_nearest_rank() -> None:
+    assert percentile([3, 1, 2], 50) == 2
+    assert percentile(range(1, 101), 99) == 99
+    assert percentile([5], 99) == 5
+
+
+# -- small things ------------------------------------------------------------------------------
+
+
+def test_a_log_is_replayed() -> None:
+    lines = [
+        '1.2.3.4 - - [21/Nov/2026:10:00:00 +0000] "GET /a?b=1 HTTP/1.1" 200 12 "-" "x"',
+        '1.2.3.4 - - [21/Nov/2026:10:00:00 +0000] "POST /form HTTP/1.0" 200 12',
+        '1.2.3.4 - - [21/Nov/2026:10:00:00 +0000] "DELETE /a HTTP/1.1" 200 12',
+        '1.2.3.4 - - [21/Nov/2026:10:00:00 +0000] "\\x16\\x03" 400 0',
+        "",
+    ]
+    assert list(read_log(lines)) == [("GET", "/a?b=1"), ("POST", "/form")]
+
+
+def test_a_log_is_asked_again_in_its_order() -> None:
+    server = MemoryServer()
+    server.run(MixedTraffic([("GET", "/a?b=1"), ("POST", "/form")]), seconds=1.0, scale=0.1)
+    lines = [data.partition(b" HTTP")[0] for _, data in server.transports[0].sent]
+    assert lines[:3] == [b"GET /a?b=1", b"POST /form", b"GET /a?b=1"]
+
+
+def test_a_log_without_a_request_is_refused(said: Any, tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("nothing\n")
+    status, text = said("--against=hardhttp", f"--replay={tmp_path / 'log'}", f"--into={tmp_path / 'soak'}")
+    assert (status, "no line of it" in text) == (2, True)
+
+
+def test_progress_without_a_terminal_is_a_line_a_round(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(Plan(("a",), ("idle",), 3, 6.0))
+    for phase in ("baseline", "load", "rest", "rest"):
+        lines.sampled(Now(Step("a", "idle", 2), phase, {}, 0), sample(phase, 2, 50 << 20))
+    text = capsys.readouterr().out
+    assert text.count("\n") == 1
+    assert text.startswith("a: idle, round 2 of 3: 59 MiB")
+
+
+def test_progress_on_a_terminal_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with Table(Plan(("a",), ("idle",), 3, 6.0)) as table:
+        table.said("a: [starting]")
+        table.sampled(Now(Step("a", "idle", 2), "load", {"408": 12, "held": 3}, 7), sample("load", 2, 50 << 20))
+        table._live.refresh()
+        shown = capsys.readouterr().out
+    assert "a: [starting]" in shown
+    assert "idle" in shown
+    assert "7 open; 408 12, held 3" in shown
+    assert "59 MiB" in shown
+
+
+def test_bars_and_outcomes() -> None:
+    assert sparkline([5, 5]) == "▁▁"
+    assert sparkline([0, 50, 100]) == "▁▅█"
+    assert outcomes_text({}) == "-"
+    assert outcomes_text({str(n): n for n in range(9)}) == "8 8, 7 7, 6 6, 5 5, 4 4"
+
+
+def test_facts_tell_how_to_make_it_again() -> None:
+    told = facts(Plan(("a",), ("idle",), 3, 6.0), ["--command", "run {port}", "--duration=1h"])
+    assert told["Command"] == "hardhttp-soak --command 'run {port}' --duration=1h"
+    assert "3 rounds of 6 s" in told["Run"]
+    assert set(told) == {"Command", "Run", "Machine", "System", "Tool"}
+
+
+def test_each_server_has_its_version_or_its_command(tmp_path: Path) -> None:
+    servers = {name: named(name, tmp_path) for name in ("hardhttp", "twisted.web")}
+    servers["mine"] = named("mine=run it {port}", tmp_path, {})
+    told = about(servers)
+    assert told["hardhttp"].startswith("hardhttp 0.")
+    assert told["twisted.web"].startswith("twisted 2")
+    assert told["mine"] == "run it '{port}'"
