@@ -120,6 +120,7 @@ HTTP1_ALONE: dict[str, set[str]] = {
         "test_what_a_request_shows",
     },
     "test_responding": {
+        "test_a_long_body_is_in_memory_once_however_many_read_it",
         "test_what_is_said_before_a_handler_returns_is_one_write",
         "test_what_is_said_later_goes_out_as_it_is_said",
     },

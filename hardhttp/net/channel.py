@@ -346,6 +346,10 @@ class Channel(Connection):
         size = len(data)
         self.server.statistics.bytes_out += size
         if self._cork is not None:
+            if size >= CORK_BYTES:  # joined with others it would be a copy for each connection
+                self._uncork()
+                self._send(data)
+                return
             self._cork.append(data)
             self._corked += size
             if self._corked >= CORK_BYTES:

@@ -31,6 +31,8 @@ from hardhttp.wire.response import LAST_CHUNK, chunk, encode_head, has_no_body, 
 __all__ = ["SERVER_NAME", "Responding"]
 
 SERVER_NAME = b"hardhttp"
+# To join so much with its head costs more than another call of the kernel.
+LONG_BYTES = 64 * 1024
 
 
 class Responding(BeforeHead, Remembering, OnStream, server.Request):
@@ -104,15 +106,26 @@ class Responding(BeforeHead, Remembering, OnStream, server.Request):
             return
         if self._headers is None and self.code == 200 and self.method != b"HEAD" and self._is_plain():
             self.sentLength = length
-            message = self._plain_head(length) + body
+            head = self._plain_head(length)
         elif self.method != b"HEAD" and not has_no_body(self.code):
             self.sentLength = length
-            message = self._head(length) + body
+            head = self._head(length)
         else:
-            message = self._head(length or None)  # an empty body says nothing of what GET would send
+            head = self._head(length or None)  # an empty body says nothing of what GET would send
+            body = b""
         self.startedWriting = 1
-        channel.write(message)
+        self._send(head, body)
         self._finished()
+
+    def _send(self, head: bytes, body: bytes) -> None:
+        """Both in one write; but a long body by itself: what many are sent is then in memory once."""
+        if len(body) < LONG_BYTES:
+            self.channel.write(head + body)
+        else:
+            if head:
+                self.channel.write(head)
+            if self.channel is not None:
+                self.channel.write(body)
 
     def _is_plain(self) -> bool:
         """Whether nothing has been asked for that a head made of ``_plain`` would not say."""
@@ -321,7 +334,7 @@ class Responding(BeforeHead, Remembering, OnStream, server.Request):
             if data and self.chunked:
                 data = chunk(data)
         if prefix or data:
-            self.channel.write(prefix + data)
+            self._send(prefix, data)
 
     @property
     def sends_files(self) -> bool:

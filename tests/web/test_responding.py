@@ -67,3 +67,27 @@ def test_much_that_is_said_at_once_is_not_kept_back() -> None:
         peer.send(GET)
         assert peer.responses()[0].body == b"x" * 400_000
         assert max(map(len, peer.transport.writes)) < 80_000
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_long_body_is_in_memory_once_however_many_read_it(told: bool) -> None:
+    body = b"x" * (4 << 20)
+
+    def answer(request: Any) -> Any:
+        if not told:
+            return body
+        request.setHeader(b"Content-Length", b"%d" % len(body))
+        request.write(body)
+        request.finish()
+        return NOT_DONE_YET
+
+    with Rig(Says(answer)) as rig:
+        peers = [rig.connect() for _ in range(3)]
+        for peer in peers:
+            peer.take(1000)
+            peer.send(GET)
+        assert all(channel.transport.dataBuffer is body for channel in rig.site.server.tracker)
+        for peer in peers:
+            peer.take(None)
+            rig.clock.turn()
+            assert peer.received.endswith(b"\r\n\r\n" + body)
