@@ -27,6 +27,7 @@ def version() -> str:
     return found[1]
 
 
+client = ["treq"]
 compression = ["brotli", 'zstandard; python_version < "3.14"']
 http2 = ["h2>=4.3,<5"]
 metrics = ["prometheus_client"]
@@ -35,6 +36,7 @@ websocket = ["wsproto>=1.2,<2"]
 # prometheus_client reads /metrics of the server under test; rich draws the progress on a terminal.
 soak = ["prometheus_client", "rich"]
 test = [
+    *client,
     *compression,
     *http2,
     *mercure,
@@ -58,13 +60,11 @@ test = [
     "scrapy",
     "selenium",
     "setuptools>=64",
-    "treq",
     "websockets",
     "txredisapi>=1.6",
 ]
-docs = ["furo", "sphinx>=8", "towncrier"]
-client = ["treq"]
-lint = [*client, *http2, *metrics, *websocket, "mypy", "mypy-zope", "pre-commit", "ruff", "towncrier"]
+docs = [*client, *soak, "furo", "sphinx>=8", "towncrier"]
+lint = [*client, *http2, *metrics, *soak, *websocket, "mypy", "mypy-zope", "pre-commit", "pytest", "ruff", "towncrier"]
 bench = [
     "aiohttp",
     "aiohttp-sse",

@@ -79,7 +79,8 @@ def main() -> None:
             names = archive.namelist()
             (about,) = (name for name in names if name.endswith(".dist-info/METADATA"))
             metadata = email.message_from_bytes(archive.read(about))
-        strays = [name for name in names if not name.startswith("hardhttp") and name != PLUGIN]
+        ours = (PLUGIN, "pytest_hardhttp.py")
+        strays = [name for name in names if not name.startswith("hardhttp") and name not in ours]
         if strays or PLUGIN not in names:
             sys.exit(f"the wheel holds {strays or names}")
         check("wheel", environment(room, "wheel", elsewhere, wheel), elsewhere)
