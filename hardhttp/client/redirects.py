@@ -3,7 +3,8 @@
 The body of a redirect is read to a bound, so that its connection can serve the next request, or else the
 connection is closed. What identifies the user is not told to another origin: ``Authorization``, ``Cookie``
 and ``Proxy-Authorization`` go no further than the scheme, host and port they were given for. A request
-whose body cannot be made again is not repeated.
+whose body cannot be made again is not repeated. A server of the network leads nobody to a Unix socket: what
+listens there trusts whoever can reach it.
 
     301, 302    POST becomes GET, as everybody does it; any other method stays
     303         all but HEAD become GET
@@ -18,6 +19,7 @@ from urllib.parse import quote, urljoin
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -103,11 +105,18 @@ class _Step:
         self.taken = taken
 
     def follow(self, code: int, location: bytes) -> _Step:
-        """The request that a redirect makes of this one. Raises ``ValueError`` for a URI that cannot be asked,
-        and ``TooManyRedirects`` for a body that cannot be sent again."""
-        uri = _join(self.uri, location)
+        """The request that a redirect makes of this one. Raises ``TooManyRedirects`` for a URI that cannot be asked
+        and for a body that cannot be sent again."""
+        here = parse_uri(self.uri).key
+        try:
+            uri = _join(self.uri, location)
+            there = parse_uri(uri).key
+        except (ValueError, SchemeNotSupported) as error:
+            raise _nowhere("a redirect to what is no URI that can be asked") from error
         headers = Headers() if self.headers is None else self.headers.copy()
-        if parse_uri(uri).key != parse_uri(self.uri).key:
+        if there != here:
+            if there[0] == UNIX:
+                raise _nowhere("a redirect into a Unix socket")
             _remove(headers, _SECRET)
         method, producer = self.method, self.producer
         if (code == 303 and method != b"HEAD") or (code in (301, 302) and method == b"POST"):
@@ -116,10 +125,13 @@ class _Step:
         elif producer is not None:
             again = getattr(producer, "again", None)
             if again is None:
-                text = "a redirect asks for the body again, and its producer cannot make it again (again())"
-                raise TooManyRedirects(ClientReason.REDIRECTS, text, sent=True)
+                raise _nowhere("a redirect asks for the body again, and its producer cannot make it again (again())")
             producer = again()
         return _Step(method, uri, headers, producer, self.options, self.taken + 1)
+
+
+def _nowhere(text: str) -> TooManyRedirects:
+    return TooManyRedirects(ClientReason.REDIRECTS, text, sent=True)
 
 
 def _remove(headers: Headers, names: tuple[bytes, ...]) -> None:

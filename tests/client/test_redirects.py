@@ -131,12 +131,24 @@ def test_so_many_and_no_more() -> None:
         assert rig.held()["idle_connections"] == 1
 
 
-@pytest.mark.parametrize("to", [b"ftp://a/", b"http://u:p@b.example/", b"http://b.example:0/"])
+@pytest.mark.parametrize(
+    "to",
+    [b"ftp://a/", b"http://u:p@b.example/", b"http://b.example:0/", b"http://[::1", b"javascript:1", b"http://\x80/"],
+)
 def test_nowhere(to: bytes) -> None:
     with ClientRig() as rig:
         asked = ask(rig)
         rig.servers[0].send(moved(to))
-        assert asked.failure is not None
+        assert isinstance(asked.error, TooManyRedirects)
+        assert len(rig.servers) == 1
+
+
+@pytest.mark.parametrize("uri", [b"http://a.example/", b"https://a.example/", b"http+unix://%2Frun%2Fother/"])
+def test_nobody_is_led_to_a_unix_socket(uri: bytes) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig, uri=uri)
+        rig.servers[0].send(moved(b"http+unix://%2Frun%2Fs/containers"))
+        assert isinstance(asked.error, TooManyRedirects)
         assert len(rig.servers) == 1
 
 
