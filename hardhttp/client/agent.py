@@ -138,6 +138,10 @@ class Agent:
         fields: list[tuple[bytes, bytes]] = [(b"Host", address.field)]
         producer = exchange.producer
         length: Any = None if producer is None else producer.length
+        if producer is not None and length is not UNKNOWN_LENGTH and not (isinstance(length, int) and length >= 0):
+            # Sent all the same, its bytes would be the next request.
+            text = "the length of a body is a number from 0, or UNKNOWN_LENGTH"
+            raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, text)
         for name, values in exchange.headers.getAllRawHeaders():
             if name.lower() in _FRAMING:
                 self._frame(exchange, fields, name, values, length)

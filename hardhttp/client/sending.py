@@ -91,11 +91,10 @@ class BodySender:
             return  # the transport is gone already, and has said so
         try:
             produced = self._producer.startProducing(self)
-        except Exception:
+            self._flush()  # a body that is long in coming does not keep its head back
+            produced.addCallbacks(self._produced, self._fail)
+        except Exception:  # its own, or what it returned is no Deferred
             self._fail(Failure())
-            return
-        self._flush()  # a body that is long in coming does not keep its head back
-        produced.addCallbacks(self._produced, self._fail)
 
     def stop(self) -> None:
         """No more of the body can be sent, or is wanted; the producer is told."""

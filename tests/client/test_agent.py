@@ -391,6 +391,25 @@ def test_a_producer_that_fails() -> None:
         assert rig.servers[0].wire.aborted
 
 
+@pytest.mark.parametrize("length", [None, -1, 2.5, "3"])
+def test_a_body_of_no_length_is_not_sent(length: Any) -> None:
+    with ClientRig() as rig:
+        asked = rig.ask(b"POST", producer=Producer(length))
+        assert isinstance(asked.error, RequestRefused)
+        assert rig.servers == []
+
+
+def test_a_producer_that_returns_nothing() -> None:
+    class Mute(Producer):
+        def startProducing(self, consumer: Any) -> Any:
+            consumer.write(b"x")
+
+    with ClientRig() as rig:
+        asked = rig.ask(b"POST", producer=Mute(3))
+        assert isinstance(asked.error, RequestBodyFailed)
+        assert rig.servers[0].wire.aborted
+
+
 @pytest.mark.parametrize("how", ["answer", "lost", "cancel"])
 def test_a_producer_is_stopped(how: str) -> None:
     with ClientRig() as rig:
