@@ -555,6 +555,52 @@ def test_an_application_that_leaves(leave: str, whole: bool) -> None:
         assert rig.held().get("connections", 0) == whole
 
 
+@pytest.mark.parametrize("how", ["whole", "cut", "late", "closed"])
+def test_an_application_that_fails_at_the_end_costs_itself_alone(how: str) -> None:
+    class Bad(Body):
+        def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+            super().connectionLost(reason)
+            raise ZeroDivisionError
+
+    with ClientRig(max_connections=1, body_idle_seconds=5) as rig:
+        body = Bad()
+        rig.ask(body=body)
+        after = rig.ask()
+        server = rig.servers[0]
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"h")
+        if how == "whole":
+            server.send(b"i")
+            assert server.received.count(b"GET") == 2
+            server.send(OK)
+        elif how == "cut":
+            server.lose()
+            rig.servers[1].send(OK)
+        elif how == "late":
+            rig.advance(6)
+            rig.servers[1].send(OK)
+        else:
+            ended = rig.agent.close()
+            rig.turn()
+            assert ended.called
+        assert body.end is not None
+        assert (after.response is not None) == (how != "closed")
+
+
+def test_who_pauses_and_resumes_at_each_piece_is_given_them_in_a_row() -> None:
+    def busy(body: Body, data: bytes) -> None:
+        assert body.transport is not None
+        body.transport.pauseProducing()
+        body.transport.resumeProducing()
+
+    with ClientRig() as rig:
+        asked = rig.ask(body=Body(busy))
+        rig.servers[0].send(CHUNKED[: CHUNKED.index(b"2\r\n")], b"1\r\nx\r\n" * 3000, b"0\r\n\r\n")
+        assert asked.body is not None
+        assert asked.body.data == b"x" * 3000
+        assert asked.body.end is not None
+        assert asked.body.end.check(ResponseDone)
+
+
 def test_an_application_that_fails_costs_itself_alone() -> None:
     with ClientRig() as rig:
 
