@@ -126,7 +126,8 @@ class Agent:
     def close(self) -> Deferred[None]:
         """End every request and close every connection; fires when the last socket is gone."""
         if self._ended is None:
-            self._ended = self._pool.close()
+            self._ended = Deferred()  # whoever is told of the end may ask again: it is refused
+            self._pool.close().chainDeferred(self._ended)
         waiting: Deferred[None] = Deferred()
         self._ended.chainDeferred(waiting)
         return waiting
