@@ -203,6 +203,7 @@ class Connection1(Connection):
             self._fail(fault_of_peer(Fault(502, Reason.BAD_STATUS_LINE, "an upgrade that nobody asked for")))
             return
         self._hold_input(b"")
+        exchange.due = NEVER  # what is spoken from here on is no response
         response = Response(head, exchange, UNKNOWN_LENGTH)
         self._stop_sending()
         self.phase = MOVES[self.phase][Event.UPGRADE]

@@ -652,6 +652,19 @@ def test_an_upgrade_is_handed_on() -> None:
         assert asked.body.end is not None
 
 
+def test_an_upgraded_connection_has_no_total() -> None:
+    with ClientRig(total_seconds=10, unread_seconds=5) as rig:
+        asked = rig.ask(fields={b"Upgrade": [b"x"], b"Connection": [b"upgrade"]})
+        rig.servers[0].send(b"HTTP/1.1 101 Yes\r\nUpgrade: x\r\n\r\n")
+        rig.advance(20)
+        assert asked.body is not None
+        asked.body.transport.pauseProducing()  # type: ignore[union-attr]
+        rig.advance(4)
+        asked.body.transport.resumeProducing()  # type: ignore[union-attr]
+        rig.servers[0].send(b"on")
+        assert asked.body.data == b"on"
+
+
 def test_a_closed_agent_asks_nothing() -> None:
     with ClientRig() as rig:
         idle = rig.ask(uri=b"http://b.example/")
