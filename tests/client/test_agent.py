@@ -274,6 +274,14 @@ def test_a_kept_connection_that_is_gone_is_replaced_once() -> None:
         (b"GET", b"http://a:0/", {}),
         (b"GET", b"http://a:99999/", {}),
         (b"GET", b"http:///", {}),
+        (b"GET", b"http://a..b/", {}),
+        (b"GET", b"http://%b.example/" % (b"a" * 64), {}),
+        (b"GET", b"http://%bab/" % (b"a." * 126), {}),
+        (b"GET", b"http://127.1/", {}),
+        (b"GET", b"https://2130706433/", {}),
+        (b"GET", b"http://0x7f.0.0.0x1/", {}),
+        (b"GET", b"http://127.0.0.1./", {}),
+        (b"GET", b"http://[::::]/", {}),
         (b"GET", b"/", {}),
         (b"GET", b"http://a\\b/", {}),
         (b"GET", b"http://\xff/", {}),
@@ -301,6 +309,14 @@ def test_line_ends_in_a_field_do_not_make_another() -> None:
         asked = rig.ask(fields={b"X": [b"a\r\nY: b"]})  # Twisted's Headers make a blank of them
         assert asked.pending
         assert b"\r\nY:" not in rig.servers[0].received
+
+
+@pytest.mark.parametrize(
+    "host", [b"a" * 63, b"a." * 126 + b"a", b"_a.b-c.", b"1a", b"1.2.3.4", b"[::1]", b"0x7f.a1"], ids=lambda host: host[:9]
+)
+def test_what_is_a_host(host: bytes) -> None:
+    with ClientRig() as rig:
+        assert rig.ask(uri=b"http://%b/" % host).pending
 
 
 def test_international_names() -> None:
