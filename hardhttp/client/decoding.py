@@ -3,7 +3,7 @@
 ``DecodingAgent`` says what it understands, where the request does not, and hands on bodies decoded, a
 piece at a time and no faster than they are taken. A body may become ``max_decoded_bytes`` long, and no
 more than ``max_ratio`` times what came; codings may lie above each other, a few. Past any of these the
-connection is closed and the body fails.
+connection is closed and the body fails. So does a body that is whole to HTTP and cut within its coding.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -43,8 +45,16 @@ class _Deflate:
         self._stream = zlib.decompressobj()
         self._left = b""
 
+    @property
+    def whole(self) -> bool:
+        return self._stream.eof
+
     def step(self, data: bytes, max_bytes: int) -> bytes:
         data = self._left + data
+        if self._stream.eof:
+            if data:
+                raise DecodingError("bytes behind the end of a deflate body")
+            return b""
         if not self._begun and len(data) >= 2:
             self._begun = True
             # RFC 1950, 2.2: the two octets of a header are a multiple of 31.
@@ -54,7 +64,8 @@ class _Deflate:
             self._left = data
             return b""
         out = self._stream.decompress(data, max_bytes)
-        self._left = self._stream.unconsumed_tail
+        # zlib keeps what lies behind the end, and copies it with each call: it is looked at here, once.
+        self._left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
         return out
 
 
@@ -198,6 +209,9 @@ class _Decoding:
             self._fail(kind(reason, str(error), response=self._response, sent=True))
             return
         if self._end is not None and not self._paused:
+            if self._end.check(ResponseDone, PotentialDataLoss) and not all(stage.whole for stage in self._stages):
+                text = "the body ends within its content coding"
+                self._end = Failure(BadResponse(ClientReason.DECODING, text, response=self._response, sent=True))
             self._finish(self._end)
 
     def _take(self, stage: int) -> bytes:

@@ -10,6 +10,7 @@ import brotli
 import pytest
 import zstandard
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
 from hardhttp.client import BadResponse, ClientReason, DecodingAgent, ResponseTooLarge
 from tests.client.rig import Body, ClientRig, Outcome
@@ -130,6 +131,37 @@ def test_what_is_not_of_its_coding(coding: bytes) -> None:
         assert asked.body.end is not None
         assert isinstance(asked.body.end.value, BadResponse)
         assert asked.body.end.value.reason is ClientReason.DECODING
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd", b"deflate", b"gzip, br"])
+@pytest.mark.parametrize("until_close", [False, True])
+def test_a_body_cut_within_its_coding(coding: bytes, until_close: bool) -> None:
+    encoded = brotli.compress(gzip.compress(TEXT)[:-3]) if b"," in coding else ENCODE[coding](TEXT)
+    for size in (0, 1, len(encoded) - 1, len(encoded)):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            data = answer(coding, encoded[:size])
+            if until_close:
+                data = data.replace(b"Content-Length: ", b"X-Length: ")
+            rig.servers[0].send(data)
+            rig.servers[0].lose()
+            assert asked.body is not None
+            assert asked.body.end is not None
+            whole = size == 0 or (size == len(encoded) and b"," not in coding)
+            assert (asked.body.end.check(ResponseDone, PotentialDataLoss) is not None) == whole
+            if not whole:
+                assert asked.body.end.value.reason is ClientReason.DECODING
+
+
+def test_nothing_is_kept_of_what_lies_behind_a_deflate_body() -> None:
+    for pieces in ([zlib.compress(b"x") + b"y"], [zlib.compress(b"x"), b"y"]):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            rig.servers[0].send(b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n", *pieces)
+            assert asked.body is not None
+            assert asked.body.data == b"x"
+            assert asked.body.end is not None
+            assert asked.body.end.value.reason is ClientReason.DECODING
 
 
 def test_it_goes_no_faster_than_it_is_taken() -> None:
