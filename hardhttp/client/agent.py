@@ -53,6 +53,8 @@ class Agent:
     ``ledger.snapshot()`` says what is held, by kind, and ``statistics`` what was done.
     """
 
+    takes_limits = True  # see ``hardhttp.client.layers``
+
     def __init__(
         self,
         reactor: Any,
@@ -67,7 +69,7 @@ class Agent:
     ) -> None:
         self.limits = ClientLimits() if limits is None else limits
         self._bounds = answer_bounds(self.limits)
-        self._reactor = reactor
+        self.clock = reactor
         self._pool = Pool(reactor, self.limits)
         if routes is None:
             routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)

@@ -23,7 +23,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import BadResponse, ClientReason, ResponseTooLarge
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.layers import clock_of, limits_of, takes_limits
+from hardhttp.client.limits import ClientLimits
 from hardhttp.wire.decoding import ACCEPT_ENCODING, DecodedTooLargeError, Decoder, DecodingError, decoder
 from hardhttp.wire.grammar import list_items
 
@@ -90,6 +91,8 @@ class DecodingAgent:
     def __init__(self, agent: Any, limits: ClientLimits | None = None, max_ratio: float = MAX_RATIO) -> None:
         self._agent = agent
         self.limits = limits or limits_of(agent)
+        self.clock = clock_of(agent)
+        self.takes_limits = takes_limits(agent)
         self._max_ratio = max_ratio
 
     def request(

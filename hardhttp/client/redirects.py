@@ -4,7 +4,8 @@ The body of a redirect is read to a bound, so that its connection can serve the 
 connection is closed. What identifies the user is not told to another origin: ``Authorization``, ``Cookie``
 and ``Proxy-Authorization`` go no further than the scheme, host and port they were given for. A request
 whose body cannot be made again is not repeated. A server of the network leads nobody to a Unix socket: what
-listens there trusts whoever can reach it.
+listens there trusts whoever can reach it. ``total_seconds`` are for all of it, from the first request to the last
+byte of the last body.
 
     301, 302    POST becomes GET, as everybody does it; any other method stays
     303         all but HEAD become GET
@@ -16,6 +17,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urljoin
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
@@ -24,14 +26,19 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from hardhttp.client.errors import ClientReason, TooManyRedirects
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.errors import ClientReason, ResponseTimeout, TooManyRedirects
+from hardhttp.client.layers import clock_of, limits_of, takes_limits
+from hardhttp.client.limits import ClientLimits
 from hardhttp.client.uri import UNIX, parse_uri
+from hardhttp.limits import DAY_SECONDS
+from hardhttp.wire.deadlines import NEVER
 
 __all__ = ["RedirectAgent"]
 
 # A page that says where to go; what is longer is not worth its connection.
 MAX_DISCARDED_BYTES = 64 * 1024
+# The least that a limit in seconds may be.
+LEAST_SECONDS = 0.01
 
 _UNIX = f"{UNIX}://"
 _CODES = frozenset({301, 302, 303, 307, 308})
@@ -46,6 +53,8 @@ class RedirectAgent:
     def __init__(self, agent: Any, limits: ClientLimits | None = None) -> None:
         self._agent = agent
         self.limits = limits or limits_of(agent)
+        self.clock = clock_of(agent)
+        self.takes_limits = takes_limits(agent)
 
     def request(
         self,
@@ -56,8 +65,12 @@ class RedirectAgent:
         **options: Any,
     ) -> Deferred[IResponse]:
         """As ``IAgent`` says; ``options`` are handed on. Fails with ``TooManyRedirects`` too."""
+        due = NEVER
+        limits = options.get("limits") or self.limits
+        if self.takes_limits and self.clock is not None and limits.total_seconds is not None:
+            due = self.clock.seconds() + limits.total_seconds
         asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
-        return asked.addCallback(self._answered, _Step(method, uri, headers, bodyProducer, options, 0))
+        return asked.addCallback(self._answered, _Step(method, uri, headers, bodyProducer, options, due, 0))
 
     def _answered(self, response: Any, step: _Step) -> Any:
         if response.code not in _CODES:
@@ -77,9 +90,15 @@ class RedirectAgent:
         return discard(response).addCallback(self._go, response, following)
 
     def _go(self, _: object, response: IResponse, step: _Step) -> Deferred[IResponse]:
-        asked: Deferred[IResponse] = self._agent.request(
-            step.method, step.uri, step.headers, step.producer, **step.options
-        )
+        options = step.options
+        if self.clock is not None and step.due < NEVER:
+            left = step.due - self.clock.seconds()
+            if left < LEAST_SECONDS:
+                text = "it and its redirects took longer than total_seconds"
+                raise ResponseTimeout(ClientReason.TOTAL_SECONDS, text, response=response, sent=True)
+            limits = attrs.evolve(options.get("limits") or self.limits, total_seconds=min(left, DAY_SECONDS))
+            options = {**options, "limits": limits}
+        asked: Deferred[IResponse] = self._agent.request(step.method, step.uri, step.headers, step.producer, **options)
         asked.addCallback(_linked, response)
         return asked.addCallback(self._answered, step)
 
@@ -90,18 +109,26 @@ def _linked(response: Any, previous: IResponse) -> Any:
 
 
 class _Step:
-    """A request that may be sent on; ``taken`` redirects led to it."""
+    """A request that may be sent on; ``taken`` redirects led to it, and all is ``due`` at one time."""
 
-    __slots__ = ("headers", "method", "options", "producer", "taken", "uri")
+    __slots__ = ("due", "headers", "method", "options", "producer", "taken", "uri")
 
     def __init__(
-        self, method: bytes, uri: bytes, headers: Headers | None, producer: Any, options: dict[str, Any], taken: int
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None,
+        producer: Any,
+        options: dict[str, Any],
+        due: float,
+        taken: int,
     ) -> None:
         self.method = method
         self.uri = uri
         self.headers = headers
         self.producer = producer
         self.options = options
+        self.due = due
         self.taken = taken
 
     def follow(self, code: int, location: bytes) -> _Step:
@@ -127,7 +154,7 @@ class _Step:
             if again is None:
                 raise _nowhere("a redirect asks for the body again, and its producer cannot make it again (again())")
             producer = again()
-        return _Step(method, uri, headers, producer, self.options, self.taken + 1)
+        return _Step(method, uri, headers, producer, self.options, self.due, self.taken + 1)
 
 
 def _nowhere(text: str) -> TooManyRedirects:

@@ -37,6 +37,7 @@ from zope.interface import implementer
 
 from hardhttp.client.bodies import discard
 from hardhttp.client.breaker import CircuitOpenError
+from hardhttp.client.layers import takes_limits
 from hardhttp.client.waits import full_jitter
 from hardhttp.limits import KiB, _count, _seconds
 from hardhttp.wire.retryafter import parse_retry_after
@@ -119,6 +120,7 @@ class RetryingAgent:
     ) -> None:
         self.agent: Any = agent
         self.limits = getattr(agent, "limits", None)
+        self.takes_limits = takes_limits(agent)
         self.clock = clock
         self.policy = RetryPolicy() if policy is None else policy
         self.random = Random() if random is None else random

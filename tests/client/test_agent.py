@@ -312,7 +312,9 @@ def test_line_ends_in_a_field_do_not_make_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "host", [b"a" * 63, b"a." * 126 + b"a", b"_a.b-c.", b"1a", b"1.2.3.4", b"[::1]", b"0x7f.a1"], ids=lambda host: host[:9]
+    "host",
+    [b"a" * 63, b"a." * 126 + b"a", b"_a.b-c.", b"1a", b"1.2.3.4", b"[::1]", b"0x7f.a1"],
+    ids=lambda host: host[:9],
 )
 def test_what_is_a_host(host: bytes) -> None:
     with ClientRig() as rig:

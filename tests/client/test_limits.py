@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import attrs
 import pytest
+from twisted.internet.task import Clock
 
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.layers import clock_of, limits_of
+from hardhttp.client.limits import ClientLimits
 from hardhttp.errors import LimitError
 from tests.client.rig import ClientRig
 
@@ -54,6 +58,10 @@ def test_whose_limits_hold_around_an_agent() -> None:
     inner = Around(None, limits=limits)
     assert limits_of(inner) is limits_of(Around(inner)) is limits_of(Around(Around(inner), limits="others")) is limits
     assert limits_of(Around(None)) == ClientLimits()
+    assert limits_of(Mock()) == ClientLimits()
+    clock = Clock()
+    assert clock_of(Around(Around(None, clock=clock), clock="others")) is clock
+    assert clock_of(Around(None)) is None
 
 
 def test_one_host_gets_no_more_than_all() -> None:

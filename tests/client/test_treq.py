@@ -37,6 +37,10 @@ class Things(Resource):
             return b"moved"
         if path == b"/cookie":
             request.addCookie(b"a", b"b")
+        if path == b"/later":
+            request.redirect(b"/later")
+            reactor.callLater(0.2, request.finish)
+            return NOT_DONE_YET
         if path == b"/never":
             return NOT_DONE_YET
         if path == b"/half":
@@ -152,6 +156,8 @@ async def test_the_bounds_hold(client: Any) -> None:
             await client.get(client.base + "/never", timeout=0.05)
         with pytest.raises(BodyTimeout):
             await (await client.get(client.base + "/half", timeout=0.05)).content()
+        with pytest.raises(ResponseTimeout):
+            await client.get(client.base + "/later", timeout=0.3)  # each step takes 0.2
     else:
         with pytest.raises(CancelledError):
             await client.get(client.base + "/never", timeout=0.05)
