@@ -41,7 +41,7 @@ def clock_of(agent: Any) -> IReactorTime | None:
     for layer in _layers(agent):
         clock = getattr(layer, "clock", None)
         if IReactorTime.providedBy(clock):
-            return clock  # type: ignore[no-any-return]
+            return clock
     return None
 
 

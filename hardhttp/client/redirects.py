@@ -18,14 +18,13 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import attrs
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from hardhttp.client.bodies import discard, discarded
 from hardhttp.client.errors import ClientReason, ResponseTimeout, TooManyRedirects
 from hardhttp.client.layers import clock_of, limits_of, takes_limits
 from hardhttp.client.limits import ClientLimits
@@ -80,14 +79,14 @@ class RedirectAgent:
             return response
         bound = (step.options.get("limits") or self.limits).max_redirects
         if step.taken >= bound:
-            discard(response)
+            discard(response, MAX_DISCARDED_BYTES)
             raise TooManyRedirects(ClientReason.REDIRECTS, f"more than {bound} redirects", response=response, sent=True)
         try:
             following = step.follow(response.code, locations[0])
         except Exception:
-            discard(response)
+            discard(response, MAX_DISCARDED_BYTES)
             raise
-        return discard(response).addCallback(self._go, response, following)
+        return discarded(response, MAX_DISCARDED_BYTES).addCallback(self._go, response, following)
 
     def _go(self, _: object, response: IResponse, step: _Step) -> Deferred[IResponse]:
         options = step.options
@@ -180,34 +179,3 @@ def _join(base: bytes, location: bytes) -> bytes:
     cut = min((i for i in (rest.find("/"), rest.find("?"), rest.find("#")) if i >= 0), default=len(rest))
     path = quote(rest[cut:], safe="!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"")
     return (scheme + separator + rest[:cut] + path).encode("utf-8")
-
-
-class _Discarding(Protocol):
-    """Reads a body to a bound."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[None] | None = Deferred(self._cancelled)
-        self._left = MAX_DISCARDED_BYTES
-
-    def _cancelled(self, _: object) -> None:
-        self.done = None
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0 and self.transport is not None:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        done, self.done = self.done, None
-        if done is not None:
-            done.callback(None)
-
-
-def discard(response: Any) -> Deferred[None]:
-    """Read the body of ``response`` to a bound, or have its connection closed; fires when it is free."""
-    discarding = _Discarding()
-    done = discarding.done
-    response.deliverBody(discarding)
-    return done if done is not None else succeed(None)
