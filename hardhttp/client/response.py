@@ -109,14 +109,19 @@ class Response:
         """Give the body to ``protocol``, which hears of its end by ``connectionLost``.
 
         The failure there is ``ResponseDone`` for a whole body, ``PotentialDataLoss`` for one that
-        the connection's end has ended, or a ``ResponseFailed``. Raises ``RuntimeError`` when called twice.
+        the connection's end has ended, or a ``ResponseFailed``. Raises ``RuntimeError`` when called twice, and
+        what ``protocol`` raises at what has come already.
         """
         if self.delivery is not Delivery.UNASKED:
             raise RuntimeError("a response's body is delivered once")
         self.delivery = Delivery.FLOWING
         self._protocol = protocol
-        protocol.makeConnection(BodyTransport(self))
-        self._flush()
+        try:
+            protocol.makeConnection(BodyTransport(self))
+            self._flush()
+        except Exception:
+            self.abort()  # nobody will read more of it
+            raise
         self._want_more()
 
     def abort(self) -> None:

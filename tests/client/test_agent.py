@@ -573,6 +573,23 @@ def test_an_application_that_leaves(leave: str, whole: bool) -> None:
         assert rig.held().get("connections", 0) == whole
 
 
+@pytest.mark.parametrize("where", ["makeConnection", "dataReceived"])
+def test_an_application_that_fails_as_it_asks_for_a_body_holds_nothing(where: str) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with ClientRig() as rig:
+        asked = rig.ask(take=False)
+        rig.servers[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        body = Body()
+        setattr(body, where, fail)
+        with pytest.raises(ZeroDivisionError):
+            asked.response.deliverBody(body)
+        rig.turn()
+        assert body.end is not None
+        assert rig.held() == {}
+
+
 @pytest.mark.parametrize("how", ["whole", "cut", "late", "closed"])
 def test_an_application_that_fails_at_the_end_costs_itself_alone(how: str) -> None:
     class Bad(Body):
