@@ -952,6 +952,23 @@ def test_an_agent_of_ours_is_asked_without_the_bounds_of_what_ends() -> None:
     assert (limits.connect_seconds, limits.unread_seconds) == (1, 86_400)
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"), [("a\tb", b"a\tb"), ("é", "é".encode()), ("a\x01b", None), ("\x7f", None), ("\x1b[2J", None)]
+)
+def test_an_id_that_no_field_can_hold_is_not_sent_and_ends_nothing(given: str, sent: bytes | None) -> None:
+    with ClientRig() as rig:
+        source = EventSource(rig.agent, URL, clock=rig.clock)
+        source.deliver(lambda event: None)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        rig.servers[0].send(head, b"id: %b\ndata: 1\n\n" % given.encode())
+        rig.servers[0].lose()
+        rig.advance(60)
+        asked = rig.servers[1].received
+        assert (b"\r\nLast-Event-Id: %b\r\n" % sent in asked) if sent else (b"Last-Event-Id" not in asked)
+        assert source.ending is None
+        source.close()
+
+
 @pytest.mark.parametrize("around", [DecodingAgent, RedirectAgent])
 def test_an_agent_of_others_between_ours_is_asked_as_it_can_be(around: Any) -> None:
     with ClientRig() as rig:
