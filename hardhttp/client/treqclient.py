@@ -65,7 +65,8 @@ class _Cookies:
     ) -> Deferred[IResponse]:
         options = options or self._options
         if next(iter(self._jar), None) is not None:
-            return CookieAgent(_Plain(self._agent, options), self._jar).request(method, uri, headers, bodyProducer)
+            kept: Any = CookieAgent(_Plain(self._agent, options), self._jar)
+            return kept.request(method, uri, headers, bodyProducer).addCallback(_response)  # type: ignore[no-any-return]
         asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
         return asked.addCallback(self._answered, uri)
 
@@ -77,7 +78,20 @@ class _Cookies:
 
 
 async def _extract(response: Any, uri: bytes, jar: CookieJar) -> None:
-    await CookieAgent(_Answered(response), jar).request(b"GET", uri)
+    await CookieAgent(_Answered(_Shown(response)), jar).request(b"GET", uri)
+
+
+class _Shown:
+    """What a cookie agent sees of ``response``: cookies that are not ASCII would be an exception to it."""
+
+    def __init__(self, response: Any) -> None:
+        self.response = response
+        cookies = [value for value in response.headers.getRawHeaders(b"set-cookie", ()) if value.isascii()]
+        self.headers = Headers({b"set-cookie": cookies})
+
+
+def _response(shown: _Shown) -> Any:
+    return shown.response
 
 
 @implementer(IAgent)
@@ -102,8 +116,8 @@ class _Plain:
         self._options = options
 
     def request(self, *request: Any) -> Deferred[IResponse]:
-        asked: Deferred[IResponse] = self._agent.request(*request, **self._options)
-        return asked
+        asked: Deferred[Any] = self._agent.request(*request, **self._options)
+        return asked.addCallback(_Shown)
 
 
 class HTTPClient(treq.client.HTTPClient):

@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp import Site
 from hardhttp.client import Agent, BodyTimeout, ClientLimits, HTTPClient, ResponseTimeout, ResponseTooLarge
 from hardhttp.errors import LimitError
+from tests.client.rig import ClientRig
 
 BOMB = gzip.compress(bytes(5 << 20))
 
@@ -123,6 +124,19 @@ async def test_cookies(client: Any) -> None:
     assert (await (await client.get(client.base + "/")).json())["cookie"] == "a=b"
     said = await (await client.get(client.base + "/", cookies={"c": "d"})).json()
     assert sorted(said["cookie"].split("; ")) == ["a=b", "c=d"]
+
+
+@pytest.mark.parametrize("kept", [{}, {"x": "y"}])
+def test_a_cookie_that_is_not_ascii_costs_itself_alone(kept: dict[str, str]) -> None:
+    with ClientRig() as rig:
+        ours = HTTPClient(rig.agent)
+        answered: list[Any] = []
+        ours.get("http://a.example/", cookies=kept).addCallback(answered.append)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+        rig.servers[0].send(head + b"Set-Cookie: a=\xff\r\nSet-Cookie: b=c; Path=/\xff\r\nSet-Cookie: d=e\r\n\r\n")
+        assert [response.code for response in answered] == [200]
+        ours.get("http://a.example/").addErrback(lambda _: None)
+        assert (b"x=y; d=e" if kept else b"Cookie: d=e") in rig.servers[0].received
 
 
 @pytest_twisted.ensureDeferred
