@@ -45,6 +45,8 @@ HANDSHAKE, IDLE, AWAITING, BODY_PHASE, UPGRADED, CLOSING, CLOSED = Phase
 
 # curl waits as long for a 100 before it sends the body all the same (RFC 9110, 10.1.1).
 CONTINUE_SECONDS = 1.0
+# What is no response is known by its first bytes; after these, by its lines and its length.
+_BEGUN_BYTES = 16
 _FIRST_BYTE = "the response's head did not come within first_byte_seconds"
 
 
@@ -66,8 +68,11 @@ class Connection1(Connection):
         self._pool.statistics.bytes_in += len(data)
         phase = self.phase
         if phase is AWAITING:
-            if self._input:
-                data = self._input + data
+            held = self._input
+            if held:
+                data = held + data
+                if self._undecided(held, data):
+                    return
             self._read_heads(data)
         elif phase is BODY_PHASE:
             self._read_body(data)
@@ -182,6 +187,19 @@ class Connection1(Connection):
             self._hold_input(b"")
         self._head = head
         self._begin(exchange, head, data[position:])
+
+    def _undecided(self, held: bytes, data: bytes) -> bool:
+        """Whether what has come behind ``held`` can change nothing: else a trickle is judged anew with each byte."""
+        exchange = self._exchange
+        if (
+            exchange is None
+            or len(held) < _BEGUN_BYTES
+            or len(data) > exchange.bounds.max_head_bytes
+            or data.find(b"\n", len(held)) >= 0
+        ):
+            return False
+        self._hold_input(data)
+        return True
 
     def _hold_input(self, data: bytes) -> None:
         self._input = data

@@ -21,11 +21,13 @@ from hardhttp.client import (
     RequestBodyFailed,
     RequestRefused,
     ResponseCut,
+    http1,
     reason_of,
 )
 from hardhttp.client.sending import BytesBody as _Same
 from hardhttp.errors import Reason
 from hardhttp.testing import every_split
+from hardhttp.wire.answerhead import parse_answer
 from tests.client.rig import Body, ClientRig
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi"
@@ -165,6 +167,30 @@ def test_what_is_no_response(data: bytes, reason: Reason) -> None:
         assert asked.error.reason is reason
         assert isinstance(asked.error, ResponseFailed)
         assert rig.servers[0].wire.aborted
+
+
+def test_a_head_that_trickles_is_judged_by_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+
+    def parse(data: bytes, position: int, *more: Any) -> Any:
+        judged.append(len(data))
+        return parse_answer(data, position, *more)
+
+    monkeypatch.setattr(http1, "parse_answer", parse)
+    with ClientRig(max_head_bytes=1000) as rig:
+        asked = rig.ask()
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 500 + b"\r\nContent-Length: 0\r\n\r\n":
+            rig.servers[0].send(bytes([byte]))
+        assert asked.response.code == 200
+        assert len(judged) < 25
+    with ClientRig(max_head_bytes=1000) as rig:
+        asked = rig.ask()
+        data = b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000
+        for i in range(1000):
+            rig.servers[0].send(data[i : i + 1])
+        assert asked.pending
+        rig.servers[0].send(data[1000:1001])
+        assert asked.error.reason is Reason.HEAD_BYTES
 
 
 def test_a_body_that_breaks_its_framing() -> None:
