@@ -66,7 +66,8 @@ class _Cookies:
         options = options or self._options
         if next(iter(self._jar), None) is not None:
             kept: Any = CookieAgent(_Plain(self._agent, options), self._jar)
-            return kept.request(method, uri, headers, bodyProducer).addCallback(_response)  # type: ignore[no-any-return]
+            shown: Deferred[Any] = kept.request(method, uri, headers, bodyProducer)
+            return shown.addCallback(_response)
         asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
         return asked.addCallback(self._answered, uri)
 
@@ -116,8 +117,9 @@ class _Plain:
         self._options = options
 
     def request(self, *request: Any) -> Deferred[IResponse]:
-        asked: Deferred[Any] = self._agent.request(*request, **self._options)
-        return asked.addCallback(_Shown)
+        asked: Any = self._agent.request(*request, **self._options)
+        asked.addCallback(_Shown)
+        return asked
 
 
 class HTTPClient(treq.client.HTTPClient):
