@@ -121,6 +121,7 @@ class Response:
             self._flush()
         except Exception:
             self.abort()  # nobody will read more of it
+            self._flush()
             raise
         self._want_more()
 
