@@ -24,7 +24,7 @@ from hardhttp.client.limits import ClientLimits
 from hardhttp.client.pool import Pool
 from hardhttp.client.proxies import Proxy
 from hardhttp.client.proxyroutes import proxy_routes
-from hardhttp.client.sending import BytesBody
+from hardhttp.client.sending import WITH_HEAD_BYTES, BytesBody
 from hardhttp.client.statistics import ClientStatistics
 from hardhttp.client.uri import Address, parse_uri
 from hardhttp.net.ledger import Ledger
@@ -166,7 +166,7 @@ class Agent:
             exchange.head = encode_request(exchange.method, target, fields)
         except ValueError as error:
             raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, str(error)) from None
-        if isinstance(producer, BytesBody) and not exchange.expects:
+        if isinstance(producer, BytesBody) and not exchange.expects and producer.length <= WITH_HEAD_BYTES:
             exchange.head += producer.content
             exchange.producer = None
 

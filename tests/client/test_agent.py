@@ -24,11 +24,12 @@ from hardhttp.client import (
     http1,
     reason_of,
 )
+from hardhttp.client.sending import WITH_HEAD_BYTES
 from hardhttp.client.sending import BytesBody as _Same
 from hardhttp.errors import Reason
 from hardhttp.testing import every_split
 from hardhttp.wire.answerhead import parse_answer
-from tests.client.rig import Body, ClientRig
+from tests.client.rig import Body, ClientRig, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
@@ -405,6 +406,50 @@ def test_a_body_of_unknown_length() -> None:
         assert producer.calls == ["start", "pause", "resume"]
         rig.ask()
         assert len(rig.servers) == 1
+
+
+def test_a_long_body_of_known_bytes_is_sent_as_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transport is full after each write; a slow peer is not a silent one."""
+    body = bytes(range(256)) * 1024
+    with ClientRig(answers=False, first_byte_seconds=5, body_idle_seconds=5) as rig:
+        asked = rig.ask(b"PUT", producer=BytesBody(body))
+
+        def write(wire: Any, data: bytes) -> None:
+            wire.sent += data
+            if wire.producer is not None:
+                wire.producer.pauseProducing()
+
+        monkeypatch.setattr(Wire, "write", write)
+        server = rig.connect()
+        received = server.received
+        assert len(received) < WITH_HEAD_BYTES + 200
+        while not received.endswith(body):
+            rig.advance(4)
+            server.wire.producer.resumeProducing()
+            assert len(server.wire.sent) <= WITH_HEAD_BYTES
+            received += server.received
+        rig.advance(4)
+        server.wire.producer.resumeProducing()
+        assert server.wire.producer is None
+        assert asked.pending
+        server.send(OK)
+        assert asked.response.code == 200
+        slow = rig.ask(b"PUT", producer=BytesBody(body))
+        rig.advance(5.1)
+        assert slow.error.reason is ClientReason.SEND_SECONDS
+
+
+def test_a_long_body_of_known_bytes_is_sent_again_over_a_new_connection() -> None:
+    body = b"x" * (WITH_HEAD_BYTES + 1)
+    with ClientRig() as rig:
+        rig.ask()
+        rig.servers[0].send(OK)
+        asked = rig.ask(b"PUT", producer=BytesBody(body))
+        assert rig.servers[0].received.endswith(body)
+        rig.servers[0].lose()
+        assert rig.servers[1].received.endswith(body)
+        rig.servers[1].send(OK)
+        assert asked.response.code == 200
 
 
 def test_a_body_keeps_its_length() -> None:
