@@ -136,12 +136,14 @@ class _Step:
         here = parse_uri(self.uri).key
         try:
             uri = _join(self.uri, location)
-            there = parse_uri(uri).key
+            address = parse_uri(uri)
         except (ValueError, SchemeNotSupported) as error:
             raise _nowhere("a redirect to what is no URI that can be asked") from error
+        if not uri.isascii():
+            uri = address.absolute  # agents between, as those that keep cookies, read ASCII alone
         headers = Headers() if self.headers is None else self.headers.copy()
-        if there != here:
-            if there[0] == UNIX:
+        if address.key != here:
+            if address.key[0] == UNIX:
                 raise _nowhere("a redirect into a Unix socket")
             _remove(headers, _SECRET)
         method, producer = self.method, self.producer

@@ -139,6 +139,18 @@ def test_a_cookie_that_is_not_ascii_costs_itself_alone(kept: dict[str, str]) -> 
         assert (b"x=y; d=e" if kept else b"Cookie: d=e") in rig.servers[0].received
 
 
+@pytest.mark.parametrize("kept", [{}, {"x": "y"}])
+def test_a_redirect_to_an_international_name(kept: dict[str, str]) -> None:
+    with ClientRig() as rig:
+        ours = HTTPClient(rig.agent)
+        answered: list[Any] = []
+        ours.get("http://a.example/", cookies=kept).addBoth(answered.append)
+        to = "http://bücher.example/ü".encode()
+        rig.servers[0].send(b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % to)
+        assert answered == []
+        assert rig.servers[1].received.startswith(b"GET /%C3%BC HTTP/1.1\r\nHost: xn--bcher-kva.example\r\n")
+
+
 @pytest_twisted.ensureDeferred
 async def test_auth(client: Any) -> None:
     said = await (await client.get(client.base + "/", auth=("u", "p"))).json()
