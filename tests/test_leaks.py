@@ -345,7 +345,7 @@ def check(subject: Subject, requests: int, peak_bytes: int) -> None:
     assert statistics["requests"] >= made * 0.9
     found = subject.ask("collect")["found"]
     assert not ours(found), found
-    assert sum(found.values()) < 50, found  # nothing of anybody's grows with requests
+    assert sum(found.values()) < 100, found  # nothing of anybody's grows with requests
     growth = after["resident_bytes"] - middle["resident_bytes"]
     assert growth < max(peak_bytes, 20 * (made - half)), growth
     left = subject.ask("stop")

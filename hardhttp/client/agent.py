@@ -24,7 +24,7 @@ from hardhttp.client.limits import ClientLimits
 from hardhttp.client.pool import Pool
 from hardhttp.client.proxies import Proxy
 from hardhttp.client.proxyroutes import proxy_routes
-from hardhttp.client.sending import BytesBody
+from hardhttp.client.sending import WITH_HEAD_BYTES, BytesBody
 from hardhttp.client.statistics import ClientStatistics
 from hardhttp.client.uri import Address, parse_uri
 from hardhttp.net.ledger import Ledger
@@ -53,6 +53,8 @@ class Agent:
     ``ledger.snapshot()`` says what is held, by kind, and ``statistics`` what was done.
     """
 
+    takes_limits = True  # see ``hardhttp.client.layers``
+
     def __init__(
         self,
         reactor: Any,
@@ -67,7 +69,7 @@ class Agent:
     ) -> None:
         self.limits = ClientLimits() if limits is None else limits
         self._bounds = answer_bounds(self.limits)
-        self._reactor = reactor
+        self.clock = reactor
         self._pool = Pool(reactor, self.limits)
         if routes is None:
             routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)
@@ -126,7 +128,8 @@ class Agent:
     def close(self) -> Deferred[None]:
         """End every request and close every connection; fires when the last socket is gone."""
         if self._ended is None:
-            self._ended = self._pool.close()
+            self._ended = Deferred()  # whoever is told of the end may ask again: it is refused
+            self._pool.close().chainDeferred(self._ended)
         waiting: Deferred[None] = Deferred()
         self._ended.chainDeferred(waiting)
         return waiting
@@ -138,6 +141,10 @@ class Agent:
         fields: list[tuple[bytes, bytes]] = [(b"Host", address.field)]
         producer = exchange.producer
         length: Any = None if producer is None else producer.length
+        if producer is not None and length is not UNKNOWN_LENGTH and not (isinstance(length, int) and length >= 0):
+            # Sent all the same, its bytes would be the next request.
+            text = "the length of a body is a number from 0, or UNKNOWN_LENGTH"
+            raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, text)
         for name, values in exchange.headers.getAllRawHeaders():
             if name.lower() in _FRAMING:
                 self._frame(exchange, fields, name, values, length)
@@ -159,7 +166,7 @@ class Agent:
             exchange.head = encode_request(exchange.method, target, fields)
         except ValueError as error:
             raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, str(error)) from None
-        if isinstance(producer, BytesBody) and not exchange.expects:
+        if isinstance(producer, BytesBody) and not exchange.expects and producer.length <= WITH_HEAD_BYTES:
             exchange.head += producer.content
             exchange.producer = None
 

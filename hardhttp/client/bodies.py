@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.web.iweb import IResponse
 
-__all__ = ["discard", "drop"]
+__all__ = ["discard", "discarded", "drop"]
 
 
 def drop(transport: Any) -> None:
@@ -25,6 +26,7 @@ class _Discarded(Protocol):
 
     def __init__(self, max_bytes: int) -> None:
         self._left = max_bytes
+        self.done: Deferred[None] | None = None  # of whoever waits, until it has fired
 
     def connectionMade(self) -> None:
         if self._left <= 0:
@@ -37,6 +39,13 @@ class _Discarded(Protocol):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         self.transport = None
+        done, self.done = self.done, None
+        if done is not None:
+            done.callback(None)
+
+    def cancelled(self, _: Deferred[None]) -> None:
+        self.done = None
+        self.end()
 
     def end(self) -> None:
         transport, self.transport = self.transport, None
@@ -52,3 +61,11 @@ def discard(response: IResponse, max_bytes: int = 0) -> _Discarded:
     reading = _Discarded(1 if response.length == 0 else max_bytes)
     response.deliverBody(reading)
     return reading
+
+
+def discarded(response: IResponse, max_bytes: int) -> Deferred[None]:
+    """Fires when ``response`` has been discarded and its connection is free; cancelling it ends it at once."""
+    reading = _Discarded(max_bytes)
+    done = reading.done = Deferred(reading.cancelled)
+    response.deliverBody(reading)
+    return done

@@ -39,6 +39,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
+from hardhttp.client.layers import takes_limits
 from hardhttp.limits import _count, _limit, _seconds
 
 __all__ = ["BreakerAgent", "BreakerPolicy", "Circuit", "CircuitOpenError", "CircuitState"]
@@ -136,6 +137,7 @@ class BreakerAgent:
     def __init__(self, agent: IAgent, *, clock: IReactorTime, policy: BreakerPolicy | None = None) -> None:
         self.agent: Any = agent
         self.limits = getattr(agent, "limits", None)
+        self.takes_limits = takes_limits(agent)
         self.clock = clock
         self.policy = BreakerPolicy() if policy is None else policy
         self.refused = 0

@@ -3,7 +3,10 @@
 ``DecodingAgent`` says what it understands, where the request does not, and hands on bodies decoded, a
 piece at a time and no faster than they are taken. A body may become ``max_decoded_bytes`` long, and no
 more than ``max_ratio`` times what came; codings may lie above each other, a few. Past any of these the
-connection is closed and the body fails.
+connection is closed and the body fails. So does a body that is whole to HTTP and cut within its coding.
+
+One read of the socket may mean some twenty megabytes: where the agent says its clock, they are handed on in several
+turns of the reactor.
 """
 
 from __future__ import annotations
@@ -13,15 +16,20 @@ from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITransport
+from twisted.logger import Logger
 from twisted.python.components import proxyForInterface
 from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import BadResponse, ClientReason, ResponseTooLarge
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.layers import clock_of, limits_of, takes_limits
+from hardhttp.client.limits import ClientLimits
+from hardhttp.client.response import aborted
 from hardhttp.wire.decoding import ACCEPT_ENCODING, DecodedTooLargeError, Decoder, DecodingError, decoder
 from hardhttp.wire.grammar import list_items
 
@@ -32,6 +40,8 @@ MAX_RATIO = 300.0
 # Two are known from the wild, a server and a cache.
 MAX_CODINGS = 3
 PIECE_BYTES = 64 * 1024
+# In one turn of the reactor: some two milliseconds.
+TURN_BYTES = 1024 * 1024
 _OURS = (b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"identity")
 
 
@@ -43,8 +53,16 @@ class _Deflate:
         self._stream = zlib.decompressobj()
         self._left = b""
 
+    @property
+    def whole(self) -> bool:
+        return self._stream.eof
+
     def step(self, data: bytes, max_bytes: int) -> bytes:
         data = self._left + data
+        if self._stream.eof:
+            if data:
+                raise DecodingError("bytes behind the end of a deflate body")
+            return b""
         if not self._begun and len(data) >= 2:
             self._begun = True
             # RFC 1950, 2.2: the two octets of a header are a multiple of 31.
@@ -54,7 +72,8 @@ class _Deflate:
             self._left = data
             return b""
         out = self._stream.decompress(data, max_bytes)
-        self._left = self._stream.unconsumed_tail
+        # zlib keeps what lies behind the end, and copies it with each call: it is looked at here, once.
+        self._left = self._stream.unused_data if self._stream.eof else self._stream.unconsumed_tail
         return out
 
 
@@ -79,6 +98,8 @@ class DecodingAgent:
     def __init__(self, agent: Any, limits: ClientLimits | None = None, max_ratio: float = MAX_RATIO) -> None:
         self._agent = agent
         self.limits = limits or limits_of(agent)
+        self.clock = clock_of(agent)
+        self.takes_limits = takes_limits(agent)
         self._max_ratio = max_ratio
 
     def request(
@@ -119,7 +140,7 @@ class DecodingAgent:
             response.headers.setRawHeaders(b"content-encoding", [b", ".join(names)])
         else:
             response.headers.removeHeader(b"content-encoding")
-        return _Decoded(response, stages, limits)
+        return _Decoded(response, stages, limits, self.clock)
 
 
 def _abort(response: Any) -> None:
@@ -134,14 +155,15 @@ class _Decoded(proxyForInterface(IResponse)):  # type: ignore[misc]
 
     original: Any
 
-    def __init__(self, original: Any, stages: list[Decoder], limits: ClientLimits) -> None:
+    def __init__(self, original: Any, stages: list[Decoder], limits: ClientLimits, clock: IReactorTime | None) -> None:
         super().__init__(original)
         self.length = UNKNOWN_LENGTH
         self._stages = stages
         self._limits = limits
+        self._clock = clock
 
     def deliverBody(self, protocol: Any) -> None:
-        self.original.deliverBody(_Decoding(protocol, self._stages, self._limits, self))
+        self.original.deliverBody(_Decoding(protocol, self._stages, self._limits, self, self._clock))
 
     def abort(self) -> None:
         _abort(self.original)
@@ -153,13 +175,20 @@ class _Decoding:
 
     disconnecting = False
 
-    def __init__(self, protocol: Any, stages: list[Decoder], limits: ClientLimits, response: Any) -> None:
+    _log = Logger(namespace="hardhttp.client")
+
+    def __init__(
+        self, protocol: Any, stages: list[Decoder], limits: ClientLimits, response: Any, clock: IReactorTime | None
+    ) -> None:
         self._protocol = protocol
+        self._clock = clock
         self._stages = stages
         self._bound = limits.max_decoded_bytes
         self._response = response
         self._transport: Any = None
         self._paused = False
+        self._giving = False
+        self._later: IDelayedCall | None = None  # the turn that goes on
         self._made_bytes = 0
         self._end: Failure | None = None
 
@@ -181,24 +210,60 @@ class _Decoding:
     # -- decoding -----------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Hand on what there is, as long as it is taken."""
+        """Hand on what there is, as long as it is taken, and so much in a turn."""
+        if self._giving or self._later is not None:
+            return  # whoever gives goes on, now or in another turn
+        self._giving = True
         try:
-            while self._stages and not self._paused and self._protocol is not None:
-                piece = self._take(len(self._stages) - 1)
-                if not piece:
-                    break
-                self._made_bytes += len(piece)
-                if self._bound is not None and self._made_bytes > self._bound:
-                    raise DecodedTooLargeError(f"the decoded body is longer than {self._bound} bytes")
-                self._protocol.dataReceived(piece)
+            more = self._give()
         except DecodingError as error:
             large = isinstance(error, DecodedTooLargeError)
             reason = ClientReason.DECODED_BYTES if large else ClientReason.DECODING
             kind = ResponseTooLarge if large else BadResponse
             self._fail(kind(reason, str(error), response=self._response, sent=True))
             return
-        if self._end is not None and not self._paused:
+        except Exception:
+            self._stages = []  # who has failed is given no more
+            raise
+        finally:
+            self._giving = False
+        if self._end is not None and not self._paused and not more:
+            if self._end.check(ResponseDone, PotentialDataLoss) and not all(stage.whole for stage in self._stages):
+                text = "the body ends within its content coding"
+                self._end = Failure(BadResponse(ClientReason.DECODING, text, response=self._response, sent=True))
             self._finish(self._end)
+
+    def _give(self) -> bool:
+        """Whether another turn will go on."""
+        last_bytes = self._made_bytes + TURN_BYTES
+        while self._stages and not self._paused and self._protocol is not None:
+            if self._clock is not None and self._made_bytes >= last_bytes:
+                self._later = self._clock.callLater(0, self._go_on)
+                self._of_transport("pauseProducing")
+                return True
+            piece = self._take(len(self._stages) - 1)
+            if not piece:
+                break
+            self._made_bytes += len(piece)
+            if self._bound is not None and self._made_bytes > self._bound:
+                raise DecodedTooLargeError(f"the decoded body is longer than {self._bound} bytes")
+            self._protocol.dataReceived(piece)
+        return False
+
+    def _go_on(self) -> None:
+        self._later = None
+        try:
+            self._pump()
+        except Exception:
+            self._log.failure("a body's protocol failed at what it was given")
+            self.abortConnection()
+        if not self._paused and self._later is None:
+            self._of_transport("resumeProducing")
+
+    def _of_transport(self, name: str) -> None:
+        """A transport whose body has ended has nothing to pause."""
+        if self._transport is not None and self._end is None:
+            getattr(self._transport, name)()
 
     def _take(self, stage: int) -> bytes:
         """The next piece that the stage has; it is fed by the one before it."""
@@ -219,6 +284,9 @@ class _Decoding:
 
     def _finish(self, end: Failure) -> None:
         protocol, self._protocol, self._transport, self._response = self._protocol, None, None, None
+        later, self._later = self._later, None
+        if later is not None:
+            later.cancel()
         if protocol is not None:
             protocol.connectionLost(end)
 
@@ -226,15 +294,14 @@ class _Decoding:
 
     def pauseProducing(self) -> None:
         self._paused = True
-        if self._transport is not None and self._end is None:
-            self._transport.pauseProducing()
+        self._of_transport("pauseProducing")
 
     def resumeProducing(self) -> None:
         if self._paused:
             self._paused = False
             self._pump()
-            if not self._paused and self._transport is not None and self._end is None:
-                self._transport.resumeProducing()
+            if not self._paused and self._later is None and not self._giving:
+                self._of_transport("resumeProducing")
 
     def stopProducing(self) -> None:
         self.abortConnection()
@@ -244,7 +311,15 @@ class _Decoding:
 
     def abortConnection(self) -> None:
         self._stages = []  # nothing more is handed on
-        if self._transport is not None:
+        self._paused = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
+        if self._end is not None:  # nobody else will tell it
+            self._end = aborted()
+            if not self._giving:
+                self._finish(self._end)
+        elif self._transport is not None:
             self._transport.abortConnection()
 
     def write(self, data: bytes) -> None:

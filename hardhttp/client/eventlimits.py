@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from hardhttp.client.layers import takes_limits
 from hardhttp.client.limits import ClientLimits
 from hardhttp.limits import DAY_SECONDS, KiB, MiB, _count, _limit, _seconds
 
@@ -67,7 +68,7 @@ def without_end(agent: Any) -> dict[str, ClientLimits]:
     a body as a whole. ``EventLimits`` bound it piece by piece. For any other agent there are none.
     """
     limits = getattr(agent, "limits", None)
-    if not isinstance(limits, ClientLimits):
+    if not isinstance(limits, ClientLimits) or not takes_limits(agent):
         return {}
     return {
         "limits": attrs.evolve(

@@ -16,6 +16,7 @@ from twisted.web.iweb import IAgent, IResponse
 from hardhttp.client.eventlimits import without_end
 from hardhttp.client.sending import BytesBody
 from hardhttp.wire.decoding import ACCEPT_ENCODING
+from hardhttp.wire.grammar import FIELD_VALUE
 
 __all__ = ["EventRequest"]
 
@@ -49,8 +50,10 @@ class EventRequest:
 
     def send(self, last_event_id: str) -> Deferred[IResponse]:
         headers = self._headers.copy()
-        if last_event_id:
-            headers.setRawHeaders(b"last-event-id", [last_event_id.encode("utf-8")])
+        encoded_id = last_event_id.encode("utf-8")
+        # An id may be any text; with a control character in it no agent would send it, and the source would end.
+        if encoded_id and FIELD_VALUE.fullmatch(encoded_id) is not None:
+            headers.setRawHeaders(b"last-event-id", [encoded_id])
         body = BytesBody(self._body) if self._body else None
         asked: Deferred[IResponse] = self._agent.request(self._method, self._url, headers, body, **self._options)
         return asked

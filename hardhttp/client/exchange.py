@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from hardhttp.client.errors import reason_of
 from hardhttp.client.limits import ClientLimits
+from hardhttp.client.sending import BytesBody
 from hardhttp.wire.answerhead import AnswerBounds
 from hardhttp.wire.deadlines import NEVER
 
@@ -104,7 +105,9 @@ class Exchange:
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again, when its first answer was that the connection is gone."""
-        return not self.retried and self.producer is None and self.method in _IDEMPOTENT
+        producer = self.producer
+        again = producer is None or isinstance(producer, BytesBody)
+        return again and not self.retried and self.method in _IDEMPOTENT
 
     def expire(self, now: float) -> None:
         """It waits too long, for a connection or in the queue."""

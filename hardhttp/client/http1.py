@@ -45,6 +45,8 @@ HANDSHAKE, IDLE, AWAITING, BODY_PHASE, UPGRADED, CLOSING, CLOSED = Phase
 
 # curl waits as long for a 100 before it sends the body all the same (RFC 9110, 10.1.1).
 CONTINUE_SECONDS = 1.0
+# What is no response is known by its first bytes; after these, by its lines and its length.
+_BEGUN_BYTES = 16
 _FIRST_BYTE = "the response's head did not come within first_byte_seconds"
 
 
@@ -66,8 +68,11 @@ class Connection1(Connection):
         self._pool.statistics.bytes_in += len(data)
         phase = self.phase
         if phase is AWAITING:
-            if self._input:
-                data = self._input + data
+            held = self._input
+            if held:
+                data = held + data
+                if self._undecided(held, data):
+                    return
             self._read_heads(data)
         elif phase is BODY_PHASE:
             self._read_body(data)
@@ -183,6 +188,19 @@ class Connection1(Connection):
         self._head = head
         self._begin(exchange, head, data[position:])
 
+    def _undecided(self, held: bytes, data: bytes) -> bool:
+        """Whether what has come behind ``held`` can change nothing: else a trickle is judged anew with each byte."""
+        exchange = self._exchange
+        if (
+            exchange is None
+            or len(held) < _BEGUN_BYTES
+            or len(data) > exchange.bounds.max_head_bytes
+            or data.find(b"\n", len(held)) >= 0
+        ):
+            return False
+        self._hold_input(data)
+        return True
+
     def _hold_input(self, data: bytes) -> None:
         self._input = data
         self._pool.ledger.hold(self, INPUT, len(data))
@@ -203,6 +221,7 @@ class Connection1(Connection):
             self._fail(fault_of_peer(Fault(502, Reason.BAD_STATUS_LINE, "an upgrade that nobody asked for")))
             return
         self._hold_input(b"")
+        exchange.due = NEVER  # what is spoken from here on is no response
         response = Response(head, exchange, UNKNOWN_LENGTH)
         self._stop_sending()
         self.phase = MOVES[self.phase][Event.UPGRADE]

@@ -16,7 +16,7 @@ import attrs
 
 from hardhttp.limits import DAY_SECONDS, KiB, MiB, _count, _limit, _seconds
 
-__all__ = ["ClientLimits", "limits_of"]
+__all__ = ["ClientLimits"]
 
 
 def _optional_seconds(default: float | None, help: str) -> Any:
@@ -86,13 +86,3 @@ class ClientLimits:
         if self.max_connections_per_host > self.max_connections:
             # Not an error: a small max_connections alone says enough.
             object.__setattr__(self, "max_connections_per_host", self.max_connections)
-
-
-def limits_of(agent: Any) -> ClientLimits:
-    """The limits of ``agent``, or of the one that it is around; the defaults where none of them says."""
-    while agent is not None:
-        limits = getattr(agent, "limits", None)
-        if isinstance(limits, ClientLimits):
-            return limits
-        agent = getattr(agent, "agent", None) or getattr(agent, "_agent", None)
-    return ClientLimits()

@@ -91,6 +91,7 @@ class Pool:
         self._dialing: dict[Exchange, None] = {}
         self._hungry: dict[Host, None] = {}  # those with a queue
         self._queued = 0
+        self._filling = False  # places that are free are being given out
         self._ended: Deferred[None] | None = None
         for kind, count in (
             ("connections", lambda: self.live),
@@ -136,7 +137,7 @@ class Pool:
         exchange.connection = None
         if host is None:
             return
-        self._hosts[host.key] = host
+        exchange.host = host = self._hosts.setdefault(host.key, host)
         self._dial_or_queue(exchange, host)
 
     def cancelled(self, exchange: Exchange) -> None:
@@ -330,16 +331,25 @@ class Pool:
         """A place is free."""
         host.live -= 1
         self.live -= 1
-        while self._hungry and self.live < self.limits.max_connections:
-            next_host = self._hungriest(None)
-            if next_host is None:
-                break
-            exchange = next(iter(next_host.waiting))
-            self._unqueue(exchange, next_host)
-            self.deadlines.remove(exchange)
-            self._dial(exchange, next_host)
         self._tidy(host)
+        if not self._filling:  # attempts that fail at once come here again, and would go deeper with each
+            self._filling = True
+            try:
+                self._fill()
+            finally:
+                self._filling = False
         self._if_ended()
+
+    def _fill(self) -> None:
+        """Give the places that are free to those who wait."""
+        while self._hungry and self.live < self.limits.max_connections:
+            host = self._hungriest(None)
+            if host is None:
+                break
+            exchange = next(iter(host.waiting))
+            self._unqueue(exchange, host)
+            self.deadlines.remove(exchange)
+            self._dial(exchange, host)
 
     def _hungriest(self, besides: Host | None) -> Host | None:
         """Whose first request has waited longest, among the hosts that may have one more connection."""

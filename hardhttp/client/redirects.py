@@ -3,7 +3,9 @@
 The body of a redirect is read to a bound, so that its connection can serve the next request, or else the
 connection is closed. What identifies the user is not told to another origin: ``Authorization``, ``Cookie``
 and ``Proxy-Authorization`` go no further than the scheme, host and port they were given for. A request
-whose body cannot be made again is not repeated.
+whose body cannot be made again is not repeated. A server of the network leads nobody to a Unix socket: what
+listens there trusts whoever can reach it. ``total_seconds`` are for all of it, from the first request to the last
+byte of the last body.
 
     301, 302    POST becomes GET, as everybody does it; any other method stays
     303         all but HEAD become GET
@@ -15,21 +17,27 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.protocol import Protocol
-from twisted.python.failure import Failure
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.web.error import SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from hardhttp.client.errors import ClientReason, TooManyRedirects
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.bodies import discard, discarded
+from hardhttp.client.errors import ClientReason, ResponseTimeout, TooManyRedirects
+from hardhttp.client.layers import clock_of, limits_of, takes_limits
+from hardhttp.client.limits import ClientLimits
 from hardhttp.client.uri import UNIX, parse_uri
+from hardhttp.limits import DAY_SECONDS
+from hardhttp.wire.deadlines import NEVER
 
 __all__ = ["RedirectAgent"]
 
 # A page that says where to go; what is longer is not worth its connection.
 MAX_DISCARDED_BYTES = 64 * 1024
+# The least that a limit in seconds may be.
+LEAST_SECONDS = 0.01
 
 _UNIX = f"{UNIX}://"
 _CODES = frozenset({301, 302, 303, 307, 308})
@@ -44,6 +52,8 @@ class RedirectAgent:
     def __init__(self, agent: Any, limits: ClientLimits | None = None) -> None:
         self._agent = agent
         self.limits = limits or limits_of(agent)
+        self.clock = clock_of(agent)
+        self.takes_limits = takes_limits(agent)
 
     def request(
         self,
@@ -54,8 +64,12 @@ class RedirectAgent:
         **options: Any,
     ) -> Deferred[IResponse]:
         """As ``IAgent`` says; ``options`` are handed on. Fails with ``TooManyRedirects`` too."""
+        due = NEVER
+        limits = options.get("limits") or self.limits
+        if self.takes_limits and self.clock is not None and limits.total_seconds is not None:
+            due = self.clock.seconds() + limits.total_seconds
         asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
-        return asked.addCallback(self._answered, _Step(method, uri, headers, bodyProducer, options, 0))
+        return asked.addCallback(self._answered, _Step(method, uri, headers, bodyProducer, options, due, 0))
 
     def _answered(self, response: Any, step: _Step) -> Any:
         if response.code not in _CODES:
@@ -65,19 +79,25 @@ class RedirectAgent:
             return response
         bound = (step.options.get("limits") or self.limits).max_redirects
         if step.taken >= bound:
-            discard(response)
+            discard(response, MAX_DISCARDED_BYTES)
             raise TooManyRedirects(ClientReason.REDIRECTS, f"more than {bound} redirects", response=response, sent=True)
         try:
             following = step.follow(response.code, locations[0])
         except Exception:
-            discard(response)
+            discard(response, MAX_DISCARDED_BYTES)
             raise
-        return discard(response).addCallback(self._go, response, following)
+        return discarded(response, MAX_DISCARDED_BYTES).addCallback(self._go, response, following)
 
     def _go(self, _: object, response: IResponse, step: _Step) -> Deferred[IResponse]:
-        asked: Deferred[IResponse] = self._agent.request(
-            step.method, step.uri, step.headers, step.producer, **step.options
-        )
+        options = step.options
+        if self.clock is not None and step.due < NEVER:
+            left = step.due - self.clock.seconds()
+            if left < LEAST_SECONDS:
+                text = "it and its redirects took longer than total_seconds"
+                raise ResponseTimeout(ClientReason.TOTAL_SECONDS, text, response=response, sent=True)
+            limits = attrs.evolve(options.get("limits") or self.limits, total_seconds=min(left, DAY_SECONDS))
+            options = {**options, "limits": limits}
+        asked: Deferred[IResponse] = self._agent.request(step.method, step.uri, step.headers, step.producer, **options)
         asked.addCallback(_linked, response)
         return asked.addCallback(self._answered, step)
 
@@ -88,26 +108,43 @@ def _linked(response: Any, previous: IResponse) -> Any:
 
 
 class _Step:
-    """A request that may be sent on; ``taken`` redirects led to it."""
+    """A request that may be sent on; ``taken`` redirects led to it, and all is ``due`` at one time."""
 
-    __slots__ = ("headers", "method", "options", "producer", "taken", "uri")
+    __slots__ = ("due", "headers", "method", "options", "producer", "taken", "uri")
 
     def __init__(
-        self, method: bytes, uri: bytes, headers: Headers | None, producer: Any, options: dict[str, Any], taken: int
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None,
+        producer: Any,
+        options: dict[str, Any],
+        due: float,
+        taken: int,
     ) -> None:
         self.method = method
         self.uri = uri
         self.headers = headers
         self.producer = producer
         self.options = options
+        self.due = due
         self.taken = taken
 
     def follow(self, code: int, location: bytes) -> _Step:
-        """The request that a redirect makes of this one. Raises ``ValueError`` for a URI that cannot be asked,
-        and ``TooManyRedirects`` for a body that cannot be sent again."""
-        uri = _join(self.uri, location)
+        """The request that a redirect makes of this one. Raises ``TooManyRedirects`` for a URI that cannot be asked
+        and for a body that cannot be sent again."""
+        here = parse_uri(self.uri).key
+        try:
+            uri = _join(self.uri, location)
+            address = parse_uri(uri)
+        except (ValueError, SchemeNotSupported) as error:
+            raise _nowhere("a redirect to what is no URI that can be asked") from error
+        if not uri.isascii():
+            uri = address.absolute  # agents between, as those that keep cookies, read ASCII alone
         headers = Headers() if self.headers is None else self.headers.copy()
-        if parse_uri(uri).key != parse_uri(self.uri).key:
+        if address.key != here:
+            if address.key[0] == UNIX:
+                raise _nowhere("a redirect into a Unix socket")
             _remove(headers, _SECRET)
         method, producer = self.method, self.producer
         if (code == 303 and method != b"HEAD") or (code in (301, 302) and method == b"POST"):
@@ -116,10 +153,13 @@ class _Step:
         elif producer is not None:
             again = getattr(producer, "again", None)
             if again is None:
-                text = "a redirect asks for the body again, and its producer cannot make it again (again())"
-                raise TooManyRedirects(ClientReason.REDIRECTS, text, sent=True)
+                raise _nowhere("a redirect asks for the body again, and its producer cannot make it again (again())")
             producer = again()
-        return _Step(method, uri, headers, producer, self.options, self.taken + 1)
+        return _Step(method, uri, headers, producer, self.options, self.due, self.taken + 1)
+
+
+def _nowhere(text: str) -> TooManyRedirects:
+    return TooManyRedirects(ClientReason.REDIRECTS, text, sent=True)
 
 
 def _remove(headers: Headers, names: tuple[bytes, ...]) -> None:
@@ -141,34 +181,3 @@ def _join(base: bytes, location: bytes) -> bytes:
     cut = min((i for i in (rest.find("/"), rest.find("?"), rest.find("#")) if i >= 0), default=len(rest))
     path = quote(rest[cut:], safe="!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"")
     return (scheme + separator + rest[:cut] + path).encode("utf-8")
-
-
-class _Discarding(Protocol):
-    """Reads a body to a bound."""
-
-    def __init__(self) -> None:
-        self.done: Deferred[None] | None = Deferred(self._cancelled)
-        self._left = MAX_DISCARDED_BYTES
-
-    def _cancelled(self, _: object) -> None:
-        self.done = None
-        if self.transport is not None:
-            self.transport.loseConnection()
-
-    def dataReceived(self, data: bytes) -> None:
-        self._left -= len(data)
-        if self._left < 0 and self.transport is not None:
-            self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure | None = None) -> None:
-        done, self.done = self.done, None
-        if done is not None:
-            done.callback(None)
-
-
-def discard(response: Any) -> Deferred[None]:
-    """Read the body of ``response`` to a bound, or have its connection closed; fires when it is free."""
-    discarding = _Discarding()
-    done = discarding.done
-    response.deliverBody(discarding)
-    return done if done is not None else succeed(None)

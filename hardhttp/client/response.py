@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer, ITransport
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import ConnectionAborted
 from twisted.web.http_headers import Headers
@@ -53,6 +54,7 @@ class Response:
         "__weakref__",
         "_connection",
         "_end",
+        "_giving",
         "_headers",
         "_pieces",
         "_protocol",
@@ -77,9 +79,12 @@ class Response:
         self.delivery = Delivery.UNASKED
         self._headers: Headers | None = None
         self._pieces: list[bytes] = []
+        self._giving = False
         self._protocol: Any = None
         self._connection: Connection1 | None = None
         self._end: Failure | None = None
+
+    _log = Logger(namespace="hardhttp.client")
 
     @property
     def headers(self) -> Headers:
@@ -104,14 +109,20 @@ class Response:
         """Give the body to ``protocol``, which hears of its end by ``connectionLost``.
 
         The failure there is ``ResponseDone`` for a whole body, ``PotentialDataLoss`` for one that
-        the connection's end has ended, or a ``ResponseFailed``. Raises ``RuntimeError`` when called twice.
+        the connection's end has ended, or a ``ResponseFailed``. Raises ``RuntimeError`` when called twice, and
+        what ``protocol`` raises at what has come already.
         """
         if self.delivery is not Delivery.UNASKED:
             raise RuntimeError("a response's body is delivered once")
         self.delivery = Delivery.FLOWING
         self._protocol = protocol
-        protocol.makeConnection(BodyTransport(self))
-        self._flush()
+        try:
+            protocol.makeConnection(BodyTransport(self))
+            self._flush()
+        except Exception:
+            self.abort()  # nobody will read more of it
+            self._flush()
+            raise
         self._want_more()
 
     def abort(self) -> None:
@@ -175,13 +186,26 @@ class Response:
 
     def _flush(self) -> None:
         # A protocol may pause, resume or leave in the middle of this; what is not taken stays, in order.
-        while self._pieces and self.delivery is Delivery.FLOWING:
-            self._protocol.dataReceived(self._pieces.pop(0))
+        if self._giving:
+            return  # the one who is giving goes on
+        self._giving = True
+        try:
+            while self._pieces and self.delivery is Delivery.FLOWING:
+                self._protocol.dataReceived(self._pieces.pop(0))
+        except BaseException:
+            self._pieces = []  # who has failed is given no more
+            raise
+        finally:
+            self._giving = False
         end = self._end
         if end is not None and not self._pieces and self.delivery in (Delivery.FLOWING, Delivery.PAUSED):
             self.delivery = Delivery.ENDED
             protocol, self._protocol, self._end = self._protocol, None, None
-            protocol.connectionLost(end)
+            try:
+                protocol.connectionLost(end)
+            except Exception:
+                # By now the connection may be another request's: it must not hear of this.
+                self._log.failure("a body's protocol failed at its end")
 
 
 @implementer(ITransport, IPushProducer)

@@ -2,7 +2,8 @@
 
 ``RetryingAgent`` wraps any ``IAgent``. What it tries again:
 
-- what was never sent, whatever its method: no name, no connection, no place in the queue;
+- what was never sent, whatever its method: no name, no connection, no place in the queue; but not a tunnel that a
+  proxy has refused by a 3xx or 4xx, unless that says "later" (408, 425, 429);
 - an idempotent method (RFC 9110, 9.2.2) whose kept connection ended before a byte of the answer: the server had closed
   it when the request was on its way (RFC 9112, 9.3.1). On a connection of its own the same may be the request's own
   doing, so that is tried again only with ``retry_fresh``; an agent that does not say which it was, as
@@ -37,6 +38,7 @@ from zope.interface import implementer
 
 from hardhttp.client.bodies import discard
 from hardhttp.client.breaker import CircuitOpenError
+from hardhttp.client.layers import takes_limits
 from hardhttp.client.waits import full_jitter
 from hardhttp.limits import KiB, _count, _seconds
 from hardhttp.wire.retryafter import parse_retry_after
@@ -47,6 +49,8 @@ IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"
 # What can mend itself: "try later", and what a proxy says of a server that is being restarted.
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _AGENT_CLOSED = "agent-closed"
+# Of the statuses by which a proxy refuses a tunnel, those that are no verdict.
+_LATER = frozenset({408, 425, 429})
 
 
 def _statuses(given: Any) -> frozenset[int]:
@@ -93,6 +97,9 @@ def fate(failure: Failure) -> Fate:
     sent = getattr(error, "sent", None)
     if sent is None:
         return _fate_of_stock(error)
+    status = getattr(error, "status", None)
+    if isinstance(status, int) and 300 <= status < 500 and status not in _LATER:
+        return Fate.FINAL  # a proxy's: it will refuse the tunnel again, and may count wrong passwords
     if not sent and isinstance(error, (ConnectError, DNSLookupError, RequestNotSent, ResponseNeverReceived)):
         return Fate.NOT_SENT
     if isinstance(error, ResponseNeverReceived) and not isinstance(error, TimeoutError):
@@ -119,6 +126,7 @@ class RetryingAgent:
     ) -> None:
         self.agent: Any = agent
         self.limits = getattr(agent, "limits", None)
+        self.takes_limits = takes_limits(agent)
         self.clock = clock
         self.policy = RetryPolicy() if policy is None else policy
         self.random = Random() if random is None else random

@@ -1,8 +1,9 @@
 """The body of a request, on its way out.
 
-A body of known bytes (``BytesBody``) is sent with the head, in one write. Any other ``IBodyProducer``
-writes to a ``BodySender``, which frames what it is given (a length that must be kept, or chunks), hands
-on the transport's backpressure and stops the producer, once, when there is nobody left to send to.
+A body of known bytes (``BytesBody``) is sent with the head, in one write, if it is short, and piece by piece
+if it is not. Any other ``IBodyProducer`` writes to a ``BodySender``, which frames what it is given (a length
+that must be kept, or chunks), hands on the transport's backpressure and stops the producer, once, when there
+is nobody left to send to.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from hardhttp.wire.requesthead import LAST_CHUNK, encode_chunk
 if TYPE_CHECKING:
     from hardhttp.client.http1 import Connection1
 
-__all__ = ["BodySender", "BytesBody", "Sending"]
+__all__ = ["WITH_HEAD_BYTES", "BodySender", "BytesBody", "Sending"]
+
+# A body so long goes with its head: as much as a transport takes before it says that it is enough.
+WITH_HEAD_BYTES = 64 * 1024
 
 
 @implementer(IBodyProducer)
@@ -54,6 +58,47 @@ class BytesBody:
         """All is written already."""
 
 
+@implementer(IBodyProducer)
+class _Pieces:
+    """Known bytes, written no faster than they are taken: only so is a slow peer told from a silent one."""
+
+    __slots__ = ("_consumer", "_content", "_done", "_paused", "_position", "length")
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.length = len(content)
+        self._position = 0
+        self._paused = False
+        self._consumer: IConsumer | None = None
+        self._done: Deferred[None] | None = None
+
+    def startProducing(self, consumer: IConsumer) -> Deferred[None]:
+        self._consumer = consumer
+        done = self._done = Deferred()
+        self._write()
+        return done
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        self._write()
+
+    def stopProducing(self) -> None:
+        self._consumer = self._done = None
+
+    def _write(self) -> None:
+        while self._consumer is not None and not self._paused:
+            if self._position >= self.length:
+                done, self._done, self._consumer = self._done, None, None
+                if done is not None:
+                    done.callback(None)
+                return
+            begin, self._position = self._position, self._position + WITH_HEAD_BYTES
+            self._consumer.write(self._content[begin : self._position])
+
+
 class Sending(IntEnum):
     """How far a body is."""
 
@@ -73,7 +118,7 @@ class BodySender:
 
     def __init__(self, connection: Connection1, producer: Any, head: bytes, invited: bool) -> None:
         self._connection: Connection1 | None = connection
-        self._producer = producer
+        self._producer = _Pieces(producer.content) if isinstance(producer, BytesBody) else producer
         self._left: int | None = None if producer.length is UNKNOWN_LENGTH else producer.length
         self._prefix = head  # goes with the first bytes of the body
         self.state = Sending.UNINVITED
@@ -91,11 +136,10 @@ class BodySender:
             return  # the transport is gone already, and has said so
         try:
             produced = self._producer.startProducing(self)
-        except Exception:
+            self._flush()  # a body that is long in coming does not keep its head back
+            produced.addCallbacks(self._produced, self._fail)
+        except Exception:  # its own, or what it returned is no Deferred
             self._fail(Failure())
-            return
-        self._flush()  # a body that is long in coming does not keep its head back
-        produced.addCallbacks(self._produced, self._fail)
 
     def stop(self) -> None:
         """No more of the body can be sent, or is wanted; the producer is told."""

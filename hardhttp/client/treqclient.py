@@ -2,7 +2,7 @@
 
 treq decodes, redirects and keeps cookies with Twisted's agents, which have no bounds, and its ``timeout``
 ends with the response's head. ``HTTPClient`` is treq's with what is here in their place: the same
-arguments, the same responses. ``timeout`` is for the whole of each request, its body included.
+arguments, the same responses. ``timeout`` is for the whole: redirects and the body included.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
 from hardhttp.client.decoding import DecodingAgent
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.layers import clock_of, limits_of, takes_limits
+from hardhttp.client.limits import ClientLimits
 from hardhttp.client.redirects import RedirectAgent
 from hardhttp.client.sending import BytesBody
 
@@ -51,15 +52,23 @@ class _Cookies:
         self._jar = jar
         self._options: dict[str, Any] = {} if limits is None else {"limits": limits}
         self.limits = limits or limits_of(agent)
+        self.clock = clock_of(agent)
+        self.takes_limits = takes_limits(agent)
 
     def request(
-        self, method: bytes, uri: bytes, headers: Headers | None = None, bodyProducer: IBodyProducer | None = None
+        self,
+        method: bytes,
+        uri: bytes,
+        headers: Headers | None = None,
+        bodyProducer: IBodyProducer | None = None,
+        **options: Any,
     ) -> Deferred[IResponse]:
+        options = options or self._options
         if next(iter(self._jar), None) is not None:
-            return CookieAgent(_Plain(self._agent, self._options), self._jar).request(
-                method, uri, headers, bodyProducer
-            )
-        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **self._options)
+            kept: Any = CookieAgent(_Plain(self._agent, options), self._jar)
+            shown: Deferred[Any] = kept.request(method, uri, headers, bodyProducer)
+            return shown.addCallback(_response)
+        asked: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer, **options)
         return asked.addCallback(self._answered, uri)
 
     def _answered(self, response: Any, uri: bytes) -> Any:
@@ -70,7 +79,20 @@ class _Cookies:
 
 
 async def _extract(response: Any, uri: bytes, jar: CookieJar) -> None:
-    await CookieAgent(_Answered(response), jar).request(b"GET", uri)
+    await CookieAgent(_Answered(_Shown(response)), jar).request(b"GET", uri)
+
+
+class _Shown:
+    """What a cookie agent sees of ``response``: cookies that are not ASCII would be an exception to it."""
+
+    def __init__(self, response: Any) -> None:
+        self.response = response
+        cookies = [value for value in response.headers.getRawHeaders(b"set-cookie", ()) if value.isascii()]
+        self.headers = Headers({b"set-cookie": cookies})
+
+
+def _response(shown: _Shown) -> Any:
+    return shown.response
 
 
 @implementer(IAgent)
@@ -95,7 +117,8 @@ class _Plain:
         self._options = options
 
     def request(self, *request: Any) -> Deferred[IResponse]:
-        asked: Deferred[IResponse] = self._agent.request(*request, **self._options)
+        asked: Any = self._agent.request(*request, **self._options)
+        asked.addCallback(_Shown)
         return asked
 
 
@@ -129,8 +152,8 @@ class HTTPClient(treq.client.HTTPClient):
         timeout: float | None = None,
         _stacklevel: int = 2,
     ) -> Deferred[_Response]:
-        """As ``treq.request`` says. ``timeout`` is ``ClientLimits.total_seconds`` for each request that
-        this one leads to; 0 is an error. Redirects are followed as RFC 9110 says, in either way of treq's.
+        """As ``treq.request`` says. ``timeout`` is ``ClientLimits.total_seconds``, for this request and all that
+        it leads to; 0 is an error. Redirects are followed as RFC 9110 says, in either way of treq's.
         """
         plain = self._plain_url(url) if not params and not cookies else None
         if plain is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import idna
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.web.error import SchemeNotSupported
 
 from hardhttp.client.errors import ClientReason, RequestRefused
@@ -20,7 +21,10 @@ __all__ = ["Address", "parse_uri"]
 
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://([^/?#]*)([^#]*)")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:@\x00-\x20\x7f]+)(?::([0-9]{0,5}))?")
-_NAME = re.compile(r"[A-Za-z0-9._\-]+")
+# RFC 1035, 2.3.4: labels of 63 octets, 253 in all as they are written.
+_NAME = re.compile(r"(?=.{1,253}\.?\Z)(?:[A-Za-z0-9_\-]{1,63}\.)*[A-Za-z0-9_\-]{1,63}\.?")
+# What resolvers take for an address, in ways that no two readers agree on: 127.1, 2130706433, 0x7f.1.
+_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0[Xx][0-9A-Fa-f]*)\.?")
 _TARGET = re.compile(r'[!"$-~]*')  # as wire.grammar.TARGET
 DEFAULT_PORTS = {"http": 80, "https": 443}
 UNIX = "http+unix"
@@ -74,13 +78,15 @@ def parse_uri(uri: bytes | str) -> Address:
 def _host(host: str) -> str:
     """In lower case, and in ASCII."""
     if host[0] == "[":
+        if not isIPv6Address(host[1:-1]):
+            raise _refused("its host is no address of IPv6")
         return host.lower()
     if not host.isascii():
         try:
             host = idna.encode(host, uts46=True).decode("ascii")
         except idna.IDNAError:
             raise _refused("its host is no internationalised name") from None
-    if _NAME.fullmatch(host) is None:
+    if _NAME.fullmatch(host) is None or (_NUMBER.fullmatch(host) is not None and not isIPAddress(host)):
         raise _refused("its host is not a name or address")
     return host.lower()
 

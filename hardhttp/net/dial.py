@@ -21,7 +21,14 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectBindError, ConnectError, DNSLookupError, UserError, getConnectError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectError,
+    DNSLookupError,
+    NoProtocol,
+    UserError,
+    getConnectError,
+)
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -71,12 +78,12 @@ class _Attempt:
         except OSError as error:
             self._fail(ConnectBindError(error.errno, os.strerror(error.errno or 0)))
             return
-        if type(address) is UNIXAddress:
-            where: Any = address.name
-        else:
-            skt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            where = _socket_address(address)
         try:
+            if type(address) is UNIXAddress:
+                where: Any = address.name
+            else:
+                skt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                where = _socket_address(address)
             code = skt.connect_ex(where)
         except (OSError, UnicodeError) as error:
             self._fail(ConnectError(string=str(error)))
@@ -118,25 +125,39 @@ class _Attempt:
         skt = self._let_go()
         if skt is None:
             return
+        address: Any = self._address
         try:
-            protocol: Any = self._factory.buildProtocol(self._address)
+            protocol: Any = self._factory.buildProtocol(address)
+            if protocol is None:
+                raise NoProtocol
         except Exception:
             skt.close()
-            self.deferred.errback(Failure())
+            self._fail_with(Failure())
             return
-        address: Any = self._address
         if type(address) is UNIXAddress:
             transport: Any = EagerUNIXServer(skt, protocol, address.name, None, 0, self._reactor)
         else:
             transport = EagerServer(skt, protocol, _socket_address(address), None, 0, self._reactor)
-        protocol.makeConnection(transport)
-        self.deferred.callback(protocol)
+        try:
+            protocol.makeConnection(transport)
+        except Exception:
+            transport.abortConnection()
+            self._fail_with(Failure())
+            return
+        if self.deferred.called:  # whoever is connected has cancelled it
+            transport.abortConnection()
+        else:
+            self.deferred.callback(protocol)
 
     def _fail(self, error: Exception) -> None:
         skt = self._let_go()
         if skt is not None:
             skt.close()
-        self.deferred.errback(Failure(error))
+        self._fail_with(Failure(error))
+
+    def _fail_with(self, failure: Failure) -> None:
+        if not self.deferred.called:
+            self.deferred.errback(failure)
 
     def _cancelled(self, deferred: Deferred[IProtocol]) -> None:
         self._fail(UserError())

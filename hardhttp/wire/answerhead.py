@@ -114,7 +114,12 @@ def parse_answer(
     version, status, phrase = _status_line(data[start:line_end])
     lines = data[line_end : end + 4]
     head = AnswerHead(version, status, phrase, lines)
-    if previous is not None and lines == previous.lines and version == previous.version:
+    if (
+        previous is not None
+        and lines == previous.lines
+        and version == previous.version
+        and lines.count(b"\n") - 2 <= bounds.max_headers  # which may be another's
+    ):
         head._fields = previous._fields
         head.content_length, head.chunked = previous.content_length, previous.chunked
         head.keep_alive = previous.keep_alive

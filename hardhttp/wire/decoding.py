@@ -38,9 +38,12 @@ class DecodedTooLargeError(DecodingError):
 class _Steps(Protocol):
     """One coding. ``step(data, max_bytes)`` takes all of ``data`` and gives some of what it has.
 
-    It is called with ``b""`` for more of the same, until that gives nothing.
+    It is called with ``b""`` for more of the same, until that gives nothing. ``whole`` says whether what was
+    taken may end here.
     """
 
+    @property
+    def whole(self) -> bool: ...
     def step(self, data: bytes, max_bytes: int) -> bytes: ...
 
 
@@ -64,6 +67,11 @@ class Decoder:
         if data:
             self._given.append(data)
             self.unread_bytes += len(data)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the body may end here, when all that was given is taken. A body of no bytes is whole."""
+        return self._steps is None or not self._in_bytes or self._steps.whole
 
     def clear(self) -> None:
         """Forget what was given."""
@@ -120,6 +128,10 @@ class _Members:
         self._member = make()
         self._left = b""
 
+    @property
+    def whole(self) -> bool:
+        return bool(self._member.eof)
+
     def step(self, data: bytes, max_bytes: int) -> bytes:
         data = self._left + data
         while True:
@@ -147,6 +159,10 @@ class _Brotli:
     def __init__(self, decompressor: Any) -> None:
         self._decompressor = decompressor
         self._left = b""
+
+    @property
+    def whole(self) -> bool:
+        return bool(self._decompressor.is_finished())
 
     def step(self, data: bytes, max_bytes: int) -> bytes:
         self._left += data

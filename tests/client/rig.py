@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectingCancelledError, ConnectionAborted, ConnectionDone
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectingCancelledError, ConnectionAborted, ConnectionDone, ConnectionRefusedError
 from twisted.internet.interfaces import IConsumer, ISSLTransport, IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
@@ -163,6 +163,9 @@ class Memory:
         self.key = key
 
     def connect(self, factory: Any) -> Deferred[Any]:
+        if self.rig.endpoint_fails:
+            self.rig.on_fail()
+            return fail(ConnectionRefusedError())
         deferred: Deferred[Any] = Deferred(self._cancelled)
         self.rig.dials.append((deferred, factory, self.key))
         if self.rig.answers:
@@ -183,6 +186,8 @@ class ClientRig:
     def __init__(self, answers: bool = True, secure: bool = False, **limits: Any) -> None:
         self.clock = Clock()
         self.answers = answers
+        self.endpoint_fails = False  # at once
+        self.on_fail: Callable[[], object] = lambda: None
         self.secure = secure
         self.servers: list[Server] = []
         self.dials: list[Any] = []

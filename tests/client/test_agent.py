@@ -21,12 +21,15 @@ from hardhttp.client import (
     RequestBodyFailed,
     RequestRefused,
     ResponseCut,
+    http1,
     reason_of,
 )
+from hardhttp.client.sending import WITH_HEAD_BYTES
 from hardhttp.client.sending import BytesBody as _Same
 from hardhttp.errors import Reason
 from hardhttp.testing import every_split
-from tests.client.rig import Body, ClientRig
+from hardhttp.wire.answerhead import parse_answer
+from tests.client.rig import Body, ClientRig, Wire
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A: b\r\n\r\nhi"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n"
@@ -167,6 +170,30 @@ def test_what_is_no_response(data: bytes, reason: Reason) -> None:
         assert rig.servers[0].wire.aborted
 
 
+def test_a_head_that_trickles_is_judged_by_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[int] = []
+
+    def parse(data: bytes, position: int, *more: Any) -> Any:
+        judged.append(len(data))
+        return parse_answer(data, position, *more)
+
+    monkeypatch.setattr(http1, "parse_answer", parse)
+    with ClientRig(max_head_bytes=1000) as rig:
+        asked = rig.ask()
+        for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 500 + b"\r\nContent-Length: 0\r\n\r\n":
+            rig.servers[0].send(bytes([byte]))
+        assert asked.response.code == 200
+        assert len(judged) < 25
+    with ClientRig(max_head_bytes=1000) as rig:
+        asked = rig.ask()
+        data = b"HTTP/1.1 200 OK\r\nX: " + b"a" * 1000
+        for i in range(1000):
+            rig.servers[0].send(data[i : i + 1])
+        assert asked.pending
+        rig.servers[0].send(data[1000:1001])
+        assert asked.error.reason is Reason.HEAD_BYTES
+
+
 def test_a_body_that_breaks_its_framing() -> None:
     for pieces in every_split(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhiX\r\n"):
         with ClientRig() as rig:
@@ -274,6 +301,14 @@ def test_a_kept_connection_that_is_gone_is_replaced_once() -> None:
         (b"GET", b"http://a:0/", {}),
         (b"GET", b"http://a:99999/", {}),
         (b"GET", b"http:///", {}),
+        (b"GET", b"http://a..b/", {}),
+        (b"GET", b"http://%b.example/" % (b"a" * 64), {}),
+        (b"GET", b"http://%bab/" % (b"a." * 126), {}),
+        (b"GET", b"http://127.1/", {}),
+        (b"GET", b"https://2130706433/", {}),
+        (b"GET", b"http://0x7f.0.0.0x1/", {}),
+        (b"GET", b"http://127.0.0.1./", {}),
+        (b"GET", b"http://[::::]/", {}),
         (b"GET", b"/", {}),
         (b"GET", b"http://a\\b/", {}),
         (b"GET", b"http://\xff/", {}),
@@ -301,6 +336,16 @@ def test_line_ends_in_a_field_do_not_make_another() -> None:
         asked = rig.ask(fields={b"X": [b"a\r\nY: b"]})  # Twisted's Headers make a blank of them
         assert asked.pending
         assert b"\r\nY:" not in rig.servers[0].received
+
+
+@pytest.mark.parametrize(
+    "host",
+    [b"a" * 63, b"a." * 126 + b"a", b"_a.b-c.", b"1a", b"1.2.3.4", b"[::1]", b"0x7f.a1"],
+    ids=lambda host: host[:9],
+)
+def test_what_is_a_host(host: bytes) -> None:
+    with ClientRig() as rig:
+        assert rig.ask(uri=b"http://%b/" % host).pending
 
 
 def test_international_names() -> None:
@@ -363,6 +408,50 @@ def test_a_body_of_unknown_length() -> None:
         assert len(rig.servers) == 1
 
 
+def test_a_long_body_of_known_bytes_is_sent_as_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its transport is full after each write; a slow peer is not a silent one."""
+    body = bytes(range(256)) * 1024
+    with ClientRig(answers=False, first_byte_seconds=5, body_idle_seconds=5) as rig:
+        asked = rig.ask(b"PUT", producer=BytesBody(body))
+
+        def write(wire: Any, data: bytes) -> None:
+            wire.sent += data
+            if wire.producer is not None:
+                wire.producer.pauseProducing()
+
+        monkeypatch.setattr(Wire, "write", write)
+        server = rig.connect()
+        received = server.received
+        assert len(received) < WITH_HEAD_BYTES + 200
+        while not received.endswith(body):
+            rig.advance(4)
+            server.wire.producer.resumeProducing()
+            assert len(server.wire.sent) <= WITH_HEAD_BYTES
+            received += server.received
+        rig.advance(4)
+        server.wire.producer.resumeProducing()
+        assert server.wire.producer is None
+        assert asked.pending
+        server.send(OK)
+        assert asked.response.code == 200
+        slow = rig.ask(b"PUT", producer=BytesBody(body))
+        rig.advance(5.1)
+        assert slow.error.reason is ClientReason.SEND_SECONDS
+
+
+def test_a_long_body_of_known_bytes_is_sent_again_over_a_new_connection() -> None:
+    body = b"x" * (WITH_HEAD_BYTES + 1)
+    with ClientRig() as rig:
+        rig.ask()
+        rig.servers[0].send(OK)
+        asked = rig.ask(b"PUT", producer=BytesBody(body))
+        assert rig.servers[0].received.endswith(body)
+        rig.servers[0].lose()
+        assert rig.servers[1].received.endswith(body)
+        rig.servers[1].send(OK)
+        assert asked.response.code == 200
+
+
 def test_a_body_keeps_its_length() -> None:
     for pieces, kept in (([b"ab", b"c"], True), ([b"ab"], False), ([b"abcd"], False)):
         with ClientRig() as rig:
@@ -388,6 +477,25 @@ def test_a_producer_that_fails() -> None:
         producer.done.errback(Failure(OSError("the disk")))
         assert isinstance(asked.error, RequestBodyFailed)
         assert asked.error.reasons[0].check(OSError)
+        assert rig.servers[0].wire.aborted
+
+
+@pytest.mark.parametrize("length", [None, -1, 2.5, "3"])
+def test_a_body_of_no_length_is_not_sent(length: Any) -> None:
+    with ClientRig() as rig:
+        asked = rig.ask(b"POST", producer=Producer(length))
+        assert isinstance(asked.error, RequestRefused)
+        assert rig.servers == []
+
+
+def test_a_producer_that_returns_nothing() -> None:
+    class Mute(Producer):
+        def startProducing(self, consumer: Any) -> Any:
+            consumer.write(b"x")
+
+    with ClientRig() as rig:
+        asked = rig.ask(b"POST", producer=Mute(3))
+        assert isinstance(asked.error, RequestBodyFailed)
         assert rig.servers[0].wire.aborted
 
 
@@ -536,6 +644,70 @@ def test_an_application_that_leaves(leave: str, whole: bool) -> None:
         assert rig.held().get("connections", 0) == whole
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("where", ["makeConnection", "dataReceived"])
+def test_an_application_that_fails_as_it_asks_for_a_body_holds_nothing(where: str, whole: bool) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with ClientRig() as rig:
+        asked = rig.ask(take=False)
+        rig.servers[0].send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\nab" % (2 if whole else 4))
+        body = Body()
+        setattr(body, where, fail)
+        with pytest.raises(ZeroDivisionError):
+            asked.response.deliverBody(body)
+        rig.turn()
+        assert body.end is not None
+        assert rig.held().get("connections", 0) == whole
+
+
+@pytest.mark.parametrize("how", ["whole", "cut", "late", "closed"])
+def test_an_application_that_fails_at_the_end_costs_itself_alone(how: str) -> None:
+    class Bad(Body):
+        def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
+            super().connectionLost(reason)
+            raise ZeroDivisionError
+
+    with ClientRig(max_connections=1, body_idle_seconds=5) as rig:
+        body = Bad()
+        rig.ask(body=body)
+        after = rig.ask()
+        server = rig.servers[0]
+        server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", b"h")
+        if how == "whole":
+            server.send(b"i")
+            assert server.received.count(b"GET") == 2
+            server.send(OK)
+        elif how == "cut":
+            server.lose()
+            rig.servers[1].send(OK)
+        elif how == "late":
+            rig.advance(6)
+            rig.servers[1].send(OK)
+        else:
+            ended = rig.agent.close()
+            rig.turn()
+            assert ended.called
+        assert body.end is not None
+        assert (after.response is not None) == (how != "closed")
+
+
+def test_who_pauses_and_resumes_at_each_piece_is_given_them_in_a_row() -> None:
+    def busy(body: Body, data: bytes) -> None:
+        assert body.transport is not None
+        body.transport.pauseProducing()
+        body.transport.resumeProducing()
+
+    with ClientRig() as rig:
+        asked = rig.ask(body=Body(busy))
+        rig.servers[0].send(CHUNKED[: CHUNKED.index(b"2\r\n")], b"1\r\nx\r\n" * 3000, b"0\r\n\r\n")
+        assert asked.body is not None
+        assert asked.body.data == b"x" * 3000
+        assert asked.body.end is not None
+        assert asked.body.end.check(ResponseDone)
+
+
 def test_an_application_that_fails_costs_itself_alone() -> None:
     with ClientRig() as rig:
 
@@ -585,6 +757,19 @@ def test_an_upgrade_is_handed_on() -> None:
         assert server.open
         server.lose()
         assert asked.body.end is not None
+
+
+def test_an_upgraded_connection_has_no_total() -> None:
+    with ClientRig(total_seconds=10, unread_seconds=5) as rig:
+        asked = rig.ask(fields={b"Upgrade": [b"x"], b"Connection": [b"upgrade"]})
+        rig.servers[0].send(b"HTTP/1.1 101 Yes\r\nUpgrade: x\r\n\r\n")
+        rig.advance(20)
+        assert asked.body is not None
+        asked.body.transport.pauseProducing()  # type: ignore[union-attr]
+        rig.advance(4)
+        asked.body.transport.resumeProducing()  # type: ignore[union-attr]
+        rig.servers[0].send(b"on")
+        assert asked.body.data == b"on"
 
 
 def test_a_closed_agent_asks_nothing() -> None:

@@ -10,8 +10,10 @@ import brotli
 import pytest
 import zstandard
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 
 from hardhttp.client import BadResponse, ClientReason, DecodingAgent, ResponseTooLarge
+from hardhttp.client.decoding import TURN_BYTES
 from tests.client.rig import Body, ClientRig, Outcome
 
 TEXT = b"The quick brown fox jumps over the lazy dog. " * 40
@@ -112,6 +114,7 @@ def test_a_bomb(coding: bytes) -> None:
         asked = ask(rig)
         data = answer(coding, bomb + bytes(10))
         rig.servers[0].send(data[:-5])
+        rig.turn()
         body = asked.body
         assert body is not None
         assert body.end is not None
@@ -130,6 +133,37 @@ def test_what_is_not_of_its_coding(coding: bytes) -> None:
         assert asked.body.end is not None
         assert isinstance(asked.body.end.value, BadResponse)
         assert asked.body.end.value.reason is ClientReason.DECODING
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"br", b"zstd", b"deflate", b"gzip, br"])
+@pytest.mark.parametrize("until_close", [False, True])
+def test_a_body_cut_within_its_coding(coding: bytes, until_close: bool) -> None:
+    encoded = brotli.compress(gzip.compress(TEXT)[:-3]) if b"," in coding else ENCODE[coding](TEXT)
+    for size in (0, 1, len(encoded) - 1, len(encoded)):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            data = answer(coding, encoded[:size])
+            if until_close:
+                data = data.replace(b"Content-Length: ", b"X-Length: ")
+            rig.servers[0].send(data)
+            rig.servers[0].lose()
+            assert asked.body is not None
+            assert asked.body.end is not None
+            whole = size == 0 or (size == len(encoded) and b"," not in coding)
+            assert (asked.body.end.check(ResponseDone, PotentialDataLoss) is not None) == whole
+            if not whole:
+                assert asked.body.end.value.reason is ClientReason.DECODING
+
+
+def test_nothing_is_kept_of_what_lies_behind_a_deflate_body() -> None:
+    for pieces in ([zlib.compress(b"x") + b"y"], [zlib.compress(b"x"), b"y"]):
+        with ClientRig() as rig:
+            asked = ask(rig)
+            rig.servers[0].send(b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\n\r\n", *pieces)
+            assert asked.body is not None
+            assert asked.body.data == b"x"
+            assert asked.body.end is not None
+            assert asked.body.end.value.reason is ClientReason.DECODING
 
 
 def test_it_goes_no_faster_than_it_is_taken() -> None:
@@ -151,6 +185,90 @@ def test_it_goes_no_faster_than_it_is_taken() -> None:
         body.transport.resumeProducing()
         rig.servers[0].send(data[-1:])
         assert body.end is not None
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_one_read_is_handed_on_in_several_turns(whole: bool) -> None:
+    size = 5 << 20
+    data = answer(b"gzip", gzip.compress(bytes(size)))
+    with ClientRig() as rig:
+        asked = ask(rig, max_ratio=2000)
+        body = asked.body
+        assert body is not None
+        rig.servers[0].send(data[: None if whole else -1])
+        assert len(body.data) == TURN_BYTES
+        assert rig.servers[0].wire.paused == (not whole)
+        assert body.end is None
+        at_turns: list[int] = []
+        rig.clock.callLater(0, lambda: at_turns.append(len(body.data)))
+        rig.turn()
+        assert at_turns[0] == 2 * TURN_BYTES  # others have their turn between
+        assert len(body.data) == size
+        assert not rig.servers[0].wire.paused
+        rig.servers[0].send(data[-1:] if not whole else b"")
+        assert body.end is not None
+        assert body.end.check(ResponseDone)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("how", ["pause", "leave", "leave while paused", "fail"])
+def test_what_an_application_does_between_the_turns(how: str, whole: bool) -> None:
+    data = answer(b"gzip", gzip.compress(bytes(5 << 20)))
+    with ClientRig() as rig:
+        asked = ask(rig, max_ratio=2000)
+        body = asked.body
+        assert body is not None
+        transport: Any = None
+        rig.servers[0].send(data[: None if whole else -1])
+        transport = body.transport
+        if "pause" in how:
+            transport.pauseProducing()
+            rig.turn()
+            assert len(body.data) == TURN_BYTES
+            assert rig.servers[0].wire.paused == (not whole)
+        if how == "pause":
+            transport.resumeProducing()
+            rig.turn()
+            assert len(body.data) == 5 << 20
+            rig.servers[0].send(data[-1:] if not whole else b"")
+        elif how == "fail":
+            body.on_data = lambda *_: 1 / 0
+            rig.turn()
+            assert len(body.data) == TURN_BYTES + 64 * 1024
+        else:
+            transport.loseConnection()
+            rig.turn()
+            assert len(body.data) == TURN_BYTES
+        assert body.end is not None
+        assert (body.end.check(ResponseDone) is not None) == (how == "pause")
+        assert rig.clock.getDelayedCalls() == [] or rig.held()["timers"] == 1
+
+
+def test_who_pauses_and_resumes_at_each_piece_of_many() -> None:
+    def busy(body: Body, data: bytes) -> None:
+        body.transport.pauseProducing()
+        body.transport.resumeProducing()
+
+    with ClientRig() as rig:
+        asked = ask(rig, Body(busy), max_ratio=2000)
+        rig.servers[0].send(answer(b"gzip", gzip.compress(bytes(30 << 20))))
+        rig.turn()
+        assert asked.body is not None
+        assert len(asked.body.data) == 30 << 20
+        assert asked.body.end is not None
+        assert asked.body.end.check(ResponseDone)
+
+
+def test_who_has_failed_is_given_no_more_but_the_end() -> None:
+    with ClientRig() as rig:
+        asked = ask(rig, Body(lambda *_: 1 / 0))
+        data = answer(b"gzip", gzip.compress(bytes(200_000)))
+        cut = data.index(b"\r\n\r\n") + 4
+        rig.servers[0].send(data[:cut], data[cut:-1])
+        rig.turn()
+        assert asked.body is not None
+        assert len(asked.body.pieces) == 1
+        assert asked.body.end is not None
 
 
 def test_an_application_that_leaves() -> None:

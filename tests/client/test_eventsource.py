@@ -7,6 +7,7 @@ import gzip
 import weakref
 import zlib
 from collections.abc import Iterator
+from http.cookiejar import CookieJar
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -18,16 +19,29 @@ from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.web.client import ResponseFailed
+from twisted.web.client import CookieAgent, ResponseFailed
 from twisted.web.http_headers import Headers
 
-from hardhttp.client import ClientLimits, EndReason, EventLimits, EventSource, EventSourceError, Gap, SourceState
+from hardhttp.client import (
+    BreakerAgent,
+    ClientLimits,
+    DecodingAgent,
+    EndReason,
+    EventLimits,
+    EventSource,
+    EventSourceError,
+    Gap,
+    RedirectAgent,
+    RetryingAgent,
+    SourceState,
+)
 from hardhttp.client.eventlimits import without_end
 from hardhttp.client.gap import gap_of
 from hardhttp.errors import LimitError
 from hardhttp.sse.queue import encode_gap
 from hardhttp.testing import every_split
 from hardhttp.wire.eventstream import Event, Parser, encode_event
+from tests.client.rig import ClientRig
 from tests.client.scripted import STREAM, ScriptedAgent, ScriptedResponse
 
 URL = "https://example.com/events?authorization=SECRET"
@@ -930,10 +944,43 @@ def test_an_agent_of_ours_is_asked_without_the_bounds_of_what_ends() -> None:
     agent = ScriptedAgent()
     assert without_end(agent) == {}
     agent.limits = ClientLimits(connect_seconds=1)  # type: ignore[attr-defined]
+    assert without_end(agent) == {}
+    agent.takes_limits = True  # type: ignore[attr-defined]
     limits = without_end(agent)["limits"]
     off = (limits.total_seconds, limits.body_idle_seconds, limits.max_body_bytes, limits.max_decoded_bytes)
     assert off == (None, None, None, None)
     assert (limits.connect_seconds, limits.unread_seconds) == (1, 86_400)
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"), [("a\tb", b"a\tb"), ("é", "é".encode()), ("a\x01b", None), ("\x7f", None), ("\x1b[2J", None)]
+)
+def test_an_id_that_no_field_can_hold_is_not_sent_and_ends_nothing(given: str, sent: bytes | None) -> None:
+    with ClientRig() as rig:
+        source = EventSource(rig.agent, URL, clock=rig.clock)
+        source.deliver(lambda event: None)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        rig.servers[0].send(head, b"id: %b\ndata: 1\n\n" % given.encode())
+        rig.servers[0].lose()
+        rig.advance(60)
+        asked = rig.servers[1].received
+        assert (b"\r\nLast-Event-Id: %b\r\n" % sent in asked) if sent else (b"Last-Event-Id" not in asked)
+        assert source.ending is None
+        source.close()
+
+
+@pytest.mark.parametrize("around", [DecodingAgent, RedirectAgent])
+def test_an_agent_of_others_between_ours_is_asked_as_it_can_be(around: Any) -> None:
+    with ClientRig() as rig:
+        agent = around(CookieAgent(rig.agent, CookieJar()))
+        source = EventSource(agent, URL.encode(), clock=rig.clock)
+        source.deliver(lambda event: None)
+        assert rig.servers[0].received.startswith(b"GET ")
+        assert source.ending is None
+        source.close()
+        rig.turn()
+        for agent in (BreakerAgent(around(rig.agent), clock=rig.clock), RetryingAgent(rig.agent, clock=rig.clock)):
+            assert without_end(agent)["limits"].total_seconds is None
 
 
 def test_async_with(bench: Bench) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import attrs
 import pytest
+from twisted.internet.task import Clock
 
-from hardhttp.client.limits import ClientLimits, limits_of
+from hardhttp.client.layers import clock_of, limits_of
+from hardhttp.client.limits import ClientLimits
 from hardhttp.errors import LimitError
+from tests.client.rig import ClientRig
 
 NAMES = {
     *("connect_seconds", "tls_seconds", "proxy_seconds", "first_byte_seconds", "body_idle_seconds"),
@@ -53,7 +58,22 @@ def test_whose_limits_hold_around_an_agent() -> None:
     inner = Around(None, limits=limits)
     assert limits_of(inner) is limits_of(Around(inner)) is limits_of(Around(Around(inner), limits="others")) is limits
     assert limits_of(Around(None)) == ClientLimits()
+    assert limits_of(Mock()) == ClientLimits()
+    clock = Clock()
+    assert clock_of(Around(Around(None, clock=clock), clock="others")) is clock
+    assert clock_of(Around(None)) is None
 
 
 def test_one_host_gets_no_more_than_all() -> None:
     assert ClientLimits(max_connections=5).max_connections_per_host == 5
+
+
+def test_a_header_is_judged_by_each_requests_own_bound() -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: b\r\nC: d\r\n\r\n"
+    with ClientRig() as rig:
+        rig.ask()
+        rig.servers[0].send(data)
+        for bound, fits in ((3, True), (2, False)):
+            asked = rig.ask(limits=attrs.evolve(rig.limits, max_headers=bound))
+            rig.servers[0].send(data)
+            assert (asked.response is not None) == fits

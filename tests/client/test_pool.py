@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from twisted.internet.error import TimeoutError
+from twisted.internet.error import ConnectionRefusedError, TimeoutError
 
 from hardhttp.client import AgentClosed, ClientReason, QueueFull, QueueTimeout, ResponseTimeout
-from tests.client.rig import ClientRig
+from tests.client.rig import ClientRig, Outcome
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CLOSING = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -228,3 +228,50 @@ def test_a_callback_may_ask_again() -> None:
         assert len(rig.servers) == 1  # the connection was free before the callback
         rig.servers[0].send(OK)
         assert asked[0].response.code == 200
+
+
+def test_many_who_wait_for_what_fails_at_once() -> None:
+    with ClientRig(answers=False, max_connections=1) as rig:
+        asked = [rig.ask() for _ in range(1000)]
+        rig.endpoint_fails = True
+        rig.refuse(ConnectionRefusedError())
+        assert all(isinstance(one.error, ConnectionRefusedError) for one in asked)
+        assert rig.held() == {}
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_who_is_told_of_the_end_asks_in_vain(closes: bool) -> None:
+    with ClientRig(answers=False, max_connections=1) as rig:
+        asked = [rig.ask(), rig.ask()]
+        after: list[Outcome] = []
+        closed: list[Any] = []
+        for one in asked:
+            one.deferred.addCallback(lambda _: after.append(rig.ask()))
+            if closes:
+                one.deferred.addCallback(lambda _: closed.append(rig.agent.close()))
+        first = rig.agent.close()
+        assert [type(one.error) for one in after] == [AgentClosed, AgentClosed]
+        assert rig.held() == {}
+        assert first.called
+        assert all(waiting.called for waiting in closed)
+
+
+def test_a_host_is_there_once() -> None:
+    """A kept connection is gone; what has its place fails at once, and its callback asks the same host."""
+    with ClientRig(max_connections=1) as rig:
+        rig.ask()
+        rig.servers[0].send(OK)
+        kept = rig.ask()
+        other = rig.ask(uri=b"http://b.example/")
+        again: list[Outcome] = []
+        other.deferred.addCallback(lambda _: again.append(rig.ask()))
+        rig.endpoint_fails = True
+        rig.on_fail = lambda: setattr(rig, "endpoint_fails", False)
+        rig.servers[0].lose()
+        assert isinstance(other.error, ConnectionRefusedError)
+        assert rig.held()["hosts"] == 1
+        for one in (again[0], kept):
+            assert rig.servers[-1].received.startswith(b"GET ")
+            rig.servers[-1].send(OK)
+            assert one.response.code == 200
+        assert len(rig.servers) == 2

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
-from hardhttp.client import BytesBody, ClientReason, RedirectAgent, TooManyRedirects
+from hardhttp.client import BytesBody, ClientReason, RedirectAgent, ResponseTimeout, TooManyRedirects
 from tests.client.rig import Body, ClientRig, Outcome
 from tests.client.test_agent import Producer
 
@@ -131,12 +132,24 @@ def test_so_many_and_no_more() -> None:
         assert rig.held()["idle_connections"] == 1
 
 
-@pytest.mark.parametrize("to", [b"ftp://a/", b"http://u:p@b.example/", b"http://b.example:0/"])
+@pytest.mark.parametrize(
+    "to",
+    [b"ftp://a/", b"http://u:p@b.example/", b"http://b.example:0/", b"http://[::1", b"javascript:1", b"http://\x80/"],
+)
 def test_nowhere(to: bytes) -> None:
     with ClientRig() as rig:
         asked = ask(rig)
         rig.servers[0].send(moved(to))
-        assert asked.failure is not None
+        assert isinstance(asked.error, TooManyRedirects)
+        assert len(rig.servers) == 1
+
+
+@pytest.mark.parametrize("uri", [b"http://a.example/", b"https://a.example/", b"http+unix://%2Frun%2Fother/"])
+def test_nobody_is_led_to_a_unix_socket(uri: bytes) -> None:
+    with ClientRig() as rig:
+        asked = ask(rig, uri=uri)
+        rig.servers[0].send(moved(b"http+unix://%2Frun%2Fs/containers"))
+        assert isinstance(asked.error, TooManyRedirects)
         assert len(rig.servers) == 1
 
 
@@ -158,6 +171,33 @@ def test_the_body_is_read_to_a_bound() -> None:
             assert len(rig.servers) == connections
             rig.servers[-1].send(OK)
             assert asked.response.code == 200
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_one_total_for_all_of_it(own: bool) -> None:
+    with ClientRig(total_seconds=3600 if own else 10, first_byte_seconds=None) as rig:
+        options = {"limits": attrs.evolve(rig.limits, total_seconds=10)} if own else {}
+        asked = Outcome(RedirectAgent(rig.agent).request(b"GET", b"http://a.example/", **options), Body())
+        for _ in range(3):
+            rig.advance(3)
+            rig.servers[-1].send(moved(b"/e"))
+        rig.servers[-1].send(OK[:-1])
+        rig.advance(0.9)
+        assert asked.body is not None
+        assert asked.body.end is None
+        rig.advance(0.2)
+        assert asked.body.end is not None
+        assert asked.body.end.value.reason is ClientReason.TOTAL_SECONDS
+
+
+def test_no_time_for_another_step() -> None:
+    with ClientRig(total_seconds=10) as rig:
+        asked = ask(rig)
+        rig.advance(9.995)
+        rig.servers[-1].send(moved(b"/e"))
+        assert isinstance(asked.error, ResponseTimeout)
+        assert asked.error.reason is ClientReason.TOTAL_SECONDS
+        assert rig.held()["idle_connections"] == 1
 
 
 @pytest.mark.parametrize("when", ["asked", "discarding", "following"])

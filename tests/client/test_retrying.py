@@ -18,9 +18,10 @@ from twisted.web._newclient import ParseError, RequestGenerationFailed, RequestN
 from twisted.web.client import FileBodyProducer, ResponseFailed, ResponseNeverReceived
 from twisted.web.http_headers import Headers
 
-from hardhttp.client import BytesBody, CircuitOpenError, RetryingAgent, RetryPolicy
+from hardhttp.client import BytesBody, CircuitOpenError, ClientReason, Proxy, RetryingAgent, RetryPolicy, TunnelError
 from hardhttp.client.retrying import IDEMPOTENT
 from hardhttp.errors import LimitError
+from hardhttp.wire.tunnelanswer import TunnelAnswer
 from tests.client.scripted import ScriptedAgent, ScriptedResponse
 
 
@@ -374,3 +375,15 @@ def test_policies_name_the_field_and_the_bound() -> None:
         RetryPolicy(max_retries=-1)
     with pytest.raises(ValueError, match=r"statuses has \[500\]; it may have \[429, 502, 503, 504\]"):
         RetryPolicy(statuses={500, 503})
+
+
+@pytest.mark.parametrize(
+    ("status", "again"), [(None, True), (502, True), (503, True), (429, True), (302, False), (403, False), (407, False)]
+)
+def test_a_tunnel_that_a_proxy_refuses(bench: Bench, status: int | None, again: bool) -> None:
+    answer = None if status is None else TunnelAnswer(status, b"", ())
+    bench.ask(b"POST")
+    bench.fail(TunnelError(ClientReason.PROXY_REFUSED, Proxy.parse("http://proxy.example"), "no", answer))
+    assert (bench.results == []) == again
+    if again:
+        bench.agent.last.answer()

@@ -12,7 +12,15 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectBindError, ConnectError, ConnectionRefusedError, DNSLookupError, UserError
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectError,
+    ConnectionAborted,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoProtocol,
+    UserError,
+)
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.ssl import Certificate, PrivateCertificate, trustRootFromCertificates
 from twisted.internet.task import deferLater
@@ -287,3 +295,62 @@ async def test_a_local_address_may_be_chosen(port: int) -> None:
     with pytest.raises(ConnectBindError):
         await DialEndpoint(reactor, IPv4Address("TCP", "127.0.0.1", port), ("192.0.2.1", 0)).connect(factory())
     await deferLater(reactor, 0)
+
+
+class Made:
+    """A factory whose protocol is no good in one way."""
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.connecting: Any = None
+        self.protocol: Any = None
+
+    def buildProtocol(self, address: Any) -> Any:
+        if self.how == "none":
+            return None
+        if self.how == "cancels early":
+            self.connecting.cancel()
+        self.protocol = protocol = Body()
+        protocol.connectionMade = self.connected  # type: ignore[method-assign]
+        return protocol
+
+    def connected(self) -> None:
+        if self.how == "raises":
+            raise ZeroDivisionError
+        self.connecting.cancel()
+
+
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("none", NoProtocol),
+        ("raises", ZeroDivisionError),
+        ("cancels", UserError),
+        ("cancels early", UserError),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_protocol_that_is_no_good(port: int, how: str, error: Any, named: bool) -> None:
+    factory: Any = Made(how)
+    endpoint: Any = HostEndpoint(Resolving(IPv4Address("TCP", "127.0.0.1", port)), "x", port)
+    if not named:
+        endpoint = DialEndpoint(reactor, IPv4Address("TCP", "127.0.0.1", port))
+    factory.connecting = endpoint.connect(factory)
+    with pytest.raises(error):
+        await factory.connecting
+    for _ in range(2):
+        await deferLater(reactor, 0)
+    assert attempts() == []
+    if how in ("raises", "cancels"):
+        assert factory.protocol.end.check(ConnectionAborted)
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_address_of_no_link() -> None:
+    for endpoint in (
+        DialEndpoint(reactor, IPv6Address("TCP", "fe80::1%nowhere", 1)),
+        HostEndpoint(Resolving(IPv6Address("TCP", "fe80::1%nowhere", 1)), "x", 1),
+    ):
+        with pytest.raises(ConnectError):
+            await endpoint.connect(factory())

@@ -20,6 +20,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp import Site
 from hardhttp.client import Agent, BodyTimeout, ClientLimits, HTTPClient, ResponseTimeout, ResponseTooLarge
 from hardhttp.errors import LimitError
+from tests.client.rig import ClientRig
 
 BOMB = gzip.compress(bytes(5 << 20))
 
@@ -37,6 +38,10 @@ class Things(Resource):
             return b"moved"
         if path == b"/cookie":
             request.addCookie(b"a", b"b")
+        if path == b"/later":
+            request.redirect(b"/later")
+            reactor.callLater(0.2, request.finish)
+            return NOT_DONE_YET
         if path == b"/never":
             return NOT_DONE_YET
         if path == b"/half":
@@ -121,6 +126,31 @@ async def test_cookies(client: Any) -> None:
     assert sorted(said["cookie"].split("; ")) == ["a=b", "c=d"]
 
 
+@pytest.mark.parametrize("kept", [{}, {"x": "y"}])
+def test_a_cookie_that_is_not_ascii_costs_itself_alone(kept: dict[str, str]) -> None:
+    with ClientRig() as rig:
+        ours = HTTPClient(rig.agent)
+        answered: list[Any] = []
+        ours.get("http://a.example/", cookies=kept).addCallback(answered.append)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n"
+        rig.servers[0].send(head + b"Set-Cookie: a=\xff\r\nSet-Cookie: b=c; Path=/\xff\r\nSet-Cookie: d=e\r\n\r\n")
+        assert [response.code for response in answered] == [200]
+        ours.get("http://a.example/").addErrback(lambda _: None)
+        assert (b"x=y; d=e" if kept else b"Cookie: d=e") in rig.servers[0].received
+
+
+@pytest.mark.parametrize("kept", [{}, {"x": "y"}])
+def test_a_redirect_to_an_international_name(kept: dict[str, str]) -> None:
+    with ClientRig() as rig:
+        ours = HTTPClient(rig.agent)
+        answered: list[Any] = []
+        ours.get("http://a.example/", cookies=kept).addBoth(answered.append)
+        to = "http://bücher.example/ü".encode()
+        rig.servers[0].send(b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % to)
+        assert answered == []
+        assert rig.servers[1].received.startswith(b"GET /%C3%BC HTTP/1.1\r\nHost: xn--bcher-kva.example\r\n")
+
+
 @pytest_twisted.ensureDeferred
 async def test_auth(client: Any) -> None:
     said = await (await client.get(client.base + "/", auth=("u", "p"))).json()
@@ -152,6 +182,8 @@ async def test_the_bounds_hold(client: Any) -> None:
             await client.get(client.base + "/never", timeout=0.05)
         with pytest.raises(BodyTimeout):
             await (await client.get(client.base + "/half", timeout=0.05)).content()
+        with pytest.raises(ResponseTimeout):
+            await client.get(client.base + "/later", timeout=0.3)  # each step takes 0.2
     else:
         with pytest.raises(CancelledError):
             await client.get(client.base + "/never", timeout=0.05)

@@ -55,6 +55,16 @@ def test_at_every_split(name: str) -> None:
         assert take(make(name), pieces) == TEXT
 
 
+@pytest.mark.parametrize("name", ENCODE)
+def test_whole_at_its_end_and_not_before(name: str) -> None:
+    coded = ENCODE[name](TEXT)
+    some = make(name)
+    assert some.whole  # of no bytes
+    for i in range(len(coded)):
+        take(some, [coded[i : i + 1]])
+        assert some.whole == (i + 1 == len(coded))
+
+
 @pytest.mark.parametrize("max_bytes", [1, 7, 65536])
 @pytest.mark.parametrize("name", ENCODE)
 def test_in_small_steps(name: str, max_bytes: int) -> None:
