@@ -4,6 +4,9 @@
 with those it is for; all that happens before it returns, so what the caller does to its data afterwards,
 or what a callback publishes, changes nothing that was published before (V10).
 
+With a broker several hubs are one: what is published goes to it, and what it hands back, in the same order to each
+hub, goes the same way (``hardhttp.sse.brokered``).
+
 How subscriptions begin and end is in ``hardhttp.sse.subscriptions``. Who may publish or subscribe is asked
 in neither: ``hardhttp.sse.mercure`` does, or the application.
 """
@@ -15,14 +18,17 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from hardhttp.interfaces import IHistory, Update
+from hardhttp.interfaces import BrokerState, Everywhere, IBroker, IHistory, Kind, Update
 from hardhttp.sse.audiences import Audience
+from hardhttp.sse.brokered import Brokered, replica_of
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.journal import For, Remembered
+from hardhttp.sse.outbox import Away
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.subscriber import Ended, Subscriber
@@ -30,7 +36,7 @@ from hardhttp.sse.subscriptions import Subscriptions
 from hardhttp.sse.topics import matches
 from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
 
-__all__ = ["Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
+__all__ = ["Away", "Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
 # Of an id that a publisher gives: it comes back in the head of a request.
 MAX_ID_BYTES = 2048
@@ -54,6 +60,10 @@ class EventHub(Subscriptions):
     - what ``explain`` remembers: ``max_explained_events``, ``max_explained_subscribers`` (that have ended),
       ``max_explained_exceptions``, and ``max_explained_bytes`` of topics and selectors, each.
 
+    - ``broker``: an ``IBroker`` that no other hub has; it keeps the history, in its own bounds. ``broker_away`` says
+      what becomes of what is published while it is away (``Away``); ``max_unpublished_events`` and
+      ``max_unpublished_bytes`` are what may wait for it.
+
     Raises ``ValueError`` for what cannot be, and for the policy ``pause`` without a history.
     """
 
@@ -62,6 +72,10 @@ class EventHub(Subscriptions):
         clock: IReactorTime,
         *,
         history: IHistory | None = None,
+        broker: IBroker | None = None,
+        broker_away: Away | str = Away.REFUSE,
+        max_unpublished_events: int = 4000,
+        max_unpublished_bytes: int = 16 << 20,
         max_subscribers: int = 100_000,
         max_queued_events: int = 1000,
         max_queued_bytes: int = 1 << 20,
@@ -93,6 +107,8 @@ class EventHub(Subscriptions):
             ("write_seconds", write_seconds),
             ("max_idempotency_keys", max_idempotency_keys),
             ("idempotency_seconds", idempotency_seconds),
+            ("max_unpublished_events", max_unpublished_events),
+            ("max_unpublished_bytes", max_unpublished_bytes),
             ("max_explained_events", max_explained_events),
             ("max_explained_subscribers", max_explained_subscribers),
             ("max_explained_exceptions", max_explained_exceptions),
@@ -107,6 +123,11 @@ class EventHub(Subscriptions):
                 )
         self._policies = {selector: Policy(each) for selector, each in (policies or {}).items()}
         self._policy = Policy(policy)
+        replica = None
+        if broker is not None:
+            if history is not None:
+                raise ValueError("the broker keeps the history: leave history out, and give the broker its bounds")
+            history = replica = replica_of(broker, clock)
         if history is None and Policy.PAUSE in (self._policy, *self._policies.values()):
             raise ValueError("the policy 'pause' needs a history")
         super().__init__(
@@ -127,6 +148,12 @@ class EventHub(Subscriptions):
         )
         self._max_event_bytes = max_event_bytes
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
+        self.has_loaded = broker is None  # whether it is known what was published before
+        self._brokered: Brokered | None = None
+        if broker is not None and replica is not None:
+            bounds = max_unpublished_events, max_unpublished_bytes
+            self._brokered = Brokered(self, broker, replica, clock, Away(broker_away), *bounds)
+            self.journal.node = self._brokered.name
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -144,6 +171,23 @@ class EventHub(Subscriptions):
     def last_id(self) -> str:
         """The id of the last event."""
         return f"{self.epoch}-{self._sequence}" if self.history is None else str(self.history.last_id)
+
+    @property
+    def broker_state(self) -> BrokerState | None:
+        """How it stands with the broker; ``None`` without one."""
+        return None if self._brokered is None else self._brokered.broker.state
+
+    @property
+    def everywhere(self) -> Everywhere:
+        """The nodes that are one with this, and their subscribers, as they said a few seconds ago at most."""
+        if self._brokered is None:
+            return Everywhere(1, len(self._subscribers))
+        return self._brokered.broker.everywhere
+
+    @property
+    def unpublished(self) -> int:
+        """Events published here that wait for the broker, or for its answer."""
+        return 0 if self._brokered is None else self._brokered.unpublished
 
     def subscribers(self, topic: str | None = None) -> list[Subscriber]:
         """Who is subscribed, or subscribed to ``topic``."""
@@ -227,6 +271,9 @@ class EventHub(Subscriptions):
         published with the same ``idempotency_key`` before is not sent again: its receipt is returned.
         Raises ``ValueError`` for no topic, an id that begins with ``#``, looks like one of ours or cannot stand
         in a header field of a request, too large an event, and as ``encode_event``; nothing has happened then.
+
+        With a broker the receipt is completed later, and ``when_published`` says when all nodes have the event.
+        Raises ``BrokerAwayError`` (503) where it is away and nothing waits for it, or enough does.
         """
         names = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
         if not names:
@@ -236,6 +283,13 @@ class EventHub(Subscriptions):
             return repeated
         if id is not None:
             self._check_id(id)
+        if self._brokered is not None:
+            body = self._encode(data, event, None, retry)
+            more = {"id": id, "private": private, "key": key, "idempotency_key": idempotency_key}
+            everywhere = self._brokered.publish(Kind.EVENT, names, body, now, **more)
+            if idempotency_key is not None:
+                self._repeat_unless_it_fails(idempotency_key, everywhere, now)
+            return everywhere
         sequence = self._sequence + 1
         known = f"{self.epoch}-{sequence}" if id is None else id
         encoded = self._encode(data, event, known, retry)
@@ -253,6 +307,10 @@ class EventHub(Subscriptions):
             place = names[0], key
             self._send(Entry(sequence, encoded, receipt, policy, place, directed=False), members)
         return receipt
+
+    def _repeat_unless_it_fails(self, idempotency_key: str, receipt: Receipt, now: float) -> None:
+        self._repeats.keep(idempotency_key, receipt, now)
+        receipt.when_published().addErrback(lambda _: self._repeats.drop(idempotency_key, receipt))
 
     def _check_id(self, id: str) -> None:
         """A publisher's own id: its subscribers must be able to come back with it."""
@@ -292,28 +350,129 @@ class EventHub(Subscriptions):
 
     def to_user(self, user: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """Send to the subscribers of ``user``, and to nobody when there are none. It is kept in no history."""
-        return self._direct(frozenset(self._people.users.get(user, ())), For.USER, user, data, event, key)
+        return self._direct(For.USER, user, data, event, key)
 
     def to_group(self, group: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to the members of ``group``."""
-        return self._direct(frozenset(self._people.groups.get(group, ())), For.GROUP, group, data, event, key)
+        return self._direct(For.GROUP, group, data, event, key)
 
     def to_all(self, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to every subscriber, whatever its topics."""
-        if self._everyone is None:
-            self._everyone = frozenset(self._subscribers)
-        return self._direct(self._everyone, For.ALL, "", data, event, key)
+        return self._direct(For.ALL, "", data, event, key)
 
-    def _direct(
-        self, members: frozenset[Subscriber], audience: For, name: str, data: Any, event: str | None, key: str | None
-    ) -> Receipt:
+    def _members(self, audience: For, name: str) -> frozenset[Subscriber]:
+        if audience is For.ALL:
+            if self._everyone is None:
+                self._everyone = frozenset(self._subscribers)
+            return self._everyone
+        named = self._people.users if audience is For.USER else self._people.groups
+        return frozenset(named.get(name, ()))
+
+    def _direct(self, audience: For, name: str, data: Any, event: str | None, key: str | None) -> Receipt:
         """Without an ``id`` in the stream: it could not be taken up after it."""
         encoded = Secret(self._encode(data, event, None, None))
-        self._sequence += 1
-        receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
-        self.journal.publish(self._sequence, receipt.id, audience, (name,), self.seconds(), False)
+        if self._brokered is not None:
+            return self._brokered.publish(Kind(audience), (name,), encoded, self.seconds(), key=key)
+        members = self._members(audience, name)
+        receipt = Receipt(f"{self.epoch}-{self._sequence + 1}", len(members))
+        self._send_directed(self._sequence + 1, members, audience, name, encoded, key, receipt)
+        return receipt
+
+    def _send_directed(
+        self,
+        sequence: int,
+        members: frozenset[Subscriber],
+        audience: For,
+        name: str,
+        encoded: Secret,
+        key: str | None,
+        receipt: Receipt,
+    ) -> None:
+        self._sequence = sequence
+        self.journal.publish(sequence, receipt.id, audience, (name,), self.seconds(), False)
         if members:
             policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
             policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
-            self._send(Entry(self._sequence, encoded, receipt, policy, (None, key), directed=True), members)
-        return receipt
+            self._send(Entry(sequence, encoded, receipt, policy, (None, key), directed=True), members)
+
+    # -- closing ------------------------------------------------------------------------------
+
+    def close_user(self, user: str) -> int:
+        """Close the subscribers of ``user``, with a broker on all nodes; how many they were here.
+
+        Raises ``BrokerAwayError`` when other nodes cannot be told; here they are closed then.
+        """
+        count = super().close_user(user)
+        if self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE_USER, user)
+        return count
+
+    def close_all(self) -> int:
+        """Close every subscriber there is, as ``close_user`` does. Here they go in slices, from the next turn on."""
+        count = super().close_all()
+        if self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE_ALL)
+        return count
+
+    def close_subscriber(self, id: str) -> bool:
+        """Close the subscriber of this id, wherever it is; whether it was here."""
+        found = self.subscriber(id)
+        if found is not None:
+            self.close(found)
+        elif self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE, id)
+        return found is not None
+
+    def stop(self) -> Deferred[None]:
+        """Let go of the broker, and of the history. Subscribers are ended by the site that serves them."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            if self._brokered is not None:
+                await self._brokered.close()
+        finally:
+            if self.history is not None:
+                await self.history.close()
+
+    # -- for the broker -----------------------------------------------------------------------
+
+    def arrived(self, update: Update, receipt: Receipt, own: bool) -> None:
+        """An event is next in the order of all nodes; ``own`` is whether its publisher gave it its id."""
+        sequence, topics = update.sequence, update.topics
+        self._sequence = sequence
+        self.history.append(update)
+        audience = For.PRIVATE if update.private else For.PUBLIC
+        self.journal.publish(sequence, update.id, audience, topics, update.published_at, own)
+        members, policy = self._audience(topics, update.private)
+        receipt.matched = len(members)
+        if members:
+            self._send(
+                Entry(sequence, update.encoded, receipt, policy, (topics[0], update.key), directed=False), members
+            )
+
+    def arrived_directed(
+        self, sequence: int, audience: For, name: str, encoded: Secret, key: str | None, receipt: Receipt
+    ) -> None:
+        """As ``arrived``, for users and groups."""
+        members = self._members(audience, name)
+        receipt.matched = len(members)
+        self._send_directed(sequence, members, audience, name, encoded, key, receipt)
+
+    def close_here(self, kind: Kind, *names: str) -> None:
+        """Another node has closed these."""
+        if kind is Kind.CLOSE_ALL:
+            super().close_all()
+        elif kind is Kind.CLOSE_USER:
+            super().close_user(*names)
+        elif kind is Kind.CLOSE and (found := self.subscriber(*names)) is not None:
+            self.close(found)
+
+    def change_epoch(self, epoch: str, sequence: int) -> None:
+        """Ids begin with ``epoch`` from now on, and numbers go on after ``sequence``."""
+        self.epoch = epoch
+        self._sequence = max(self._sequence, sequence)
+        self.journal.move(epoch, self._sequence)
+
+    def _knows_soon(self, last_event_id: str) -> bool:
+        return self._brokered is not None and (not self.has_loaded or self.history.is_ahead(last_event_id))
