@@ -159,8 +159,11 @@ class Brokered:
     def load(self, deliveries: Sequence[Delivery]) -> None:
         for delivery in deliveries:
             post = delivery.post
-            if post is not None and post.kind is Kind.EVENT:
-                self._replica.append(self._update(delivery.sequence, post))
+            try:
+                if post is not None and post.kind is Kind.EVENT:
+                    self._replica.append(self._update(delivery.sequence, post))
+            except Exception:
+                self._log.failure("an event of the broker could not be kept")
             self._replica.pass_over(delivery.sequence)
         self._hub.change_epoch(self.epoch, self._replica.last_sequence)
 

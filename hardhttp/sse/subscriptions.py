@@ -71,6 +71,7 @@ class Subscriptions:
         compressed: bool,
         remembered: Remembered,
     ) -> None:
+        self.clock = clock
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
         self.epoch: str = new_epoch() if history is None else history.epoch
