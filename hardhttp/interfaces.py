@@ -415,6 +415,7 @@ class IBrokerNode(Interface):
     name = Attribute("Eight letters that no other node has or had.")
     epoch = Attribute("The epoch of ``last_sequence``; empty before the first ``welcome``.")
     last_sequence = Attribute("The number of the last delivery it was handed; or 0.")
+    floor = Attribute("Numbers up to this one are used here already, and must be given to nothing more.")
     subscriber_count = Attribute("How many are subscribed here.")
 
     def welcome(epochs: Sequence[BrokerEpoch]) -> None:

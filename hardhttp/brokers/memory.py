@@ -78,8 +78,12 @@ class Exchange:
     def losses(self) -> Losses:
         return Losses(self._forgotten_to, dict(self._lost))
 
-    def hello(self, epoch: str, last_sequence: int) -> None:
-        """A node has come that was at ``last_sequence`` of ``epoch``."""
+    def hello(self, epoch: str, last_sequence: int, floor: int) -> None:
+        """A node has come that was at ``last_sequence`` of ``epoch``, and has used numbers up to ``floor``."""
+        self._hello(epoch, last_sequence)
+        self.last_sequence = max(self.last_sequence, floor)
+
+    def _hello(self, epoch: str, last_sequence: int) -> None:
         known = [each.name for each in self.epochs]
         lost = not known or (known[-1] == epoch and last_sequence > self.last_sequence)
         if not lost:
@@ -233,7 +237,7 @@ class MemoryBroker:
             if self.state is BrokerState.READY:
                 self._change(BrokerState.AWAY)
             return None
-        exchange.hello(node.epoch, node.last_sequence)
+        exchange.hello(node.epoch, node.last_sequence, node.floor)
         if self.state is not BrokerState.READY or node.epoch != exchange.epochs[-1].name:
             node.welcome(tuple(exchange.epochs))
         page = exchange.after(node.last_sequence)

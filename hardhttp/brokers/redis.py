@@ -205,6 +205,7 @@ class RedisBroker:
             b"%d" % node.last_sequence,
             new_name().encode(),
             b"%d" % EPOCH_STEP,
+            b"%d" % node.floor,
         )
         node.welcome(tuple(map(_epoch, epochs)))
         last = int(number)

@@ -77,7 +77,8 @@ def _script(body: str) -> Script:
     return Script.of(_COMMON + body)
 
 
-# the epoch the node knows, the last number it has, a name for a new epoch, the step to its numbers
+# the epoch the node knows, the last number it has, a name for a new epoch, the step to its numbers, the number up to
+# which none may be given
 # -> the last number given, and the epochs
 HELLO = _script("""
 local epoch, number = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'seq') or 0)
@@ -93,6 +94,10 @@ if not epoch or (epoch == ARGV[2] and known > number) then
     redis.call('RPUSH', prefix .. 'epochs', ARGV[4] .. ' ' .. string.format('%d', number + 1) .. ' -')
     redis.call('LTRIM', prefix .. 'epochs', -16, -1)
     redis.call('HSET', meta, 'epoch', ARGV[4], 'seq', string.format('%d', number))
+end
+if number < tonumber(ARGV[6]) then
+    number = tonumber(ARGV[6])
+    redis.call('HSET', meta, 'seq', ARGV[6])
 end
 return {string.format('%d', number), redis.call('LRANGE', prefix .. 'epochs', 0, -1)}
 """)

@@ -29,6 +29,7 @@ from hardhttp.interfaces import (
     Update,
 )
 from hardhttp.sse.coding import Secret
+from hardhttp.sse.early import Early
 from hardhttp.sse.history import new_epoch
 from hardhttp.sse.journal import For
 from hardhttp.sse.outbox import Away, Outbox
@@ -41,9 +42,12 @@ if TYPE_CHECKING:
 
     from hardhttp.interfaces import IBroker
     from hardhttp.sse.hub import EventHub
+    from hardhttp.sse.subscriber import Subscriber
 
 __all__ = ["Brokered", "replica_of"]
 
+# How often, and how many times at most, it is looked whether all have read what they missed.
+READING_SECONDS, READING_TURNS = 0.05, 100
 _AUDIENCES = {Kind.USER: For.USER, Kind.GROUP: For.GROUP, Kind.ALL: For.ALL}
 
 
@@ -81,9 +85,11 @@ class Brokered:
         self._max_receipts = max_unpublished_events
         self._receipts: OrderedDict[int, BrokerReceipt] = OrderedDict()  # by number, of what has not come back
         self._number = 0
+        self._early = Early()
         self.name = new_epoch()
         self.epoch = ""
         # In the reactor's turn: whoever makes a hub may still fork.
+        self._waiting: IDelayedCall | None = None
         self._start: IDelayedCall | None = clock.callLater(0, self._begin)
 
     def _begin(self) -> None:
@@ -91,9 +97,10 @@ class Brokered:
         self.broker.start(self)
 
     def close(self) -> Deferred[None]:
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
+        for call in (self._start, self._waiting):
+            if call is not None:
+                call.cancel()
+        self._start = self._waiting = None
         self._outbox.close()
         return self.broker.close()
 
@@ -115,10 +122,23 @@ class Brokered:
         def done(became: Posted | Exception) -> None:
             if isinstance(became, Exception) or became.repeated:
                 self._receipts.pop(number, None)  # it will not come back
+            elif not became.sequence and number in self._receipts:
+                return  # it was done before, and its id comes back with it
             receipt.answer(became)
 
         self._post(kind, names, done, body=body, published_at=now, **more)
+        away = self.broker.state is BrokerState.AWAY and self._outbox.away is Away.LOCAL
+        if away and more.get("idempotency_key") is None:  # with a key, others may have published it already
+            self._deliver_early(number, kind, names, body, receipt, **more)
         return receipt
+
+    def _deliver_early(
+        self, number: int, kind: Kind, names: tuple[str, ...], body: bytes, receipt: BrokerReceipt, **more: Any
+    ) -> None:
+        """To those who are subscribed here, before it is in the one order."""
+        audience = _AUDIENCES.get(kind) or (For.PRIVATE if more.get("private") else For.PUBLIC)
+        sequence = self._hub.deliver_early(audience, names, Secret(body), more.get("key"), receipt)
+        self._early.add(number, sequence, self._hub.journal.begun)
 
     def tell(self, kind: Kind, *names: str) -> None:
         """Post a command. Raises ``BrokerAwayError``."""
@@ -133,7 +153,7 @@ class Brokered:
         self, kind: Kind, names: tuple[str, ...], done: Callable[[Posted | Exception], None], **more: Any
     ) -> None:
         self._number += 1
-        resent = self._outbox.away is Away.QUEUE
+        resent = self._outbox.away is not Away.REFUSE
         self._outbox.put(Post(self.name, self._number, kind, names, resent=resent, **more), done)
 
     # -- in -----------------------------------------------------------------------------------
@@ -141,6 +161,17 @@ class Brokered:
     @property
     def last_sequence(self) -> int:
         return self._replica.last_sequence
+
+    @property
+    def floor(self) -> int:
+        return self._hub.journal.last_sequence
+
+    def listened(self, subscriber: Subscriber) -> None:
+        """It has joined those who are sent what comes."""
+        self._early.listened(subscriber, self._hub.journal.last_sequence)
+
+    def unlistened(self, subscriber: Subscriber) -> None:
+        self._early.unlistened(subscriber, self._hub.journal.last_sequence)
 
     @property
     def subscriber_count(self) -> int:
@@ -178,12 +209,27 @@ class Brokered:
     def changed(self, state: BrokerState) -> None:
         if state is BrokerState.READY:
             self._hub.has_loaded = True
+            self._resume(READING_TURNS if self._early else 0)
+
+    def _resume(self, turns: int) -> None:
+        """Send what waits. What was sent here already comes back then, and is to find nobody at the history."""
+        if self._waiting is not None and self._waiting.active():
+            self._waiting.cancel()
+        self._waiting = None
+        if turns and self._hub.is_reading:
+            self._waiting = self._hub.clock.callLater(READING_SECONDS, self._resume, turns - 1)
+        else:
             self._outbox.resume()
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        deliveries = [each for each in deliveries if each.sequence > self._replica.last_sequence]
+        used = [each for each in deliveries if each.sequence <= self.floor]
+        if used and self._early:  # while this node was away it gave these numbers to others: they are to be read
+            place = self._replica.here
+            self.load(used)
+            self._hub.read_on(place)
+            deliveries = deliveries[len(used) :]
         for delivery in deliveries:
-            if delivery.sequence <= self._replica.last_sequence:
-                continue
             try:
                 if delivery.post is not None:
                     self._take(delivery.sequence, delivery.post)
@@ -194,11 +240,13 @@ class Brokered:
     def _take(self, sequence: int, post: Post) -> None:
         if post.kind is Kind.EVENT:
             update = self._update(sequence, post)
-            self._hub.arrived(update, self._receipt(post, update.id), post.id is not None)
+            has_had = self._early.take(post.number, directed=False) if post.node == self.name else None
+            self._hub.arrived(update, self._receipt(post, update.id), post.id is not None, has_had)
         elif post.kind in _AUDIENCES:
             receipt = self._receipt(post, self._replica.id_of(sequence))
             name, body = post.names[0], Secret(post.body)
-            self._hub.arrived_directed(sequence, _AUDIENCES[post.kind], name, body, post.key, receipt)
+            has_had = self._early.take(post.number, directed=True) if post.node == self.name else None
+            self._hub.arrived_directed(sequence, _AUDIENCES[post.kind], name, body, post.key, receipt, has_had)
         elif post.node != self.name:  # here it was done at once
             self._hub.close_here(post.kind, *post.names)
 

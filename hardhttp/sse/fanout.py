@@ -175,6 +175,11 @@ class FanOut:
             if subscriber.sent < batch.first and subscriber in batch.members:
                 batch.hand(subscriber)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether someone whose transport has room takes from the history."""
+        return bool(self._replays)
+
     def finish(self) -> None:
         """Bring all that is on its way to all it is for."""
         while self._batches:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -40,6 +40,8 @@ __all__ = ["Away", "Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
 # Of an id that a publisher gives: it comes back in the head of a request.
 MAX_ID_BYTES = 2048
+# Whether a subscriber was sent an event before.
+HasHad: TypeAlias = "Callable[[Subscriber], bool]"
 # What the value of a field cannot hold (RFC 9110, 5.5).
 _NO_FIELD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -390,6 +392,12 @@ class EventHub(Subscriptions):
     ) -> None:
         self._sequence = sequence
         self.journal.publish(sequence, receipt.id, audience, (name,), self.seconds(), False)
+        self._send_apart(sequence, members, encoded, key, receipt)
+
+    def _send_apart(
+        self, sequence: int, members: frozenset[Subscriber], encoded: Secret, key: str | None, receipt: Receipt
+    ) -> None:
+        """What no history has."""
         if members:
             policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
             policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
@@ -437,26 +445,62 @@ class EventHub(Subscriptions):
 
     # -- for the broker -----------------------------------------------------------------------
 
-    def arrived(self, update: Update, receipt: Receipt, own: bool) -> None:
-        """An event is next in the order of all nodes; ``own`` is whether its publisher gave it its id."""
+    def listen(self, subscriber: Subscriber) -> None:
+        super().listen(subscriber)
+        if self._brokered is not None:
+            self._brokered.listened(subscriber)
+
+    def unlisten(self, subscriber: Subscriber) -> None:
+        super().unlisten(subscriber)
+        if self._brokered is not None:
+            self._brokered.unlistened(subscriber)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether someone takes from the history just now."""
+        return self._fan_out.is_reading
+
+    def deliver_early(
+        self, audience: For, names: tuple[str, ...], encoded: Secret, key: str | None, receipt: Receipt
+    ) -> int:
+        """Send what is not in the order of all nodes yet, under a number of this node's, which is returned."""
+        if audience in (For.PUBLIC, For.PRIVATE):
+            members = self._audience(names, audience is For.PRIVATE)[0]
+        else:
+            members = self._members(audience, names[0])
+        self._sequence += 1
+        self.journal.move(self.epoch, self._sequence)
+        receipt.matched = len(members)
+        self._send_apart(self._sequence, members, encoded, key, receipt)
+        return self._sequence
+
+    def arrived(self, update: Update, receipt: Receipt, own: bool, has_had: HasHad | None) -> None:
+        """An event is next in the order of all nodes; ``own`` is whether its publisher gave it its id, and
+        ``has_had`` tells who was sent it before."""
         sequence, topics = update.sequence, update.topics
         self._sequence = sequence
         self.history.append(update)
         audience = For.PRIVATE if update.private else For.PUBLIC
         self.journal.publish(sequence, update.id, audience, topics, update.published_at, own)
         members, policy = self._audience(topics, update.private)
-        receipt.matched = len(members)
+        members = _without(members, has_had, receipt)
         if members:
             self._send(
                 Entry(sequence, update.encoded, receipt, policy, (topics[0], update.key), directed=False), members
             )
 
     def arrived_directed(
-        self, sequence: int, audience: For, name: str, encoded: Secret, key: str | None, receipt: Receipt
+        self,
+        sequence: int,
+        audience: For,
+        name: str,
+        encoded: Secret,
+        key: str | None,
+        receipt: Receipt,
+        has_had: HasHad | None,
     ) -> None:
         """As ``arrived``, for users and groups."""
-        members = self._members(audience, name)
-        receipt.matched = len(members)
+        members = _without(self._members(audience, name), has_had, receipt)
         self._send_directed(sequence, members, audience, name, encoded, key, receipt)
 
     def close_here(self, kind: Kind, *names: str) -> None:
@@ -476,3 +520,11 @@ class EventHub(Subscriptions):
 
     def _knows_soon(self, last_event_id: str) -> bool:
         return self._brokered is not None and (not self.has_loaded or self.history.is_ahead(last_event_id))
+
+
+def _without(members: frozenset[Subscriber], has_had: HasHad | None, receipt: Receipt) -> frozenset[Subscriber]:
+    """Those of ``members`` that are still to have it; the receipt counts them."""
+    if has_had is not None:
+        members = frozenset(each for each in members if not has_had(each))
+    receipt.matched += len(members)
+    return members

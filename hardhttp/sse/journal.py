@@ -204,6 +204,11 @@ class Journal:
         self._admitting[serial] = self.last_sequence
         return serial
 
+    @property
+    def begun(self) -> int:
+        """How many subscriptions have been asked for."""
+        return self._begun
+
     def begin(self, serial: int) -> None:
         """It has been admitted."""
         self._admitting.pop(serial, None)

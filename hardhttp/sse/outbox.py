@@ -5,9 +5,12 @@ Everything leaves in order. While the broker is there it leaves at once, and wai
 
 - ``refuse``: publishing fails, at once; what was on its way fails too, though it may have been done;
 - ``queue``: what is published waits, and is sent when the broker is back; what was on its way is sent again, and
-  done once.
+  done once;
+- ``local``: as ``queue``, and those who are subscribed here are sent it at once, without an id. When it comes back in
+  the one order they are passed over. Who reads the history just then may have it twice, and the order here is not
+  that of other nodes.
 
-Both are bounded, in events and in bytes; past a bound publishing fails as it does for ``refuse``.
+All are bounded, in events and in bytes; past a bound publishing fails as it does for ``refuse``.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ class Away(StrEnum):
 
     REFUSE = "refuse"
     QUEUE = "queue"
+    LOCAL = "local"
 
 
 @attrs.define(eq=False)
@@ -113,7 +117,7 @@ class Outbox:
     def _failed(self, failure: Failure, item: _Waiting) -> None:
         self._on_their_way -= 1
         error = failure.value
-        if self.away is Away.QUEUE and isinstance(error, BrokerAwayError):
+        if self.away is not Away.REFUSE and isinstance(error, BrokerAwayError):
             item.sent = False
         else:
             self._end(item, error if isinstance(error, Exception) else BrokerAwayError("it failed"))

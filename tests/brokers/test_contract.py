@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pytest_twisted import ensureDeferred
+from twisted.internet.defer import Deferred, fail
 
 from hardhttp.errors import BrokerAwayError
-from hardhttp.interfaces import BrokerBounds, BrokerState, Everywhere, IBroker
+from hardhttp.interfaces import BrokerBounds, BrokerState, Everywhere, IBroker, Post, Posted
+from hardhttp.sse.brokered import READING_SECONDS
 from hardhttp.sse.hub import EventHub
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Event
@@ -437,3 +441,86 @@ async def test_a_broker_that_has_lost_everything(cluster: Cluster) -> None:
     await cluster.until(lambda: last("after", back))
     assert [data for data in data_of(back) if "reason" not in data] == ["3", "4", "after"]
     assert one.hub.explain(one.hub.last_id, one.newest).outcome == "sent"
+
+
+@ensureDeferred
+async def test_local_delivery_goes_on_and_nobody_has_it_twice(cluster: Cluster) -> None:
+    one, two = await cluster.node(broker_away="local"), await cluster.node()
+    here, there = one.subscribe("topic=t&user=ann&allowed=t"), two.subscribe("topic=t&user=ann&allowed=t")
+    two.hub.publish("t", "before")
+    await cluster.until(lambda: last("before", here, there))
+    await cluster.cut(one)
+    receipts = [one.hub.publish("t", "early 0"), one.hub.publish("t", "early 1", private=True)]
+    one.hub.to_user("ann", "directed")
+    keyed = one.hub.publish("t", "keyed", idempotency_key="k")
+    assert data_of(here) == ["before", "early 0", "early 1", "directed"]
+    assert [event.id for event in events(here)[1:]] == [events(here)[0].id] * 3
+    assert [(r.matched, r.written, r.published) for r in receipts] == [(1, 1, False)] * 2
+    newcomer = one.subscribe("topic=t&user=ann")
+    one.hub.publish("t", "early 2")
+    for number in range(10):  # more than the numbers that this node has used
+        two.hub.publish("t", f"meanwhile {number}")
+    await cluster.until(lambda: last("meanwhile 9", there))
+    meanwhile = [f"meanwhile {number}" for number in range(10)]
+    cluster.mend(one)
+    await cluster.ready(one)
+    one.rig.advance(READING_SECONDS)  # what was missed has been read by now
+    await cluster.until(lambda: last("early 2", there))
+    two.hub.publish("t", "after")
+    await cluster.until(lambda: last("after", here, there, newcomer))
+    assert data_of(there) == ["before", *meanwhile, "early 0", "early 1", "directed", "keyed", "early 2", "after"]
+    assert data_of(here) == ["before", "early 0", "early 1", "directed", "early 2", *meanwhile, "keyed", "after"]
+    assert sorted(data_of(newcomer)) == sorted(["early 2", *meanwhile, "early 0", "directed", "keyed", "after"])
+    assert [(r.matched, r.written, r.published) for r in receipts] == [(2, 2, True), (1, 1, True)]
+    assert keyed.matched == 2
+    assert receipts[0].id == events(there)[11].id
+    back = one.subscribe("topic=t&allowed=t", last_event_id=events(there)[0].id.encode())
+    await cluster.until(lambda: last("after", back))
+    assert data_of(back) == [*meanwhile, "early 0", "early 1", "keyed", "early 2", "after"]
+    assert not one.hub._brokered._early
+    assert not one.hub._brokered._early._heard
+
+
+class LosesAnswers:
+    """Stands before a broker: what is posted is done, and nobody is told."""
+
+    def __init__(self, broker: IBroker) -> None:
+        self._broker = broker
+        self.loses = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._broker, name)
+
+    def post(self, post: Post) -> Deferred[Posted]:
+        done = self._broker.post(post)
+        if self.loses:
+            done.addCallback(lambda _: fail(BrokerAwayError("the answer is lost")))
+        return done
+
+
+@ensureDeferred
+async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = cluster.broker
+    made: list[LosesAnswers] = []
+
+    def broker() -> Any:
+        found, between = plain()
+        made.append(LosesAnswers(found))
+        return made[-1], between
+
+    monkeypatch.setattr(cluster, "broker", broker)
+    one = await cluster.node(broker_away="queue")
+    peer = one.subscribe("topic=t")
+    made[0].loses = False
+    await one.hub.publish("t", "a").when_published()
+    made[0].loses = True
+    receipts = [one.hub.publish("t", data) for data in "bc"]
+    await cluster.until(lambda: last("c", peer))
+    made[0].loses = False
+    await cluster.until(lambda: one.hub.unpublished == 0)
+    one.hub.publish("t", "d")
+    await cluster.until(lambda: last("d", peer))
+    assert data_of(peer) == ["a", "b", "c", "d"]
+    assert [receipt.id for receipt in receipts] == ids_of(peer)[1:3]
