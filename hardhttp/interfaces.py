@@ -456,7 +456,8 @@ class IBroker(Interface):
 
     def post(post: Post) -> Deferred[Posted]:
         """Put ``post`` in the one order. Fails with ``BrokerAwayError``; it may have been done all the same, when it
-        was the answer that was lost."""
+        was the answer that was lost. ``IBrokerNode.changed`` says when it is worth trying again: also when ``state``
+        was READY all the time."""
 
     def close() -> Deferred[None]:
         """Be in touch no more; nothing is delivered from now on."""

@@ -176,7 +176,7 @@ class MemoryBroker:
         self.state = BrokerState.CONNECTING
         self._node: IBrokerNode | None = None
         self._call: IDelayedCall | None = None
-        self._cut_off = self._loaded = False
+        self._cut_off = self._loaded = self._has_failed = False
 
     def __repr__(self) -> str:
         return f"<MemoryBroker {self.state}>"
@@ -209,6 +209,8 @@ class MemoryBroker:
 
     def post(self, post: Post) -> Deferred[Posted]:
         if self.state is not BrokerState.READY or self._unreachable:
+            self._has_failed = True
+            self.look()
             return fail(BrokerAwayError("the exchange is away"))
         return succeed(self._exchange.post(post))
 
@@ -251,7 +253,8 @@ class MemoryBroker:
             self._deliver(node, page)
         if page:
             self.look()
-        elif self.state is not BrokerState.READY:
+        elif self.state is not BrokerState.READY or self._has_failed:
+            self._has_failed = False
             self._change(BrokerState.READY)
         return None
 

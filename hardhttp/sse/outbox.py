@@ -62,6 +62,7 @@ class Outbox:
         self._waiting: dict[int, _Waiting] = {}  # by number, which is the order
         self._on_their_way = 0
         self._is_closed = False
+        self._is_due = False  # to be resumed, when nothing is on its way any more
         self.held_bytes = 0
 
     def __len__(self) -> int:
@@ -90,7 +91,8 @@ class Outbox:
 
     def resume(self) -> None:
         """The broker is there: send what waits, when what is on its way has come to an end."""
-        if self._on_their_way or self._broker.state is not BrokerState.READY:
+        self._is_due = self._on_their_way > 0
+        if self._is_due or self._broker.state is not BrokerState.READY:
             return
         for item in tuple(self._waiting.values()):
             if not item.sent:
@@ -124,7 +126,7 @@ class Outbox:
         self._look()
 
     def _look(self) -> None:
-        if self._waiting and not self._on_their_way:
+        if self._is_due and not self._on_their_way:
             self.resume()
 
     def _end(self, item: _Waiting, became: Posted | Exception) -> None:

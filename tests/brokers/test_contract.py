@@ -366,6 +366,22 @@ async def test_away_queues_within_its_bound(cluster: Cluster) -> None:
 
 
 @ensureDeferred
+async def test_what_is_published_in_the_moment_it_goes_away(cluster: Cluster) -> None:
+    one = await cluster.node(broker_away="queue")
+    peer = one.subscribe("topic=t")
+    if one.between is None:
+        one.broker.cut_off = True
+    else:
+        one.between.drop()
+    for number in range(10):  # it is not known yet
+        one.hub.publish("t", str(number))
+    if one.between is None:
+        one.broker.cut_off = False
+    await cluster.until(lambda: last("9", peer))
+    assert data_of(peer) == [str(number) for number in range(10)]
+
+
+@ensureDeferred
 async def test_the_queue_is_bounded_in_bytes_too(cluster: Cluster) -> None:
     one = await cluster.node(broker_away="queue", max_unpublished_bytes=2000)
     await cluster.cut(one)
@@ -517,8 +533,11 @@ async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
     await one.hub.publish("t", "a").when_published()
     made[0].loses = True
     receipts = [one.hub.publish("t", data) for data in "bc"]
-    await cluster.until(lambda: last("c", peer))
+    await cluster.until(lambda: "b" in data_of(peer))
+    await cluster.until(lambda: not any(each.sent for each in one.hub._brokered._outbox._waiting.values()))
+    assert one.hub.unpublished == 2
     made[0].loses = False
+    one.hub._brokered.changed(BrokerState.READY)
     await cluster.until(lambda: one.hub.unpublished == 0)
     one.hub.publish("t", "d")
     await cluster.until(lambda: last("d", peer))
