@@ -43,12 +43,15 @@ class Away(StrEnum):
     LOCAL = "local"
 
 
-@attrs.define(eq=False)
+# So many are on their way at a time: a broker that is back is not to be late for the last of all that waited.
+MAX_ON_THEIR_WAY = 1000
+
+
+@attrs.frozen(eq=False)
 class _Waiting:
     post: Post
     done: Callable[[Posted | Exception], None]
     size: int
-    sent: bool = False
 
 
 class Outbox:
@@ -60,9 +63,11 @@ class Outbox:
         self.away = away
         self._max_events, self._max_bytes = max_events, max_bytes
         self._waiting: dict[int, _Waiting] = {}  # by number, which is the order
+        self._unsent: dict[int, _Waiting] = {}  # of them
         self._on_their_way = 0
-        self._is_closed = False
-        self._is_due = False  # to be resumed, when nothing is on its way any more
+        self._is_closed = self._is_sending = False
+        self._is_held = False  # something failed: nothing is sent before what is on its way has come to an end
+        self._is_due = False  # and then it is to be resumed
         self.held_bytes = 0
 
     def __len__(self) -> int:
@@ -83,20 +88,18 @@ class Outbox:
     def put(self, post: Post, done: Callable[[Posted | Exception], None]) -> None:
         """Bring it to the broker; ``check`` was called before."""
         item = _Waiting(post, done, len(post.body) + POST_BYTES)
-        behind = any(not each.sent for each in reversed(self._waiting.values())) if self._waiting else False
-        self._waiting[post.number] = item
+        self._waiting[post.number] = self._unsent[post.number] = item
         self.held_bytes += item.size
-        if self._broker.state is BrokerState.READY and not behind:
-            self._send(item)
+        self._send()
 
     def resume(self) -> None:
         """The broker is there: send what waits, when what is on its way has come to an end."""
         self._is_due = self._on_their_way > 0
         if self._is_due or self._broker.state is not BrokerState.READY:
             return
-        for item in tuple(self._waiting.values()):
-            if not item.sent:
-                self._send(item)
+        self._is_held = False
+        self._unsent = dict(self._waiting)
+        self._send()
 
     def close(self) -> None:
         """Nothing more is sent; what waits fails."""
@@ -104,12 +107,22 @@ class Outbox:
         for item in tuple(self._waiting.values()):
             self._end(item, BrokerAwayError("the hub was closed"))
 
-    def _send(self, item: _Waiting) -> None:
-        item.sent = True
-        self._on_their_way += 1
-        self._broker.post(item.post).addCallbacks(
-            self._answered, self._failed, callbackArgs=(item,), errbackArgs=(item,)
-        )
+    def _send(self) -> None:
+        if self._is_sending:
+            return  # an answer came at once
+        self._is_sending = True
+        while (
+            self._unsent
+            and self._on_their_way < MAX_ON_THEIR_WAY
+            and not self._is_held
+            and self._broker.state is BrokerState.READY
+        ):
+            item = self._unsent.pop(next(iter(self._unsent)))
+            self._on_their_way += 1
+            self._broker.post(item.post).addCallbacks(
+                self._answered, self._failed, callbackArgs=(item,), errbackArgs=(item,)
+            )
+        self._is_sending = False
 
     def _answered(self, posted: Posted, item: _Waiting) -> None:
         self._on_their_way -= 1
@@ -120,7 +133,7 @@ class Outbox:
         self._on_their_way -= 1
         error = failure.value
         if self.away is not Away.REFUSE and isinstance(error, BrokerAwayError):
-            item.sent = False
+            self._is_held = True
         else:
             self._end(item, error if isinstance(error, Exception) else BrokerAwayError("it failed"))
         self._look()
@@ -128,8 +141,11 @@ class Outbox:
     def _look(self) -> None:
         if self._is_due and not self._on_their_way:
             self.resume()
+        else:
+            self._send()
 
     def _end(self, item: _Waiting, became: Posted | Exception) -> None:
         if self._waiting.pop(item.post.number, None) is not None:
+            self._unsent.pop(item.post.number, None)
             self.held_bytes -= item.size
             item.done(became)

@@ -382,6 +382,27 @@ async def test_what_is_published_in_the_moment_it_goes_away(cluster: Cluster) ->
 
 
 @ensureDeferred
+async def test_what_waited_is_not_sent_all_at_once(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardhttp.sse.outbox.MAX_ON_THEIR_WAY", 3)
+    one = await cluster.node(broker_away="queue")
+    peer = one.subscribe("topic=t")
+    await cluster.cut(one)
+    for number in range(300):
+        one.hub.publish("t", str(number))
+    cluster.mend(one)
+    most = 0
+
+    def come() -> bool:
+        nonlocal most
+        most = max(most, one.hub._brokered._outbox._on_their_way)
+        return last("299", peer)
+
+    await cluster.until(come)
+    assert most <= 3
+    assert data_of(peer) == [str(number) for number in range(300)]
+
+
+@ensureDeferred
 async def test_the_queue_is_bounded_in_bytes_too(cluster: Cluster) -> None:
     one = await cluster.node(broker_away="queue", max_unpublished_bytes=2000)
     await cluster.cut(one)
@@ -534,7 +555,7 @@ async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
     made[0].loses = True
     receipts = [one.hub.publish("t", data) for data in "bc"]
     await cluster.until(lambda: "b" in data_of(peer))
-    await cluster.until(lambda: not any(each.sent for each in one.hub._brokered._outbox._waiting.values()))
+    await cluster.until(lambda: one.hub._brokered._outbox._on_their_way == 0)
     assert one.hub.unpublished == 2
     made[0].loses = False
     one.hub._brokered.changed(BrokerState.READY)
