@@ -208,7 +208,7 @@ class MemoryBroker:
         self.look()
 
     def post(self, post: Post) -> Deferred[Posted]:
-        if self.state is not BrokerState.READY or self._unreachable:
+        if self.state is not BrokerState.READY or self._unreachable or self._begins_anew:
             self._has_failed = True
             self.look()
             return fail(BrokerAwayError("the exchange is away"))
@@ -225,6 +225,12 @@ class MemoryBroker:
     @property
     def _unreachable(self) -> bool:
         return self._cut_off or self._exchange.away
+
+    @property
+    def _begins_anew(self) -> bool:
+        """Whether the exchange has lost what this node still has."""
+        known = self._exchange.epochs
+        return not known or self._node is None or known[-1].name != self._node.epoch
 
     def look(self) -> None:
         """Something may have changed: see what, in a turn of its own."""

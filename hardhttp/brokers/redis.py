@@ -212,13 +212,13 @@ class RedisBroker:
         if not self._loaded:
             while page := await self._page(node, wait=False):
                 node.load(page)
-            node.lost(await self._losses(), max(last, node.last_sequence))
+            node.lost(await self._losses(node), max(last, node.last_sequence))
             self._loaded = True
         else:
             while await self._deliver(node, wait=False):
                 pass
             if node.last_sequence < last:
-                node.lost(await self._losses(), last)
+                node.lost(await self._losses(node), last)
 
     async def _deliver(self, node: IBrokerNode, *, wait: bool) -> bool:
         """The next page, and around each hole in it, what was lost there; whether there was something."""
@@ -227,7 +227,7 @@ class RedisBroker:
         for place, delivery in enumerate(page):
             expected = page[place - 1].sequence + 1 if place else node.last_sequence + 1
             if delivery.sequence != expected:
-                losses = await self._losses()
+                losses = await self._losses(node)
                 node.deliver(page[begin:place])
                 node.lost(losses, delivery.sequence - 1)
                 begin = place
@@ -240,9 +240,12 @@ class RedisBroker:
         words: list[bytes] = [b"XREAD", b"COUNT", b"%d" % self._page_posts]
         if wait:
             words += [b"BLOCK", b"%d" % round(WAIT_SECONDS * 1000)]
-        self._page_posts = 1 + self._page_posts // 8
         self._reading = self._reader.call(*words, b"STREAMS", self._stream, b"%d-0" % node.last_sequence)
-        answer = await self._reading
+        try:
+            answer = await self._reading
+        except StoreError:
+            self._page_posts = 1 + self._page_posts // 8
+            raise
         self._page_posts = PAGE_POSTS
         found: list[Delivery] = []
         post: Post | None
@@ -255,8 +258,12 @@ class RedisBroker:
             found.append(Delivery(int(id.partition(b"-")[0]), post))
         return found
 
-    async def _losses(self) -> Losses:
-        forgotten, lost = await self._ask(redisscripts.LOSSES)
+    async def _losses(self, node: IBrokerNode) -> Losses:
+        """What is lost. A hole is also where another epoch begins, which others have seen before: then begin anew."""
+        answer = await self._ask(redisscripts.LOSSES, node.epoch.encode())
+        if answer == [-1]:
+            raise StoreError(f"Redis at {self._address}: it has lost what it had")
+        forgotten, lost = answer
         pairs = zip(lost[::2], lost[1::2], strict=True)
         return Losses(int(forgotten), {name.decode("utf-8", "surrogatepass"): int(to) for name, to in pairs})
 

@@ -167,8 +167,11 @@ expire(tonumber(ARGV[10]), 16)
 return {number .. ' ' .. epoch, ARGV[14], 0}
 """)
 
-# -> up to which number all that is kept nowhere was lost, and TOPIC NUMBER for each that has lost something
+# the epoch -> up to which number all that is kept nowhere was lost, and TOPIC NUMBER for each that has lost something
 LOSSES = _script("""
+if redis.call('HGET', meta, 'epoch') ~= ARGV[2] then
+    return {-1}
+end
 return {redis.call('HGET', meta, 'forgotten') or '0', redis.call('HGETALL', prefix .. 'lost')}
 """)
 

@@ -111,18 +111,19 @@ class Outbox:
         if self._is_sending:
             return  # an answer came at once
         self._is_sending = True
-        while (
-            self._unsent
-            and self._on_their_way < MAX_ON_THEIR_WAY
-            and not self._is_held
-            and self._broker.state is BrokerState.READY
-        ):
-            item = self._unsent.pop(next(iter(self._unsent)))
-            self._on_their_way += 1
-            self._broker.post(item.post).addCallbacks(
-                self._answered, self._failed, callbackArgs=(item,), errbackArgs=(item,)
-            )
-        self._is_sending = False
+        try:
+            while self._may_send():
+                item = self._unsent.pop(next(iter(self._unsent)))
+                self._on_their_way += 1
+                self._broker.post(item.post).addCallbacks(
+                    self._answered, self._failed, callbackArgs=(item,), errbackArgs=(item,)
+                )
+        finally:
+            self._is_sending = False
+
+    def _may_send(self) -> bool:
+        there = not self._is_held and self._broker.state is BrokerState.READY
+        return bool(self._unsent) and there and self._on_their_way < MAX_ON_THEIR_WAY
 
     def _answered(self, posted: Posted, item: _Waiting) -> None:
         self._on_their_way -= 1

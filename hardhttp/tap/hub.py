@@ -155,7 +155,7 @@ def _check_away(options: Mapping[str, Any]) -> Away:
     try:
         away = Away(text)
     except ValueError:
-        raise usage.UsageError(f"--broker-away is {text}; it must be refuse or queue") from None
+        raise usage.UsageError(f"--broker-away is {text}; it must be refuse, queue or local") from None
     if away is not Away.REFUSE and options["broker"] is None:
         raise usage.UsageError(f"--broker-away {text} is about the broker of --broker, and there is none")
     return away

@@ -111,10 +111,11 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "broker-away",
             (
-                "what becomes of an event while the broker is away: refuse (503), or queue (202; it waits here, 4000 "
-                "events and 16 MiB at most, and is lost if this process ends)"
+                "what becomes of an event while the broker is away: refuse (503), queue (202; it waits here, 4000 "
+                "events and 16 MiB at most, and is lost if this process ends), or local (as queue, and whoever is "
+                "subscribed here has it at once)"
             ),
-            "refuse|queue",
+            "refuse|queue|local",
             "refuse",
         ),
         Option(

@@ -127,7 +127,8 @@ class Cluster:
 
 
 @pytest.fixture(params=["memory", "redis"])
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setattr("hardhttp.brokers.redis.WAIT_SECONDS", 0.1)
     server = request.getfixturevalue("shared_redis") if request.param == "redis" else None
     with ExitStack() as stack:
         made = Cluster(server, stack)

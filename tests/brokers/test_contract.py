@@ -481,6 +481,24 @@ async def test_a_broker_that_has_lost_everything(cluster: Cluster) -> None:
 
 
 @ensureDeferred
+async def test_a_broker_that_loses_everything_while_all_are_in_touch(cluster: Cluster) -> None:
+    one, two = await cluster.node(broker_away="queue"), await cluster.node()
+    here, there = one.subscribe("topic=t"), two.subscribe("topic=t")
+    for number in range(5):
+        one.hub.publish("t", str(number))
+    await cluster.until(lambda: last("4", here, there))
+    cluster.forget()
+    one.hub.publish("t", "after")
+    await cluster.until(lambda: last("after", here, there))
+    await cluster.ready(one, two)
+    two.hub.publish("t", "and on")
+    await cluster.until(lambda: last("and on", here, there))
+    assert events(here) == events(there)
+    assert [event.type for event in events(there)] == [*["message"] * 5, "gap", "message", "message"]
+    assert one.hub.epoch == two.hub.epoch == ids_of(there)[-1].partition("-")[0]
+
+
+@ensureDeferred
 async def test_local_delivery_goes_on_and_nobody_has_it_twice(cluster: Cluster) -> None:
     one, two = await cluster.node(broker_away="local"), await cluster.node()
     here, there = one.subscribe("topic=t&user=ann&allowed=t"), two.subscribe("topic=t&user=ann&allowed=t")

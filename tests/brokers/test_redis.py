@@ -109,8 +109,10 @@ async def test_a_reader_alone_finds_out_too(own_redis: RedisProcess, cluster: Cl
         one = await cluster.node()
         own_redis.pause()
         await cluster.until(lambda: one.state is BrokerState.AWAY)
+        assert one.broker._page_posts < redis.PAGE_POSTS  # perhaps it was too much
         own_redis.resume()
         await cluster.ready(one)
+        await cluster.until(lambda: one.broker._page_posts == redis.PAGE_POSTS)
     finally:
         redis.WAIT_SECONDS = redis_wait
 

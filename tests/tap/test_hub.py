@@ -139,7 +139,10 @@ def test_without_a_key_there_is_none() -> None:
         (["--broker=memory:"], "--broker is for the hub, which --mercure-publisher-key turns on"),
         (["--broker-away=queue"], "--broker-away queue is about the broker of --broker, and there is none"),
         ([KEY, "--anonymous", "--broker-away=queue"], "--broker-away queue is about the broker of --broker, and there"),
-        ([KEY, "--anonymous", "--broker=memory:", "--broker-away=x"], "--broker-away is x; it must be refuse or queue"),
+        (
+            [KEY, "--anonymous", "--broker=memory:", "--broker-away=x"],
+            "--broker-away is x; it must be refuse, queue or local",
+        ),
         ([KEY, "--anonymous", "--broker=kafka:"], "--broker: that is no broker; it should be memory:, redis://"),
         ([KEY, "--anonymous", "--broker=memory:7"], "--broker: a broker in memory takes nothing behind memory:"),
         ([KEY, "--anonymous", "--broker=redis://h/x"], "--broker: the Redis URL's database is not a number"),
