@@ -95,6 +95,10 @@ class Exchange:
             self.last_sequence = max(self.last_sequence, last_sequence) + EPOCH_STEP
         self.epochs.append(BrokerEpoch(new_name(), self.last_sequence + 1, None))
 
+    def is_next(self, post: Post) -> bool:
+        """Whether what the node resends is in order."""
+        return not post.resent or post.number <= self._done.get(post.node, post.number - 1) + 1
+
     def post(self, post: Post) -> Posted:
         now, epoch = self.clock.seconds(), self.epochs[-1].name
         if post.resent and post.number <= self._done.get(post.node, 0):
@@ -212,6 +216,8 @@ class MemoryBroker:
             self._has_failed = True
             self.look()
             return fail(BrokerAwayError("the exchange is away"))
+        if not self._exchange.is_next(post):
+            return fail(BrokerAwayError("an earlier event is not done"))
         return succeed(self._exchange.post(post))
 
     def close(self) -> Deferred[None]:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import deferLater
 
 from hardhttp.errors import BrokerAwayError
-from hardhttp.interfaces import BrokerBounds, BrokerState, Everywhere, IBroker, Post, Posted
+from hardhttp.interfaces import BrokerBounds, BrokerState, Everywhere, IBroker, Kind, Post, Posted
 from hardhttp.sse.brokered import READING_SECONDS
 from hardhttp.sse.hub import EventHub
 from hardhttp.testing import Peer
@@ -287,6 +288,21 @@ async def test_each_topic_is_bounded_and_a_gap_is_told(cluster: Cluster) -> None
 
 
 @ensureDeferred
+async def test_what_is_too_old_goes(cluster: Cluster) -> None:
+    cluster.bounds = BrokerBounds(max_age_seconds=0.05)
+    one = await cluster.node()
+    old = await one.hub.publish("t", "old").when_published()
+    await deferLater(cluster.reactor, 0.06)
+    await one.hub.publish("u", "new").when_published()
+    cluster.bounds = BrokerBounds()
+    two = await cluster.node()
+    back = two.subscribe("topic={any}", last_event_id=b"earliest")
+    await cluster.until(lambda: data_of(back) == ["new"])
+    told = two.subscribe("topic=t", last_event_id=f"{old.id.partition('-')[0]}-0".encode())
+    await cluster.until(lambda: [event.type for event in events(told)] == ["gap"])
+
+
+@ensureDeferred
 async def test_a_burst_past_a_topics_bound_is_read_by_all(cluster: Cluster) -> None:
     cluster.bounds = BrokerBounds(max_topic_updates=3)
     one, two = await cluster.node(), await cluster.node()
@@ -363,6 +379,34 @@ async def test_away_queues_within_its_bound(cluster: Cluster) -> None:
     assert data_of(here) == data_of(there) == ["meanwhile", "queued 0", "queued 1", "queued 2"]
     assert [receipt.id for receipt in receipts] == ids_of(here)[1:]
     assert one.hub.unpublished == 0
+
+
+@ensureDeferred
+async def test_nothing_overtakes_what_has_failed(cluster: Cluster) -> None:
+    one = await cluster.node(broker_away="queue")
+    peer = one.subscribe("topic=t")
+    plain, one.broker.post = one.broker.post, lambda post: fail(BrokerAwayError("not now"))
+    one.hub.publish("t", "a")
+    one.broker.post = plain
+    one.hub.publish("t", "b")
+    one.hub._brokered.changed(BrokerState.READY)
+    await cluster.until(lambda: last("b", peer))
+    assert data_of(peer) == ["a", "b"]
+
+
+@ensureDeferred
+async def test_what_is_resent_is_done_in_order(cluster: Cluster) -> None:
+    one = await cluster.node()
+    first, second, third = (
+        Post("somebody", number, Kind.EVENT, ("t",), b"data: x\n\n", resent=True) for number in (7, 8, 9)
+    )
+    assert (await one.broker.post(first)).sequence == 1  # what was before it is not known here
+    with pytest.raises(BrokerAwayError):
+        await one.broker.post(third)
+    await cluster.ready(one)
+    assert (await one.broker.post(second)).sequence == 2
+    assert (await one.broker.post(third)).sequence == 3
+    assert [(await one.broker.post(post)).sequence for post in (first, second, third)] == [0, 0, 0]
 
 
 @ensureDeferred
@@ -572,7 +616,6 @@ async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
     await one.hub.publish("t", "a").when_published()
     made[0].loses = True
     receipts = [one.hub.publish("t", data) for data in "bc"]
-    await cluster.until(lambda: "b" in data_of(peer))
     await cluster.until(lambda: one.hub._brokered._outbox._on_their_way == 0)
     assert one.hub.unpublished == 2
     made[0].loses = False

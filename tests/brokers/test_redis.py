@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import pytest_twisted
 from pytest_twisted import ensureDeferred
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 
 from hardhttp.brokers import open_broker, redis
 from hardhttp.brokers.memory import MemoryBroker
 from hardhttp.brokers.redis import RedisBroker
-from hardhttp.errors import BrokerAwayError
+from hardhttp.errors import BrokerAwayError, StoreError
 from hardhttp.interfaces import BrokerState
 from hardhttp.remote.redisaddress import RedisAddress
 from tests.brokers.conftest import Cluster, Node
@@ -32,6 +32,7 @@ SECRET = "pa/ss:w@rd"
 @pytest.fixture
 def cluster(own_redis: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setattr(redis, "MAX_PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(redis, "WAIT_SECONDS", 0.1)
     with ExitStack() as stack:
         made = Cluster(own_redis, stack)
         yield made
@@ -48,6 +49,10 @@ def logged() -> Iterator[list[str]]:
     globalLogPublisher.addObserver(observe)
     yield lines
     globalLogPublisher.removeObserver(observe)
+
+
+def last_is(peer: Any, data: str) -> bool:
+    return data_of(peer)[-1:] == [data]
 
 
 def has(node: Node, peer: Any, *data: str) -> bool:
@@ -76,26 +81,22 @@ async def test_killed_in_the_middle(own_redis: RedisProcess, cluster: Cluster) -
 async def test_a_partition_is_found_out(cluster: Cluster, logged: list[str]) -> None:
     """Nothing is refused or closed: only deadlines tell."""
     cluster.answer_seconds = 0.2
-    redis_wait, redis.WAIT_SECONDS = redis.WAIT_SECONDS, 0.1
-    try:
-        one, two = await cluster.node(), await cluster.node()
-        here, there = one.subscribe("topic=t"), two.subscribe("topic=t")
-        assert one.between is not None
-        one.between.stop()
-        failed = one.hub.publish("t", "into the void")
-        with pytest.raises(BrokerAwayError, match="no answer within"):
-            await failed.when_published()
-        assert one.state is BrokerState.AWAY
-        two.hub.publish("t", "meanwhile")
-        await cluster.until(lambda: has(two, there, "meanwhile"))
-        one.between.go()
-        await cluster.until(lambda: has(one, here, "meanwhile"))
-        await cluster.ready(one)
-        one.hub.publish("t", "again")
-        await cluster.until(lambda: has(one, here, "again") and has(two, there, "again"))
-        assert data_of(here)[-2:] == data_of(there)[-2:] == ["meanwhile", "again"]
-    finally:
-        redis.WAIT_SECONDS = redis_wait
+    one, two = await cluster.node(), await cluster.node()
+    here, there = one.subscribe("topic=t"), two.subscribe("topic=t")
+    assert one.between is not None
+    one.between.stop()
+    failed = one.hub.publish("t", "into the void")
+    with pytest.raises(BrokerAwayError, match="no answer within"):
+        await failed.when_published()
+    assert one.state is BrokerState.AWAY
+    two.hub.publish("t", "meanwhile")
+    await cluster.until(lambda: has(two, there, "meanwhile"))
+    one.between.go()
+    await cluster.until(lambda: has(one, here, "meanwhile"))
+    await cluster.ready(one)
+    one.hub.publish("t", "again")
+    await cluster.until(lambda: has(one, here, "again") and has(two, there, "again"))
+    assert data_of(here)[-2:] == data_of(there)[-2:] == ["meanwhile", "again"]
     assert any("the broker is away" in line for line in logged)
     assert any("is back" in line for line in logged)
 
@@ -104,17 +105,30 @@ async def test_a_partition_is_found_out(cluster: Cluster, logged: list[str]) -> 
 async def test_a_reader_alone_finds_out_too(own_redis: RedisProcess, cluster: Cluster) -> None:
     """Nobody publishes, and Redis says nothing."""
     cluster.answer_seconds = 0.1
-    redis_wait, redis.WAIT_SECONDS = redis.WAIT_SECONDS, 0.1
-    try:
-        one = await cluster.node()
-        own_redis.pause()
-        await cluster.until(lambda: one.state is BrokerState.AWAY)
-        assert one.broker._page_posts < redis.PAGE_POSTS  # perhaps it was too much
-        own_redis.resume()
-        await cluster.ready(one)
-        await cluster.until(lambda: one.broker._page_posts == redis.PAGE_POSTS)
-    finally:
-        redis.WAIT_SECONDS = redis_wait
+    one = await cluster.node()
+    own_redis.pause()
+    await cluster.until(lambda: one.state is BrokerState.AWAY)
+    own_redis.resume()
+    await cluster.ready(one)
+
+
+@ensureDeferred
+async def test_what_did_not_come_in_time_is_asked_for_in_smaller_pages(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await cluster.node()
+    peer = one.subscribe("topic=t")
+    counts: list[bytes] = []
+    plain = one.broker._reader.call
+
+    def call(*words: bytes) -> Any:
+        counts.append(words[2])
+        return fail(StoreError("too late")) if len(counts) in (2, 3) else plain(*words)
+
+    monkeypatch.setattr(one.broker._reader, "call", call)
+    one.hub.publish("t", "a")
+    await cluster.until(lambda: len(counts) > 5 and last_is(peer, "a"))
+    assert counts[1:6] == [b"64", b"9", b"2", b"64", b"64"]
 
 
 @ensureDeferred
@@ -250,6 +264,9 @@ async def test_by_sentinels(own_redis: RedisProcess, tmp_path: Path, cluster: Cl
         node = Node(made, None)
         with node:
             cluster.nodes.append(node)
+            own_redis.command("REPLICAOF", "127.0.0.1", "1")  # the sentinel has not heard of it
+            await cluster.until(lambda: "it is not the master" in str(made.why_away))
+            own_redis.command("REPLICAOF", "NO", "ONE")
             await cluster.ready(node)
             peer, other = node.subscribe("topic=t"), await cluster.node()
             other.hub.publish("t", "a")
