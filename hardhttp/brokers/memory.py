@@ -81,6 +81,7 @@ class Exchange:
     def hello(self, epoch: str, last_sequence: int, floor: int) -> None:
         """A node has come that was at ``last_sequence`` of ``epoch``, and has used numbers up to ``floor``."""
         self._hello(epoch, last_sequence)
+        self.expire(self.clock.seconds())
         self.last_sequence = max(self.last_sequence, floor)
 
     def _hello(self, epoch: str, last_sequence: int) -> None:
@@ -223,6 +224,7 @@ class MemoryBroker:
     def close(self) -> Deferred[None]:
         if self in self._exchange.brokers:
             self._exchange.brokers.remove(self)
+        self.state = BrokerState.AWAY
         if self._call is not None:
             self._call.cancel()
             self._call = None
@@ -273,6 +275,8 @@ class MemoryBroker:
     def _deliver(self, node: IBrokerNode, page: list[Delivery]) -> None:
         """Around each hole, what was lost there."""
         for delivery in page:
+            if self not in self._exchange.brokers:
+                return  # what was delivered has closed it
             if delivery.sequence != node.last_sequence + 1:
                 node.lost(self._exchange.losses, delivery.sequence - 1)
             node.deliver((delivery,))
@@ -280,6 +284,8 @@ class MemoryBroker:
             node.lost(self._exchange.losses, self._exchange.last_sequence)
 
     def _change(self, state: BrokerState) -> None:
+        if self not in self._exchange.brokers:
+            return
         self.state = state
         assert self._node is not None
         self._node.changed(state)

@@ -16,6 +16,7 @@ first node that knows more than Redis begins a new epoch, and everybody is told 
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -95,7 +96,7 @@ class RedisBroker:
         self._reading: Deferred[Any] | None = None
         self._beat = LoopingCall(self._say)
         self._beat.clock = reactor
-        self._loaded = False
+        self._loaded = self._is_closed = False
         self._page_posts = PAGE_POSTS
         self._pause_seconds = MIN_PAUSE_SECONDS
         self.state = BrokerState.CONNECTING
@@ -112,16 +113,18 @@ class RedisBroker:
         self._following = Deferred.fromCoroutine(self._follow(node))
 
     async def _close(self) -> None:
+        # Who closes may be called by what is delivered: then there is nothing to cancel, and _follow sees it itself.
+        was, self.state, self.why_away, self._is_closed = self.state, BrokerState.AWAY, "it is closed", True
         following, self._following = self._following, None
         if following is not None:
             following.cancel()
-            if self.state is BrokerState.READY and self._node is not None:
-                try:
-                    await self._ask(redisscripts.BEAT, *self._beat_words(b"-"))
-                except StoreError:
-                    pass  # they will find out
+        if self._reading is not None:
+            self._reading.cancel()
         if self._beat.running:
             self._beat.stop()
+        if was is BrokerState.READY:
+            with suppress(StoreError):  # they will find out
+                await self._ask(redisscripts.BEAT, *self._beat_words(b"-"))
         await self._commands.close()
         await self._reader.close()
 
@@ -184,13 +187,14 @@ class RedisBroker:
                 while self.state is BrokerState.READY:
                     await self._deliver(node, wait=True)
             except CancelledError:
-                if self._following is None:
-                    return  # closed
+                pass  # it stumbled, or is closed
             except StoreError as error:
                 self._away(node, str(error))
             except Exception:  # whatever is wrong, it is tried again
                 self._log.failure("the broker could not be followed")
                 self._away(node, "it could not be followed")
+            if self._is_closed:
+                return
             pause, self._pause_seconds = self._pause_seconds, min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
             try:
                 await deferLater(self._reactor, pause * random.uniform(JITTER, 1))
@@ -237,6 +241,8 @@ class RedisBroker:
 
     async def _page(self, node: IBrokerNode, *, wait: bool) -> list[Delivery]:
         """What comes next. After a failure it asks for less, since what did not come in time may have been too much."""
+        if self._is_closed:
+            raise CancelledError
         words: list[bytes] = [b"XREAD", b"COUNT", b"%d" % self._page_posts]
         if wait:
             words += [b"BLOCK", b"%d" % round(WAIT_SECONDS * 1000)]
@@ -270,6 +276,8 @@ class RedisBroker:
     # -- there and away -----------------------------------------------------------------------
 
     def _ready(self, node: IBrokerNode) -> None:
+        if self._is_closed:
+            return
         self._pause_seconds = MIN_PAUSE_SECONDS
         if self.state is BrokerState.AWAY:
             self._log.info("the broker {address} is back", address=str(self._address))
@@ -279,6 +287,8 @@ class RedisBroker:
         node.changed(self.state)
 
     def _away(self, node: IBrokerNode, why: str) -> None:
+        if self._is_closed:
+            return
         self.why_away = why
         if self.state is BrokerState.READY:
             self._log.warn("the broker is away: {why}", why=why)

@@ -230,6 +230,8 @@ class Brokered:
             self._hub.read_on(place)
             deliveries = deliveries[len(used) :]
         for delivery in deliveries:
+            if self._outbox.is_closed:
+                return
             try:
                 if delivery.post is not None:
                     self._take(delivery.sequence, delivery.post)

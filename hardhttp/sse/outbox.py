@@ -70,6 +70,10 @@ class Outbox:
         self._is_due = False  # and then it is to be resumed
         self.held_bytes = 0
 
+    @property
+    def is_closed(self) -> bool:
+        return self._is_closed
+
     def __len__(self) -> int:
         return len(self._waiting)
 
