@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 __all__ = [
+    "BrokerAwayError",
     "Fault",
     "HTTPError",
     "LimitError",
@@ -120,6 +121,13 @@ class HTTPError(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         self.problem = dict(problem or {})
+
+
+class BrokerAwayError(HTTPError):
+    """What was published cannot be brought to the other nodes now: 503, unless somebody catches it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(503, f"Events cannot be published now: {why}.", {"Retry-After": "2"})
 
 
 class Fault(Exception):

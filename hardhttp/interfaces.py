@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
@@ -16,15 +17,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OVERHEAD_BYTES",
+    "BrokerBounds",
+    "BrokerEpoch",
+    "BrokerState",
+    "Delivery",
+    "Everywhere",
     "Gap",
     "HistoryPage",
     "HistoryPlace",
+    "IBroker",
+    "IBrokerNode",
     "IHistory",
     "IRoutesStreams",
     "ISessionStore",
     "IStreamingResource",
     "Kept",
+    "Kind",
+    "Losses",
     "Lost",
+    "Post",
+    "Posted",
     "SessionRecord",
     "SessionTimes",
     "Update",
@@ -278,3 +290,174 @@ class IHistory(Interface):
 
     def close() -> Deferred[None]:
         """Write what is not written, and let go of files and threads. Not to be used after that."""
+
+
+# -- several hubs as one ----------------------------------------------------------------------
+
+
+class BrokerState(StrEnum):
+    """How a node stands with its broker."""
+
+    CONNECTING = "connecting"  # it has never been in touch: what is kept is not known yet
+    READY = "ready"
+    AWAY = "away"  # it was in touch, and is not now
+
+
+class Kind(StrEnum):
+    """What nodes tell each other."""
+
+    EVENT = "event"  # to topics; ``names`` are these
+    USER = "user"  # to the subscribers of a user, of a group, or all; kept for nobody who comes back
+    GROUP = "group"
+    ALL = "all"
+    CLOSE_USER = "close-user"  # close the subscribers of a user; all; or the one of this id
+    CLOSE_ALL = "close-all"
+    CLOSE = "close"
+
+
+@attrs.frozen
+class Post:
+    """What one node has for all nodes.
+
+    ``body`` is the encoded event without its id, and ``id`` the publisher's own. ``node`` and ``number`` say who
+    posts, and count what it posts, from 1 upwards. One that is ``resent`` after a failure, until it is done, is
+    done once: then each number must follow the one before.
+    """
+
+    node: str
+    number: int
+    kind: Kind
+    names: tuple[str, ...]
+    body: bytes = attrs.field(default=b"", repr=False)
+    id: str | None = None
+    private: bool = False
+    key: str | None = None
+    published_at: float = 0.0
+    idempotency_key: str | None = attrs.field(default=None, repr=False)
+    resent: bool = False
+
+
+@attrs.frozen
+class Posted:
+    """What became of a ``Post``: its number in the one order and its epoch's name; or those of the post that had the
+    same idempotency key before, and then ``repeated`` is true. ``sequence`` is 0 for one that was resent and had been
+    done: its number comes with its delivery. ``id`` is the publisher's own, if there was one."""
+
+    sequence: int
+    epoch: str
+    id: str | None = None
+    repeated: bool = False
+
+
+@attrs.frozen
+class Delivery:
+    """A post in its place in the one order; ``None`` stands for one that this node cannot read."""
+
+    sequence: int
+    post: Post | None
+
+
+@attrs.frozen
+class BrokerEpoch:
+    """The numbers from ``first`` have ids that begin with ``name``, up to the next epoch's; of them those after
+    ``kept`` were lost by the broker (``None``: none that it knows of)."""
+
+    name: str
+    first: int
+    kept: int | None
+
+
+@attrs.frozen
+class Losses:
+    """Up to which number each topic has lost what it had (``""`` stands for what was directed), and
+    ``forgotten_to`` for topics of which nothing is kept."""
+
+    forgotten_to: int
+    topics: Mapping[str, int]
+
+
+@attrs.frozen
+class Everywhere:
+    """All nodes of a broker together, as they last said: a few seconds ago at most, while it is there."""
+
+    nodes: int
+    subscribers: int
+
+
+@attrs.frozen
+class BrokerBounds:
+    """What a broker keeps, and each node with it: updates and bytes of a topic and of all, seconds (``None``: no
+    bound), and idempotency keys. An update belongs to the first of its topics. All nodes should have the same.
+
+    A topic's bounds are for what is older than ``read_seconds``: nodes that are behind by less miss nothing in a burst,
+    as long as the bounds of all hold it."""
+
+    max_topic_updates: int = 1000
+    max_topic_bytes: int = 4 << 20
+    max_updates: int = 100_000
+    max_bytes: int = 64 << 20
+    max_age_seconds: float | None = 3600.0
+    max_idempotency_keys: int = 10_000
+    idempotency_seconds: float = 600.0
+    read_seconds: float = 10.0
+
+    def __attrs_post_init__(self) -> None:
+        for name, bound in attrs.asdict(self).items():
+            if bound is None and name == "max_age_seconds":
+                continue
+            if not bound > 0 and not (name == "read_seconds" and bound == 0):
+                raise ValueError(f"{name} is {bound!r}; it must be more than 0")
+
+
+class IBrokerNode(Interface):
+    """A hub, as its broker sees it. Nothing is called before ``IBroker.start`` has returned, and nothing may raise."""
+
+    name = Attribute("Eight letters that no other node has or had.")
+    epoch = Attribute("The epoch of ``last_sequence``; empty before the first ``welcome``.")
+    last_sequence = Attribute("The number of the last delivery it was handed; or 0.")
+    floor = Attribute("Numbers up to this one are used here already, and must be given to nothing more.")
+    subscriber_count = Attribute("How many are subscribed here.")
+
+    def welcome(epochs: Sequence[BrokerEpoch]) -> None:
+        """It is in touch (again): the epochs there are, the present one last. Later ones may be new to it: then
+        the broker has lost something, or everything."""
+
+    def load(deliveries: Sequence[Delivery]) -> None:
+        """What was kept before it came, oldest first: for its history, not for its subscribers."""
+
+    def deliver(deliveries: Sequence[Delivery]) -> None:
+        """What comes next, in order, each once."""
+
+    def lost(losses: Losses, to: int) -> None:
+        """Some of the numbers after ``last_sequence``, up to ``to``, are there no more: what the broker has lost."""
+
+    def changed(state: BrokerState) -> None:
+        """``IBroker.state`` is another one."""
+
+
+class IBroker(Interface):
+    """What makes several hubs one: all that is posted by any of them is put in one order and handed to each.
+
+    Each node is handed each post that was done after it came, once, in that one order, its own too; and what the
+    bounds keep of what was done before. After an absence it goes on where it was; what was lost in the meantime
+    it is told of (``lost``). So all nodes have the same history, and an id that one of them gave is known to
+    all. Numbers only grow, also when the broker loses what it had: then a new epoch begins.
+
+    While the broker is away posts fail, at once or within a stated time, and it is tried again without end.
+    """
+
+    state = Attribute("A ``BrokerState``.")
+    why_away = Attribute("Why it is not ready, in words without secrets; else ``None``.")
+    everywhere = Attribute("An ``Everywhere``: what the nodes together have.")
+    bounds = Attribute("Its ``BrokerBounds``.")
+
+    def start(node: IBrokerNode) -> None:
+        """Be in touch for ``node``, from now until ``close``. Once."""
+
+    def post(post: Post) -> Deferred[Posted]:
+        """Put ``post`` in the one order. Fails with ``BrokerAwayError``; it may have been done all the same, when it
+        was the answer that was lost. ``IBrokerNode.changed`` says when it is worth trying again: also when ``state``
+        was READY all the time."""
+
+    def close() -> Deferred[None]:
+        """Be in touch no more; nothing is delivered from now on."""

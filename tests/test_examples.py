@@ -26,6 +26,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.stores.redis_process import RedisProcess
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, ROOT, TWISTD, Logged, ended_as_twistd_does
 
 pytestmark = pytest.mark.slow  # it starts real processes
@@ -434,6 +435,39 @@ def test_sessions(start: Callable[..., Program]) -> None:
     assert "whoever you are" in ask("/")[1]
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_several_processes(start: Callable[..., Program], tmp_path: Path) -> None:
+    redis = RedisProcess(tmp_path)
+    redis.start()
+    other = None
+    try:
+        one = start("several_processes.py", BROKER=redis.url)
+        path = str(EXAMPLES / "several_processes.py")
+        other = Program(tmp_path / "other.log", [sys.executable, path, "0"], {"BROKER": redis.url})
+        other.port = int(other.wait_for(r"http://127\.0\.0\.1:(\d+)/")[1])
+        for program in (one, other):
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while program.ask("/ready")[0] != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        status, said = one.ask("/news", "POST", "text=first", **form)
+        assert status == 200
+        client = http.client.HTTPConnection("127.0.0.1", other.port, timeout=PATIENCE_SECONDS)
+        client.request("GET", "/events", headers={"Last-Event-ID": "earliest"})
+        stream = client.getresponse()
+        assert one.ask("/news", "POST", "text=second", **form)[0] == 200
+        lines: list[bytes] = []
+        while lines.count(b"\n") < 3:  # a hello, and two events
+            lines.append(stream.readline())
+        client.close()
+        assert f"id: {json.loads(said)['id']}\n".encode() in lines
+        assert [line for line in lines if line.startswith(b"data")] == [b"data: first\n", b"data: second\n"]
+    finally:
+        if other is not None:
+            other.stop()
+        redis.kill()
 
 
 def test_mercure_hub(start: Callable[..., Program]) -> None:

@@ -175,6 +175,16 @@ class FanOut:
             if subscriber.sent < batch.first and subscriber in batch.members:
                 batch.hand(subscriber)
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether someone whose transport has room takes from the history."""
+        return bool(self._replays)
+
+    def finish(self) -> None:
+        """Bring all that is on its way to all it is for."""
+        while self._batches:
+            self._serve_first(None)
+
     def take_passed(self) -> int:
         """Bytes that went past their connections since this was last asked."""
         passed, self._passed_bytes = self._passed_bytes, 0

@@ -4,6 +4,9 @@
 with those it is for; all that happens before it returns, so what the caller does to its data afterwards,
 or what a callback publishes, changes nothing that was published before (V10).
 
+With a broker several hubs are one: what is published goes to it, and what it hands back, in the same order to each
+hub, goes the same way (``hardhttp.sse.brokered``).
+
 How subscriptions begin and end is in ``hardhttp.sse.subscriptions``. Who may publish or subscribe is asked
 in neither: ``hardhttp.sse.mercure`` does, or the application.
 """
@@ -15,22 +18,24 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from hardhttp.interfaces import IHistory, Update
-from hardhttp.sse.audiences import Audience
+from hardhttp.interfaces import BrokerState, Everywhere, IBroker, IHistory, Kind, Update
+from hardhttp.sse.brokered import Brokered, replica_of
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.journal import For, Remembered
+from hardhttp.sse.outbox import Away
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
+from hardhttp.sse.sending import Sending
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.subscriptions import WEIGHED_BYTES, Subscriptions
-from hardhttp.sse.topics import matches
+from hardhttp.sse.subscriptions import WEIGHED_BYTES
 from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
 
-__all__ = ["Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
+__all__ = ["Away", "Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
 # Of an id that a publisher gives: it comes back in the head of a request.
 MAX_ID_BYTES = 2048
@@ -38,7 +43,7 @@ MAX_ID_BYTES = 2048
 _NO_FIELD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class EventHub(Subscriptions):
+class EventHub(Sending):
     """Events by topic, to whoever has subscribed. ``clock`` is an ``IReactorTime``, ``history`` an ``IHistory``.
 
     - ``max_subscribers``: one more is told to come back after ``overload_seconds`` (from, to);
@@ -54,6 +59,10 @@ class EventHub(Subscriptions):
     - what ``explain`` remembers: ``max_explained_events``, ``max_explained_subscribers`` (that have ended),
       ``max_explained_exceptions``, and ``max_explained_bytes`` of topics and selectors, each.
 
+    - ``broker``: an ``IBroker`` that no other hub has; it keeps the history, in its own bounds. ``broker_away`` says
+      what becomes of what is published while it is away (``Away``); ``max_unpublished_events`` and
+      ``max_unpublished_bytes`` are what may wait for it.
+
     Raises ``ValueError`` for what cannot be, and for the policy ``pause`` without a history.
     """
 
@@ -62,6 +71,10 @@ class EventHub(Subscriptions):
         clock: IReactorTime,
         *,
         history: IHistory | None = None,
+        broker: IBroker | None = None,
+        broker_away: Away | str = Away.REFUSE,
+        max_unpublished_events: int = 4000,
+        max_unpublished_bytes: int = 16 << 20,
         max_subscribers: int = 100_000,
         max_queued_events: int = 1000,
         max_queued_bytes: int = 1 << 20,
@@ -93,6 +106,8 @@ class EventHub(Subscriptions):
             ("write_seconds", write_seconds),
             ("max_idempotency_keys", max_idempotency_keys),
             ("idempotency_seconds", idempotency_seconds),
+            ("max_unpublished_events", max_unpublished_events),
+            ("max_unpublished_bytes", max_unpublished_bytes),
             ("max_explained_events", max_explained_events),
             ("max_explained_subscribers", max_explained_subscribers),
             ("max_explained_exceptions", max_explained_exceptions),
@@ -107,6 +122,11 @@ class EventHub(Subscriptions):
                 )
         self._policies = {selector: Policy(each) for selector, each in (policies or {}).items()}
         self._policy = Policy(policy)
+        replica = None
+        if broker is not None:
+            if history is not None:
+                raise ValueError("the broker keeps the history: leave history out, and give the broker its bounds")
+            history = replica = replica_of(broker, clock)
         if history is None and Policy.PAUSE in (self._policy, *self._policies.values()):
             raise ValueError("the policy 'pause' needs a history")
         super().__init__(
@@ -127,6 +147,12 @@ class EventHub(Subscriptions):
         )
         self._max_event_bytes = max_event_bytes
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
+        self.has_loaded = broker is None  # whether it is known what was published before
+        self._brokered: Brokered | None = None
+        if broker is not None and replica is not None:
+            bounds = max_unpublished_events, max_unpublished_bytes
+            self._brokered = Brokered(self, broker, replica, clock, Away(broker_away), *bounds)
+            self.journal.node = self._brokered.name
 
     # -- what there is ------------------------------------------------------------------------
 
@@ -150,6 +176,23 @@ class EventHub(Subscriptions):
         """The id of the last event."""
         return f"{self.epoch}-{self._sequence}" if self.history is None else str(self.history.last_id)
 
+    @property
+    def broker_state(self) -> BrokerState | None:
+        """How it stands with the broker; ``None`` without one."""
+        return None if self._brokered is None else self._brokered.broker.state
+
+    @property
+    def everywhere(self) -> Everywhere:
+        """The nodes that are one with this, and their subscribers, as they said a few seconds ago at most."""
+        if self._brokered is None:
+            return Everywhere(1, len(self._subscribers))
+        return self._brokered.broker.everywhere
+
+    @property
+    def unpublished(self) -> int:
+        """Events published here that wait for the broker, or for its answer."""
+        return 0 if self._brokered is None else self._brokered.unpublished
+
     def subscribers(self, topic: str | None = None) -> list[Subscriber]:
         """Who is subscribed, or subscribed to ``topic``."""
         if topic is None:
@@ -159,11 +202,6 @@ class EventHub(Subscriptions):
     def slowest(self, count: int = 10) -> list[Subscriber]:
         """Those whose transports have been full longest, the longest first."""
         return heapq.nsmallest(count, self.waiting, key=self.waiting.__getitem__)
-
-    def subscriber(self, id: str) -> Subscriber | None:
-        """The open subscription of this id. All are looked through."""
-        serial = self.journal.serial_of(id)
-        return next((each for each in self._subscribers if each.serial == serial), None)
 
     def explain(self, event_id: str, subscriber: Subscriber | str) -> Explanation:
         """What became of an event at a subscriber, or at one that has ended, which may be given by its id.
@@ -232,6 +270,9 @@ class EventHub(Subscriptions):
         published with the same ``idempotency_key`` before is not sent again: its receipt is returned.
         Raises ``ValueError`` for no topic, an id that begins with ``#``, looks like one of ours or cannot stand
         in a header field of a request, too large an event, and as ``encode_event``; nothing has happened then.
+
+        With a broker the receipt is completed later, and ``when_published`` says when all nodes have the event.
+        Raises ``BrokerAwayError`` (503) where it is away and nothing waits for it, or enough does.
         """
         names = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
         if not names:
@@ -241,6 +282,13 @@ class EventHub(Subscriptions):
             return repeated
         if id is not None:
             self._check_id(id)
+        if self._brokered is not None:
+            body = self._encode(data, event, None, retry)
+            more = {"id": id, "private": private, "key": key, "idempotency_key": idempotency_key}
+            everywhere = self._brokered.publish(Kind.EVENT, names, body, now, **more)
+            if idempotency_key is not None:
+                self._repeat_unless_it_fails(idempotency_key, everywhere, now)
+            return everywhere
         sequence = self._sequence + 1
         known = f"{self.epoch}-{sequence}" if id is None else id
         encoded = self._encode(data, event, known, retry)
@@ -262,6 +310,10 @@ class EventHub(Subscriptions):
             self._send(Entry(sequence, encoded, receipt, policy, place, directed=False), members)
         return receipt
 
+    def _repeat_unless_it_fails(self, idempotency_key: str, receipt: Receipt, now: float) -> None:
+        self._repeats.keep(idempotency_key, receipt, now)
+        receipt.when_published().addErrback(lambda _: self._repeats.drop(idempotency_key, receipt))
+
     def _check_id(self, id: str) -> None:
         """A publisher's own id: its subscribers must be able to come back with it."""
         if not id or id == EARLIEST or id.startswith(("#", f"{self.epoch}-")):
@@ -275,53 +327,66 @@ class EventHub(Subscriptions):
             raise ValueError(f"an event has {len(encoded)} bytes; {self._max_event_bytes} are allowed")
         return encoded
 
-    def _send(self, entry: Entry, members: frozenset[Subscriber]) -> None:
-        self._fan_out.publish(entry, members)
-        self._account()
-
-    def _audience(self, topics: tuple[str, ...], private: bool) -> Audience:
-        """Who is to have it, and what happens where there is no room."""
-        found = self._audiences.find(topics, private)
-        if found is None:
-            wanting: Iterable[Subscriber] = self._index.matching(topics)
-            if private:
-                wanting = [subscriber for subscriber in wanting if subscriber.may_see(topics)]
-            found = frozenset(wanting), self._policy_of(topics)
-            self._audiences.keep(topics, private, found)
-        return found
-
-    def _policy_of(self, topics: tuple[str, ...]) -> Policy:
-        for selector, policy in self._policies.items():
-            if any(matches(selector, topic) for topic in topics):
-                return policy
-        return self._policy
-
     # -- directed, and kept in no history ------------------------------------------------------
 
     def to_user(self, user: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """Send to the subscribers of ``user``, and to nobody when there are none. It is kept in no history."""
-        return self._direct(frozenset(self._people.users.get(user, ())), For.USER, user, data, event, key)
+        return self._direct(For.USER, user, data, event, key)
 
     def to_group(self, group: str, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to the members of ``group``."""
-        return self._direct(frozenset(self._people.groups.get(group, ())), For.GROUP, group, data, event, key)
+        return self._direct(For.GROUP, group, data, event, key)
 
     def to_all(self, data: Any, *, event: str | None = None, key: str | None = None) -> Receipt:
         """As ``to_user``, to every subscriber, whatever its topics."""
-        if self._everyone is None:
-            self._everyone = frozenset(self._subscribers)
-        return self._direct(self._everyone, For.ALL, "", data, event, key)
+        return self._direct(For.ALL, "", data, event, key)
 
-    def _direct(
-        self, members: frozenset[Subscriber], audience: For, name: str, data: Any, event: str | None, key: str | None
-    ) -> Receipt:
+    def _direct(self, audience: For, name: str, data: Any, event: str | None, key: str | None) -> Receipt:
         """Without an ``id`` in the stream: it could not be taken up after it."""
         encoded = Secret(self._encode(data, event, None, None))
-        self._sequence += 1
-        receipt = Receipt(f"{self.epoch}-{self._sequence}", len(members))
-        self.journal.publish(self._sequence, receipt.id, audience, (name,), self.seconds(), False)
-        if members:
-            policy = Policy.CLOSE if self._policy is Policy.PAUSE else self._policy
-            policy = Policy.DROP_OLDEST if policy is Policy.LATEST and key is None else policy
-            self._send(Entry(self._sequence, encoded, receipt, policy, (None, key), directed=True), members)
+        if self._brokered is not None:
+            return self._brokered.publish(Kind(audience), (name,), encoded, self.seconds(), key=key)
+        members = self._members(audience, name)
+        receipt = Receipt(f"{self.epoch}-{self._sequence + 1}", len(members))
+        self._send_directed(self._sequence + 1, members, audience, name, encoded, key, receipt)
         return receipt
+
+    # -- closing ------------------------------------------------------------------------------
+
+    def close_user(self, user: str) -> int:
+        """Close the subscribers of ``user``, with a broker on all nodes; how many they were here.
+
+        Raises ``BrokerAwayError`` when other nodes cannot be told; here they are closed then.
+        """
+        count = super().close_user(user)
+        if self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE_USER, user)
+        return count
+
+    def close_all(self) -> int:
+        """Close every subscriber there is, as ``close_user`` does. Here they go in slices, from the next turn on."""
+        count = super().close_all()
+        if self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE_ALL)
+        return count
+
+    def close_subscriber(self, id: str) -> bool:
+        """Close the subscriber of this id, wherever it is; whether it was here."""
+        found = self.subscriber(id)
+        if found is not None:
+            self.close(found)
+        elif self._brokered is not None:
+            self._brokered.tell(Kind.CLOSE, id)
+        return found is not None
+
+    def stop(self) -> Deferred[None]:
+        """Let go of the broker, and of the history. Subscribers are ended by the site that serves them."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        try:
+            if self._brokered is not None:
+                await self._brokered.close()
+        finally:
+            if self.history is not None:
+                await self.history.close()

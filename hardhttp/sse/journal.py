@@ -125,6 +125,7 @@ class Journal:
     def __init__(self, seconds: Callable[[], float], epoch: str, last_sequence: int, bounds: Remembered) -> None:
         self._seconds = seconds
         self.epoch = epoch
+        self.node = epoch  # what the ids of subscribers begin with
         self.bounds = bounds
         self._max_events, self._max_bytes = bounds.events, bounds.bytes
         self.last_sequence = last_sequence
@@ -154,20 +155,30 @@ class Journal:
             self._forget_event()
 
     def _forget_event(self) -> None:
-        self._forgotten_to += 1
-        event = self._events.pop(self._forgotten_to, None)
-        if event is not None:  # else its number was given to none
-            self._event_bytes -= event.size
-            if self._own_ids and self._own_ids.get(event.id) == event.sequence:
-                del self._own_ids[event.id]
+        self._forgotten_to = next(iter(self._events))  # not every number was given to one
+        event = self._events.pop(self._forgotten_to)
+        self._event_bytes -= event.size
+        if self._own_ids and self._own_ids.get(event.id) == event.sequence:
+            del self._own_ids[event.id]
+
+    def move(self, epoch: str, sequence: int) -> None:
+        """Numbers go on after ``sequence``, in ``epoch``: those before it were never published here."""
+        self.epoch = epoch
+        if sequence > self.last_sequence:
+            if self.served_to == self.last_sequence:
+                self.served_to = sequence
+            self.last_sequence = sequence
+            if not self._events:
+                self._forgotten_to = sequence
 
     def served(self, waiting: int | None) -> None:
         """The fan-out has served all, or all before the event of the number ``waiting``."""
         to = self.last_sequence if waiting is None else waiting - 1
         if to > self.served_to:
             now = self._seconds()
-            for sequence in range(max(self.served_to, self._forgotten_to) + 1, to + 1):
-                if sequence in self._events:
+            served = range(max(self.served_to, self._forgotten_to) + 1, to + 1)
+            for sequence in served if len(served) <= len(self._events) else tuple(self._events):
+                if sequence in served and sequence in self._events:
                     self._events[sequence].served_at = now
             self.served_to = to
 
@@ -192,6 +203,11 @@ class Journal:
         self._begun += 1
         self._admitting[serial] = self.last_sequence
         return serial
+
+    @property
+    def begun(self) -> int:
+        """How many subscriptions have been asked for."""
+        return self._begun
 
     def begin(self, serial: int) -> None:
         """It has been admitted."""
@@ -240,7 +256,7 @@ class Journal:
     def serial_of(self, id: str) -> int | None:
         """The serial number in a subscriber's id; ``None`` when it is of no subscriber there has been."""
         epoch, _, digits = id.rpartition("-s")
-        ours = epoch == self.epoch and digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
+        ours = epoch == self.node and digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
         return int(digits) if ours and int(digits) < self._begun else None
 
     def ended(self, id: str) -> Portrait | None:

@@ -17,12 +17,16 @@ from typing import Any
 from urllib.parse import quote
 
 import attrs
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
 
-from hardhttp.errors import HTTPError
+from hardhttp.errors import BrokerAwayError, HTTPError
+from hardhttp.interfaces import BrokerState
 from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
-from hardhttp.sse.hub import Ended, EventHub, Subscriber
+from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
 from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
@@ -34,6 +38,9 @@ __all__ = ["PATH", "Mercure"]
 
 PATH = "/.well-known/mercure"
 MAX_TOPICS = 100
+ACCEPTED = 202
+# So long a publisher waits for the broker at most.
+PUBLISHED_SECONDS = 5.0
 MAX_TOPIC_CHARACTERS = 2048
 _CONTEXT = "https://mercure.rocks/"
 # The specification's name, and those that older clients use.
@@ -168,7 +175,7 @@ class Mercure(Resource):
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def _publish(self, request: Any) -> bytes:
+    def _publish(self, request: Any) -> bytes | int:
         found = find_token(request)
         if found is None:
             raise TokenError.missing()
@@ -195,7 +202,33 @@ class Mercure(Resource):
         except ValueError as error:
             raise HTTPError(400, str(error)) from None
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
-        return receipt.id.encode("utf-8")
+        if receipt.published:
+            return receipt.id.encode("utf-8")
+        if self.hub.broker_state is not BrokerState.READY:
+            request.setResponseCode(ACCEPTED)  # it waits for the broker, and its id is not known yet
+            return receipt.id.encode("utf-8")
+        return self._answer_when_published(request, receipt)
+
+    def _answer_when_published(self, request: Any, receipt: Receipt) -> int:
+        """With a broker: 200 and the id when all nodes have the event, or will; 503 when it is given up."""
+
+        def answer(became: Receipt | Failure) -> None:
+            if not isinstance(became, Failure):
+                said = receipt.id.encode("utf-8")
+            elif became.check(CancelledError):
+                return  # whoever asked has gone
+            elif isinstance(error := became.value, HTTPError):
+                said = error_page(request, error.status, error.detail, error.headers, error.problem)
+            else:
+                request.setResponseCode(ACCEPTED)  # the broker has just gone, and the event waits for it
+                said = receipt.id.encode("utf-8")
+            request.write(said)
+            request.finish()
+
+        waiting = receipt.when_published().addTimeout(PUBLISHED_SECONDS, self.hub.clock)
+        request.notifyFinish().addErrback(lambda _: waiting.cancel())
+        waiting.addBoth(answer)
+        return NOT_DONE_YET
 
     # -- who is there -------------------------------------------------------------------------
 
@@ -222,7 +255,8 @@ class Mercure(Resource):
     def _tell(self, presence: _Presence, subscriber: Any, active: bool) -> None:
         for topic in subscriber.topics:
             document = {"@context": _CONTEXT, **_subscription(presence, topic, active)}
-            self.hub.publish(document["id"], document, private=True)
+            with suppress(BrokerAwayError):  # nobody is refused, or kept, for that
+                self.hub.publish(document["id"], document, private=True)
 
     def _show(self, request: Any, path: list[str]) -> bytes:
         claims = self._claims_of_subscriber(request)

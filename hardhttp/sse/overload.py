@@ -17,11 +17,11 @@ from hardhttp.wire.grammar import list_items
 __all__ = ["overloaded"]
 
 
-def overloaded(request: Any, retry_seconds: float) -> bytes:
-    """Answer a subscription there is no room for; what ``render`` returns. Raises ``HTTPError`` (503)."""
+def overloaded(request: Any, retry_seconds: float, why: str = "There are too many subscribers.") -> bytes:
+    """Answer a subscription there is no room for now; what ``render`` returns. Raises ``HTTPError`` (503)."""
     accepted = list_items([request.getHeader(b"accept") or b""])
     if [each.partition(b";")[0].strip() for each in accepted] != [b"text/event-stream"]:
-        raise HTTPError(503, "There are too many subscribers.", {"Retry-After": str(math.ceil(retry_seconds))})
+        raise HTTPError(503, why, {"Retry-After": str(math.ceil(retry_seconds))})
     request.setHeader(b"Content-Type", b"text/event-stream")
     request.setHeader(b"Cache-Control", b"no-store, no-transform")
     request.setHeader(b"Connection", b"close")

@@ -120,7 +120,7 @@ class Subscriber(Outlet):
     @property
     def id(self) -> str:
         """Its public name, which no other subscriber of this hub has or will have. It is no secret."""
-        return f"{self._hub.epoch}-s{self.serial}"
+        return f"{self._hub.journal.node}-s{self.serial}"
 
     @property
     def is_open(self) -> bool:
@@ -180,6 +180,16 @@ class Subscriber(Outlet):
             return
         self.cursor = self._hub.place_before(first)
         self._hub.unlisten(self)
+
+    def read_on(self, place: str | HistoryPlace) -> None:
+        """What came after ``place`` is to be read from the history, if it is live."""
+        if self.request is None or self.cursor is not None:
+            return
+        first = None if self._queue is None else self._queue.leave_to_history()
+        self.cursor = place if first is None else self._hub.place_before(first)
+        self.flowing = False
+        self._hub.unlisten(self)
+        self._hub.replay(self)
 
     def settle(self) -> None:
         """Write what waits, as far as the transport takes it."""

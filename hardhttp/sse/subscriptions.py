@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import HTTPError
-from hardhttp.interfaces import IHistory, Wanted
+from hardhttp.interfaces import HistoryPlace, IHistory, Wanted
 from hardhttp.net.budget import Keeper
 from hardhttp.net.ledger import EVENTS, SUBSCRIBERS
 from hardhttp.sse.audiences import Audiences
@@ -47,6 +47,8 @@ __all__ = ["WEIGHED_BYTES", "Subscriptions"]
 TICK_SECONDS = 1.0
 # What is queued, or new in the history, asks whether the process holds too much once it is so much.
 WEIGHED_BYTES = 64 * 1024
+# When one is to come back whose last event this node of several has not had yet.
+SOON_SECONDS = 0.5, 2.0
 # Heartbeats and lifetimes are this much shorter than was said, at random, so that they spread out.
 JITTER = 0.25
 
@@ -72,6 +74,7 @@ class Subscriptions:
         compressed: bool,
         remembered: Remembered,
     ) -> None:
+        self.clock = clock
         self.seconds: Callable[[], float] = clock.seconds
         self.history: Any = history
         self.epoch: str = new_epoch() if history is None else history.epoch
@@ -132,6 +135,8 @@ class Subscriptions:
         if len(self._subscribers) >= self.max_subscribers:
             self.refused += 1
             return overloaded(request, random.uniform(*self._overload_seconds))
+        if last_event_id is not None and self._knows_soon(last_event_id):
+            return overloaded(request, random.uniform(*SOON_SECONDS), "What came before is not known here yet.")
         subscriber = Subscriber(self, request, names, allowed or (), self._sequence)
         subscriber.data = data
         subscriber.expires_at = expires_at
@@ -153,6 +158,10 @@ class Subscriptions:
             self._end(subscriber, Ended.FAILED)
             raise
         return NOT_DONE_YET
+
+    def _knows_soon(self, last_event_id: str) -> bool:
+        """Whether what came after this id can be told only in a moment."""
+        return False
 
     def _head(self, request: Any, last_event_id: str | None) -> GzipStream | None:
         """The head of the answer, and how the stream is coded."""
@@ -240,6 +249,16 @@ class Subscriptions:
         for selector in subscriber.topics:
             self._index.remove(selector, subscriber)
         self._audiences.clear()
+
+    def read_on(self, place: str | HistoryPlace) -> None:
+        """Some may have missed something after ``place``: each reads on from there, and is told of it.
+
+        That is rare, and takes a while for many subscribers: what is on its way goes first.
+        """
+        self._fan_out.finish()
+        for subscriber in tuple(self._subscribers):
+            subscriber.read_on(place)
+        self._account()
 
     def replay(self, subscriber: Subscriber) -> None:
         self._fan_out.replay(subscriber)

@@ -37,7 +37,7 @@ def open_store(url: str, reactor: Any) -> ISessionStore:
         from hardhttp.stores.sqlite import SQLiteStore
 
         return SQLiteStore(_path(rest), reactor)
-    if colon and scheme in ("redis", "rediss", "unix"):
+    if colon and scheme in ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "unix"):
         from hardhttp.stores.redis import RedisStore
 
         return RedisStore(url, reactor)

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 
 from hardhttp.errors import SessionTooLargeError, StoreError
-from hardhttp.stores.pending import Pending
+from hardhttp.remote.pending import Pending
 
 __all__ = ["DatabaseThread", "Job", "ReactorWithThreads", "complaint"]
 

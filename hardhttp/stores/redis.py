@@ -20,14 +20,14 @@ from zope.interface import implementer
 
 from hardhttp.errors import SessionTooLargeError, StoreError
 from hardhttp.interfaces import ISessionStore, SessionRecord, SessionTimes
+from hardhttp.remote.redisaddress import RedisAddress
+from hardhttp.remote.redisconnection import RedisConnection
 from hardhttp.stores import redisscripts
 from hardhttp.stores.packing import encode, unpack
-from hardhttp.stores.redisaddress import RedisAddress
-from hardhttp.stores.redisconnection import RedisConnection
 
 if TYPE_CHECKING:
     from hardhttp.limits import Limits
-    from hardhttp.stores.redisscripts import Script
+    from hardhttp.remote.script import Script
 
 __all__ = ["RedisStore"]
 

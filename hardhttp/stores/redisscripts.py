@@ -14,11 +14,9 @@ entries in the other three stay until ``SWEEP`` or ``MEND`` comes by.
 
 from __future__ import annotations
 
-import hashlib
+from hardhttp.remote.script import Script
 
-import attrs
-
-__all__ = ["COUNT", "DELETE", "EVICT", "LOAD", "MEND", "RENAME", "SAVE", "SWEEP", "TOUCH", "Script"]
+__all__ = ["COUNT", "DELETE", "EVICT", "LOAD", "MEND", "RENAME", "SAVE", "SWEEP", "TOUCH"]
 
 _COMMON = """
 local accessed, expires, sizes, prefix = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
@@ -71,21 +69,12 @@ end
 """
 
 
-@attrs.frozen
-class Script:
-    """A script's text, and the digest Redis knows it by (``EVALSHA``)."""
-
-    text: bytes
-    sha1: bytes
-
-    @classmethod
-    def of(cls, body: str) -> Script:
-        text = (_COMMON + body).encode("ascii")
-        return cls(text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode("ascii"))
+def _script(body: str) -> Script:
+    return Script.of(_COMMON + body)
 
 
 # key, now -> "created accessed expires", a newline, and the texts as packing.unpack takes them
-LOAD = Script.of("""
+LOAD = _script("""
 local key = ARGV[2]
 if not alive(key, ARGV[3]) then
     return false
@@ -110,7 +99,7 @@ return times.c .. ' ' .. times.a .. ' ' .. times.e .. '\\n' .. table.concat(leng
 # key, created, accessed, expires, ttl in ms, create, the most bytes of one, the most sessions, the most bytes of all,
 # steps, how many texts are set, NAME TEXT for each, then each NAME that is removed
 # -> 1 or 0, how many were given up, 1 when more must be; or -1, its bytes, the most
-SAVE = Script.of("""
+SAVE = _script("""
 local key, access = ARGV[2], ARGV[4]
 local hash, there = prefix .. key, alive(key, access)
 if not there and ARGV[7] == '0' then
@@ -155,10 +144,10 @@ return {1, given_up, more}
 """)
 
 # key, the most sessions, the most bytes of all, steps -> how many were given up, 1 when more must be
-EVICT = Script.of("return {evict(ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))}")
+EVICT = _script("return {evict(ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]))}")
 
 # key, accessed, expires, ttl in ms -> 1 or 0
-TOUCH = Script.of("""
+TOUCH = _script("""
 if not alive(ARGV[2], ARGV[3]) then
     return 0
 end
@@ -167,7 +156,7 @@ return 1
 """)
 
 # old key, new key -> 1 or 0
-RENAME = Script.of("""
+RENAME = _script("""
 local old, new = ARGV[2], ARGV[3]
 if redis.call('EXISTS', prefix .. old) == 0 then
     return 0
@@ -186,10 +175,10 @@ return 1
 """)
 
 # key -> 1 or 0
-DELETE = Script.of("return forget(ARGV[2])")
+DELETE = _script("return forget(ARGV[2])")
 
 # now, steps -> how many are forgotten, 1 when there may be more
-SWEEP = Script.of("""
+SWEEP = _script("""
 local keys = redis.call('ZRANGEBYSCORE', expires, '-inf', ARGV[2], 'LIMIT', 0, ARGV[3])
 for _, key in ipairs(keys) do
     forget(key)
@@ -198,7 +187,7 @@ return {#keys, #keys == tonumber(ARGV[3]) and 1 or 0}
 """)
 
 # cursor, steps -> the next cursor, "0" at the end
-MEND = Script.of("""
+MEND = _script("""
 local found = redis.call('HSCAN', sizes, ARGV[2], 'COUNT', ARGV[3])
 for i = 1, #found[2], 2 do
     local key = found[2][i]
@@ -216,4 +205,4 @@ return found[1]
 """)
 
 # -> how many sessions
-COUNT = Script.of("return redis.call('ZCARD', accessed)")
+COUNT = _script("return redis.call('ZCARD', accessed)")

@@ -256,7 +256,7 @@ def makeService(options: Options) -> IService:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
     http = HTTPService(site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]))
-    closes = [] if options.mercure is None else [options.mercure.hub.history.close]
+    closes = [] if options.mercure is None else [options.mercure.hub.stop]
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
     if options.hints is not None:
         reads.append(partial(read_again, options.hints, options["early-hints"]))

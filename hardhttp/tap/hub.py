@@ -10,12 +10,13 @@ from twisted.python import usage
 from twisted.web.resource import IResource, Resource
 from zope.interface import implementer
 
+from hardhttp.brokers import open_broker
 from hardhttp.errors import StoreError
-from hardhttp.interfaces import IHistory, IStreamingResource
+from hardhttp.interfaces import IBroker, IHistory, IStreamingResource
 from hardhttp.sse.debugpage import DebugPage
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.historysqlite import SQLiteHistory
-from hardhttp.sse.hub import EventHub, Policy
+from hardhttp.sse.hub import Away, EventHub, Policy
 from hardhttp.tap.checks import check_place, items, resolved
 from hardhttp.tap.optiontable import OPTIONS
 from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
@@ -29,7 +30,7 @@ __all__ = ["HubOver", "make_mercure", "most_subscribers"]
 
 _log = Logger(namespace="hardhttp")
 MAX_SECONDS = 7 * 86400.0
-_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket")
+_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket", "broker")
 
 
 @implementer(IStreamingResource)
@@ -61,6 +62,7 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
                 raise usage.UsageError(f"--{name} is for the hub, which --mercure-publisher-key turns on")
         if options["history"] != "memory:":
             raise usage.UsageError("--history is for the hub, which --mercure-publisher-key turns on")
+        _check_away(options)
         return None
     try:
         from hardhttp.sse.mercure import Mercure
@@ -71,15 +73,19 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
     keys = [_key(options, role) for role in ("publisher", "subscriber")]
     if keys[1] is None and not options["anonymous"]:
         raise usage.UsageError("nobody could subscribe: give --mercure-subscriber-key, or --anonymous")
+    max_event_bytes, policies = _max_event_bytes(options), _policies(options["slow-subscribers"])
+    broker = _broker(options, reactor)
     hub = EventHub(
         reactor,
-        history=_history(options, reactor),
-        max_event_bytes=_max_event_bytes(options),
+        history=_history(options, reactor) if broker is None else None,
+        broker=broker,
+        broker_away=_check_away(options),
+        max_event_bytes=max_event_bytes,
         max_subscribers=most_subscribers(options["max-connections"]),
         heartbeat_seconds=_seconds(options, "heartbeat-seconds"),
         lifetime_seconds=_seconds(options, "subscription-seconds"),
         compressed=not options["uncompressed-events"],
-        **_policies(options["slow-subscribers"]),
+        **policies,
     )
     try:
         publish_origins: Any = Origins(items(options["publish-origins"])) if options["publish-origins"] else ()
@@ -128,6 +134,34 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
         except (StoreError, ValueError) as error:
             raise usage.UsageError(f"--history: {error}") from None
     raise usage.UsageError(f"--history is {text}; it must be memory: or sqlite:PATH")
+
+
+def _broker(options: Mapping[str, Any], reactor: Any) -> IBroker | None:
+    text = options["broker"]
+    if text is None:
+        return None
+    if options["history"] != "memory:":
+        raise usage.UsageError("--broker keeps the history, for all processes: leave --history out")
+    if options["subscriptions"] and not text.startswith("memory:"):
+        raise usage.UsageError(
+            "--subscriptions tells who is at this process alone, which is not all there are with --broker: "
+            "leave one of them out"
+        )
+    try:
+        return open_broker(resolved("broker", text), reactor)
+    except (ValueError, StoreError) as error:
+        raise usage.UsageError(f"--broker: {error}") from None
+
+
+def _check_away(options: Mapping[str, Any]) -> Away:
+    text = options["broker-away"]
+    try:
+        away = Away(text)
+    except ValueError:
+        raise usage.UsageError(f"--broker-away is {text}; it must be refuse, queue or local") from None
+    if away is not Away.REFUSE and options["broker"] is None:
+        raise usage.UsageError(f"--broker-away {text} is about the broker of --broker, and there is none")
+    return away
 
 
 def _policies(text: str) -> dict[str, Any]:

@@ -107,6 +107,25 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "history", "where events are kept for those who come back: memory:, or sqlite:PATH", "memory:", "memory:"
         ),
         Option(
+            "broker",
+            (
+                "be one hub with other processes and machines: redis://[:PASSWORD@]HOST[:PORT][/DB], rediss://..., "
+                "unix:PATH, or redis+sentinel://HOST:PORT,HOST:PORT/MASTER; it keeps the history too (memory: is this "
+                "process alone). env:NAME and file:PATH stand for what is there"
+            ),
+            "URL",
+        ),
+        Option(
+            "broker-away",
+            (
+                "what becomes of an event while the broker is away: refuse (503), queue (202; it waits here, 4000 "
+                "events and 16 MiB at most, and is lost if this process ends), or local (as queue, and whoever is "
+                "subscribed here has it at once)"
+            ),
+            "refuse|queue|local",
+            "refuse",
+        ),
+        Option(
             "slow-subscribers",
             (
                 "at 1000 events or 1 MiB waiting: close, drop-oldest, latest or pause (see the guide to events); "

@@ -92,9 +92,9 @@ class HTTPService(Service):
             ).addCallback(self._listens)
             for description in self.descriptions
         ]
-        all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
-        self.listening = all_listen.addCallbacks(lambda _: self.ports, self._cannot_listen)
-        return self.listening
+        # Kept before it can fail: who cannot listen forgets it, and may try again.
+        self.listening = all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
+        return all_listen.addCallbacks(lambda _: self.ports, self._cannot_listen)
 
     def _listens(self, port: IListeningPort) -> IListeningPort:
         self.ports.append(port)

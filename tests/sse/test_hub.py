@@ -569,3 +569,46 @@ def test_in_the_middle_of_rounds_whatever_happens(seed: int) -> None:
         clock.advance(TURN_SECONDS)
     assert clock.getDelayedCalls() == []
     empty(hub)
+
+
+def test_reading_on_after_something_may_have_been_missed() -> None:
+    """Each event once, whatever was on its way; and what was lost is told."""
+    with Hub(history=lambda clock: MemoryHistory(clock, max_topic_updates=3)) as site:
+        hub = site.hub
+        live, other = site.subscribe("topic=t"), site.subscribe("topic=u")
+        first = hub.publish("t", "a")
+        assert first.written == 1
+        hub._fan_out._soon()
+        assert hub.publish("t", "b").written == 0  # it is on its way
+        place = hub.history.after(hub.last_id, ("t",), 1).place
+        hub.read_on(place)
+        hub.publish("t", "c")
+        site.rig.advance(0)
+        assert data_of(live) == ["a", "b", "c"]
+        place = hub.history.after(hub.last_id, ("t",), 1).place
+        hub.read_on(place)
+        for data in "defg":
+            hub.publish("t", data)
+        site.rig.advance(0)
+        assert [event.type for event in events(live)] == [*["message"] * 3, "gap", *["message"] * 3]
+        assert data_of(live)[-3:] == ["e", "f", "g"]
+        assert data_of(other) == []
+
+
+def test_reading_on_with_a_queue() -> None:
+    with Hub(history=MemoryHistory) as site:
+        peer = site.subscribe("topic=t&user=ann")
+        peer.take(0)
+        for number in range(300):
+            site.hub.publish("t", f"{number}" + "x" * 1000)
+        site.hub.to_user("ann", "directed")
+        assert site.newest.queue_length > 0
+        site.hub.read_on(site.hub.history.after(site.hub.last_id, ("t",), 1).place)
+        assert site.newest.queue_length == 1  # no history has it
+        site.hub.publish("t", "last")
+        peer.take(None)
+        site.rig.advance(0)
+        site.rig.advance(0)
+        found = data_of(peer)
+        assert [data.rstrip("x") for data in found if data != "directed"] == [*map(str, range(300)), "last"]
+        assert found.count("directed") == 1

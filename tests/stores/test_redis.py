@@ -19,10 +19,10 @@ from twisted.logger import formatEvent, globalLogPublisher
 from hardhttp.errors import StoreError
 from hardhttp.interfaces import SessionTimes
 from hardhttp.limits import Limits
-from hardhttp.stores import redisconnection
+from hardhttp.remote import redisconnection
+from hardhttp.remote.redisaddress import RedisAddress
+from hardhttp.remote.redisconnection import Phase
 from hardhttp.stores.redis import RedisStore
-from hardhttp.stores.redisaddress import RedisAddress
-from hardhttp.stores.redisconnection import Phase
 from tests.stores.redis_process import RedisProcess
 
 LIMITS = Limits()

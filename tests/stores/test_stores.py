@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from hardhttp.errors import StoreError
+from hardhttp.remote.pending import Pending
 from hardhttp.stores import open_store
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.stores.packing import pack, unpack
-from hardhttp.stores.pending import Pending
 from hardhttp.stores.redis import RedisStore
 from hardhttp.stores.sqlite import SQLiteStore
 

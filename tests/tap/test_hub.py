@@ -136,6 +136,25 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--mercure-publisher-algorithm=none"], "--mercure-publisher-key: "),
         ([KEY, "--mercure-publisher-algorithm=RS256"], "--mercure-publisher-key: "),
         (["--mercure-publisher-key=env:NO_SUCH_NAME"], "there is no NO_SUCH_NAME in the environment"),
+        (["--broker=memory:"], "--broker is for the hub, which --mercure-publisher-key turns on"),
+        (["--broker-away=queue"], "--broker-away queue is about the broker of --broker, and there is none"),
+        ([KEY, "--anonymous", "--broker-away=queue"], "--broker-away queue is about the broker of --broker, and there"),
+        (
+            [KEY, "--anonymous", "--broker=memory:", "--broker-away=x"],
+            "--broker-away is x; it must be refuse, queue or local",
+        ),
+        ([KEY, "--anonymous", "--broker=kafka:"], "--broker: that is no broker; it should be memory:, redis://"),
+        ([KEY, "--anonymous", "--broker=memory:7"], "--broker: a broker in memory takes nothing behind memory:"),
+        ([KEY, "--anonymous", "--broker=redis://h/x"], "--broker: the Redis URL's database is not a number"),
+        ([KEY, "--anonymous", "--broker=env:NO_SUCH_NAME"], "--broker env:NO_SUCH_NAME: there is no NO_SUCH_NAME"),
+        (
+            [KEY, "--anonymous", "--broker=redis://h", "--history=sqlite:e.db"],
+            "--broker keeps the history, for all processes: leave --history out",
+        ),
+        (
+            [KEY, "--anonymous", "--broker=redis://h", "--subscriptions"],
+            "--subscriptions tells who is at this process alone, which is not all there are with --broker",
+        ),
         ([KEY, "--anonymous", "--history=redis:"], "--history is redis:; it must be memory: or sqlite:PATH"),
         ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 is out of bounds; it must be from 1 to 10,000"),
         ([KEY, "--anonymous", "--max-event-bytes=65MiB"], "it must be from 1 to 64MiB"),
@@ -204,3 +223,32 @@ def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
 def test_events_are_as_large_as_forms_may_be() -> None:
     for words in (["--max-event-bytes=2MiB"], ["--max-form-bytes=1KiB"]):
         assert parse(KEY, "--anonymous", *words).mercure is not None
+
+
+@ensureDeferred
+async def test_a_broker_by_its_url_or_where_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "redis://:a%20secret@127.0.0.1:1/3"
+    (tmp_path / "url").write_text(url + "\n")
+    monkeypatch.setenv("BROKER", url)
+    for given in (url, "file:url", "env:BROKER"):
+        options = parse(KEY, "--anonymous", f"--broker={given}", "--broker-away=queue")
+        assert options.mercure is not None
+        hub = options.mercure.hub
+        assert hub.broker_state == "connecting"
+        assert repr(hub._brokered.broker) == "<RedisBroker redis://127.0.0.1:1/3, connecting>"
+        assert hub._brokered._outbox.away == "queue"
+        await hub.stop()
+
+
+@ensureDeferred
+async def test_a_broker_in_memory() -> None:
+    options = parse(KEY, "--anonymous", "--subscriptions", "--broker=memory:")
+    assert options.mercure is not None
+    assert options.mercure.hub.broker_state == "connecting"
+    await options.mercure.hub.stop()
+
+
+def test_no_broker() -> None:
+    options = parse(KEY, "--anonymous")
+    assert options.mercure is not None
+    assert options.mercure.hub.broker_state is None

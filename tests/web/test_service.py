@@ -146,6 +146,17 @@ async def test_a_failure_to_listen_leaves_nothing_listening() -> None:
 
 
 @ensureDeferred
+async def test_who_could_not_listen_may_try_again() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        running = service(Site(Resource()), f"tcp:{port}:interface=127.0.0.1", reactor=reactor)
+        await running.startService().addErrback(lambda failure: failure.trap(CannotListenError))
+        assert running.ports == []
+    assert await running.startService() == running.ports != []
+    await running.stopService()
+
+
+@ensureDeferred
 async def test_several_endpoints_and_an_application(tmp_path: Any) -> None:
     site = Site(Says(lambda request: b"served"), reactor=reactor)
     running = service(site, LOOPBACK, f"unix:{tmp_path / 'web'}", reactor=reactor)

@@ -39,7 +39,7 @@ class Pending:
     def add(self, *, bounded: bool = True) -> Deferred[Any]:
         """A new call. Raises ``StoreError`` when too many wait already, unless it is not ``bounded``."""
         if bounded and len(self._due) >= self._most:
-            raise StoreError(f"{self._most} calls wait for the session store already")
+            raise StoreError(f"{self._most} calls wait for an answer already")
         call: Deferred[Any] = Deferred(self._take)
         self._due[call] = self._clock.seconds() + self._seconds
         if self._alarm is None:

@@ -6,18 +6,20 @@ It is always in exactly one phase:
     CONNECTING  calls wait for the connection
     READY       calls are sent at once, and answered in their order
     AWAY        the last attempt failed: calls fail at once, while further attempts go on in the background,
-                each after a longer pause, up to ``MAX_PAUSE_SECONDS``
+                each after a longer pause, up to ``MAX_PAUSE_SECONDS``, and at random shorter: after an outage
+                not all processes are to come at once
 
     IDLE --call--> CONNECTING --answers--> READY --lost--> IDLE
                    CONNECTING --fails--> AWAY --answers--> READY --silent--> AWAY
 
 A call is answered within ``answer_seconds``, the wait for the connection included, or fails. One overdue answer
 condemns the connection: answers come in order, so all behind it would be late too. The protocol itself is
-txredisapi's; passwords, deadlines and reconnecting are here.
+txredisapi's; passwords, sentinels, deadlines and reconnecting are here.
 """
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
@@ -31,19 +33,20 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from hardhttp.errors import StoreError
-from hardhttp.stores.pending import Pending
+from hardhttp.remote.pending import Pending
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
 
-    from hardhttp.stores.redisaddress import RedisAddress
-    from hardhttp.stores.redisscripts import Script
+    from hardhttp.remote.redisaddress import RedisAddress
+    from hardhttp.remote.script import Script
 
 __all__ = ["Phase", "RedisConnection"]
 
 MAX_PENDING = 4096
 MIN_PAUSE_SECONDS = 0.1
 MAX_PAUSE_SECONDS = 2.0
+JITTER = 0.5
 
 
 class Phase(Enum):
@@ -63,23 +66,31 @@ class _Protocols(Factory):
 
 
 class RedisConnection:
-    """Runs scripts on the Redis at ``address``. ``phase`` is where it stands."""
+    """Runs scripts and commands on the Redis at ``address``. ``phase`` is where it stands."""
 
     _log = Logger()
 
     def __init__(self, address: RedisAddress, reactor: Any, answer_seconds: float) -> None:
         self._address, self._reactor, self._answer_seconds = address, reactor, answer_seconds
         self._pending = Pending(reactor, answer_seconds, MAX_PENDING, self._overdue)
-        self._waiting: deque[tuple[Deferred[Any], Script, Sequence[bytes]]] = deque()
+        self._waiting: deque[tuple[Deferred[Any], Script | None, Sequence[bytes]]] = deque()
         self._protocol: Any = None
         self._attempt: Deferred[Any] | None = None
         self._retry: IDelayedCall | None = None
         self._pause_seconds = MIN_PAUSE_SECONDS
+        self._attempts = 0
         self._why = ""
         self.phase = Phase.IDLE
 
     def run(self, script: Script, arguments: Sequence[bytes]) -> Deferred[Any]:
-        """Run ``script`` with ``arguments`` (``b"3"`` and three keys first); its answer, or ``StoreError``."""
+        """Run ``script`` with ``arguments`` (how many keys, and the keys first); its answer, or ``StoreError``."""
+        return self._ask(script, arguments)
+
+    def call(self, *words: bytes) -> Deferred[Any]:
+        """One command; its answer, or ``StoreError``."""
+        return self._ask(None, words)
+
+    def _ask(self, script: Script | None, arguments: Sequence[bytes]) -> Deferred[Any]:
         if self.phase is Phase.AWAY:
             return fail(StoreError(self._why))
         try:
@@ -118,8 +129,13 @@ class RedisConnection:
 
     async def _open(self) -> Any:
         """A protocol whose Redis has let us in and answers."""
-        protocol: Any = await self._address.endpoint(self._reactor, self._answer_seconds).connect(_Protocols())
+        address = self._address
+        if address.sentinels:
+            address = await self._located()
+        protocol = await self._connected(address)
         commands: list[tuple[str, ...]] = [("PING",)]
+        if self._address.sentinels:
+            commands[0] = ("ROLE",)  # sentinels may not know yet that it is not the master any more
         if self._address.database:
             commands.insert(0, ("SELECT", str(self._address.database)))
         if self._address.password is not None:
@@ -127,11 +143,41 @@ class RedisConnection:
             commands.insert(0, ("AUTH", *username, self._address.password))
         try:
             for command in commands:
-                await protocol.execute_command(*(word.encode("utf-8") for word in command))
+                answer = await protocol.execute_command(*(word.encode("utf-8") for word in command))
+            if self._address.sentinels and answer[0] != b"master":
+                raise ConnectError(string="it is not the master")
         except BaseException:
             protocol.transport.abortConnection()
             raise
         return protocol
+
+    async def _connected(self, address: RedisAddress) -> Any:
+        return await address.endpoint(self._reactor, self._answer_seconds).connect(_Protocols())
+
+    async def _located(self) -> RedisAddress:
+        """The master, by what the first sentinel says that knows it. The next attempt begins with another one."""
+        sentinels = self._address.of_sentinels()
+        begin, self._attempts = self._attempts % len(sentinels), self._attempts + 1
+        seconds = self._answer_seconds / (len(sentinels) + 1)
+        for sentinel in (*sentinels[begin:], *sentinels[:begin]):
+            try:
+                found = await Deferred.fromCoroutine(self._ask_sentinel(sentinel)).addTimeout(seconds, self._reactor)
+            except CancelledError:
+                raise
+            except Exception:
+                continue  # it is away; another will know
+            if found:
+                host, port = found
+                return self._address.at(host.decode("ascii"), int(port))
+        raise ConnectError(string="no sentinel knows the master")
+
+    async def _ask_sentinel(self, sentinel: RedisAddress) -> Any:
+        protocol = await self._connected(sentinel)
+        try:
+            name = self._address.master.encode("utf-8")
+            return await protocol.execute_command(b"SENTINEL", b"get-master-addr-by-name", name)
+        finally:
+            protocol.transport.abortConnection()
 
     def _opened(self, protocol: Any, attempt: Deferred[Any]) -> None:
         self._attempt = None
@@ -173,7 +219,7 @@ class RedisConnection:
         if self.phase is not Phase.AWAY:
             self._log.warn("{why}", why=self._why)
         self.phase = Phase.AWAY
-        self._retry = self._reactor.callLater(self._pause_seconds, self._connect)
+        self._retry = self._reactor.callLater(self._pause_seconds * random.uniform(JITTER, 1), self._connect)
         self._pause_seconds = min(2 * self._pause_seconds, MAX_PAUSE_SECONDS)
         self._waiting.clear()
         self._pending.fail(self._why)
@@ -187,21 +233,24 @@ class RedisConnection:
 
     # -- one call -----------------------------------------------------------------------------
 
-    def _send(self, call: Deferred[Any], script: Script, arguments: Sequence[bytes]) -> None:
+    def _send(self, call: Deferred[Any], script: Script | None, arguments: Sequence[bytes]) -> None:
         import txredisapi
 
         protocol = self._protocol
 
         def refused(failure: Failure) -> None:
             error = failure.value
-            if isinstance(error, txredisapi.ResponseError) and str(error).startswith("NOSCRIPT"):
+            if script is not None and isinstance(error, txredisapi.ResponseError) and str(error).startswith("NOSCRIPT"):
                 if call in self._pending and protocol.connected:
                     again = protocol.execute_command(b"EVAL", script.text, *arguments)
                     again.addCallbacks(self._pending_answer(call), refused)
                 return
             self._pending.answer(call, StoreError(f"Redis at {self._address}: {_reason(error)}"))
+            if isinstance(error, txredisapi.ResponseError) and str(error).startswith("READONLY"):
+                protocol.transport.abortConnection()  # it was the master, and has become another's replica
 
-        sent = protocol.execute_command(b"EVALSHA", script.sha1, *arguments)
+        words = arguments if script is None else (b"EVALSHA", script.sha1, *arguments)
+        sent = protocol.execute_command(*words)
         sent.addCallbacks(self._pending_answer(call), refused)
 
     def _pending_answer(self, call: Deferred[Any]) -> Any:
