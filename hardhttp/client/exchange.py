@@ -24,6 +24,7 @@ from hardhttp.wire.deadlines import NEVER
 if TYPE_CHECKING:
     from hardhttp.client.connection import Connection
     from hardhttp.client.pool import Host, Pool
+    from hardhttp.client.stream2 import Stream
 
 __all__ = ["Exchange", "Stage", "answer_bounds"]
 
@@ -50,19 +51,22 @@ def answer_bounds(limits: ClientLimits) -> AnswerBounds:
 class Exchange:
     """A request. ``method``, ``absoluteURI`` and ``headers`` are what was asked (``IClientRequest``).
 
-    ``head`` is the request's head as it is sent, and its body behind it where that is known bytes;
-    ``producer`` makes any other body. ``due`` is when ``total_seconds`` have passed.
+    ``head`` is the request's head as HTTP/1.1 has it; ``fields`` (Host first) and ``target`` are what it was made
+    of. ``content`` is a body of known bytes, ``producer`` makes any other. ``due`` is when
+    ``total_seconds`` have passed.
     """
 
     __slots__ = (
         "absoluteURI",
         "bounds",
         "connection",
+        "content",
         "deadline",
         "deferred",
         "dial",
         "due",
         "expects",
+        "fields",
         "head",
         "headers",
         "host",
@@ -74,6 +78,7 @@ class Exchange:
         "producer",
         "retried",
         "stage",
+        "target",
         "upgrades",
     )
 
@@ -86,7 +91,8 @@ class Exchange:
         self.producer = producer
         self.limits = limits
         self.bounds = bounds
-        self.head = b""
+        self.head = self.content = self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
         self.keep_alive = True  # the request does not say close
         self.expects = False  # it says Expect: 100-continue
         self.upgrades = False  # it asks for another protocol
@@ -98,7 +104,7 @@ class Exchange:
         self.pool: Pool | None = None
         self.host: Host | None = None
         self.dial: Deferred[Any] | None = None
-        self.connection: Connection | None = None
+        self.connection: Connection | Stream | None = None
         self.deferred: Deferred[IResponse] | None = None
 
     @property
@@ -135,7 +141,8 @@ class Exchange:
     def _end(self) -> Deferred[IResponse] | None:
         self.stage = Stage.DONE
         self.producer = self.pool = self.host = self.dial = self.connection = None
-        self.head = b""
+        self.head = self.content = b""
+        self.fields = []
         deferred, self.deferred = self.deferred, None
         return deferred
 
