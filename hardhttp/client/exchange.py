@@ -73,10 +73,10 @@ class Exchange:
         "keep_alive",
         "limits",
         "method",
+        "moves",
         "number",
         "pool",
         "producer",
-        "retried",
         "stage",
         "target",
         "upgrades",
@@ -96,7 +96,7 @@ class Exchange:
         self.keep_alive = True  # the request does not say close
         self.expects = False  # it says Expect: 100-continue
         self.upgrades = False  # it asks for another protocol
-        self.retried = False  # it has been on a kept connection that turned out to be dead
+        self.moves = 0  # from connections that turned out to be dead, or did not want it
         self.number = 0
         self.due = NEVER
         self.deadline = NEVER
@@ -110,7 +110,7 @@ class Exchange:
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again, when its first answer was that the connection is gone."""
-        return not self.retried and self.producer is None and self.method in _IDEMPOTENT
+        return not self.moves and self.producer is None and self.method in _IDEMPOTENT
 
     def expire(self, now: float) -> None:
         """It waits too long, for a connection or in the queue."""

@@ -48,6 +48,8 @@ IDLE, STREAMS, CLOSING, CLOSED = Phase.IDLE, Phase.STREAMS, Phase.CLOSING, Phase
 
 # One write is about as long as this.
 WRITE_BYTES = 64 * 1024
+# How often servers that leave may send a request on; Go's transport tries six times.
+MAX_MOVES = 5
 
 
 @implementer(IPushProducer)
@@ -222,7 +224,6 @@ class Connection2(Connection):
                     break
                 self._write_out()
         except ConnectionFault as fault:
-            self._in_turn = False
             self._break(fault)
         finally:
             self._in_turn = False
@@ -265,18 +266,15 @@ class Connection2(Connection):
             return
         self.now = self.seconds()
         self._in_turn = True
-        broken: ConnectionFault | None = None
         try:
             self._receive(data)
         except ConnectionFault as fault:
-            broken = fault
+            self._break(fault)
         except Exception:
             self._log.failure("a frame could not be dealt with")
-            broken = ConnectionFault(ErrorCodes.INTERNAL_ERROR, Reason.INTERNAL, "a frame could not be dealt with")
+            self._break(ConnectionFault(ErrorCodes.INTERNAL_ERROR, Reason.INTERNAL, "a frame could not be dealt with"))
         finally:
             self._in_turn = False
-        if broken is not None:
-            self._break(broken)
         self.flush()
 
     def _receive(self, data: bytes) -> None:
@@ -341,7 +339,7 @@ class Connection2(Connection):
         self._pool.leaving(self)
         text = "the server left before it looked at the request"
         for stream in [stream for number, stream in self.wire.streams.items() if number > last]:
-            stream.refused(text)
+            stream.refused(text, most=MAX_MOVES)
         if not self.wire.streams:
             self.close(ClientReason.GOAWAY)
 

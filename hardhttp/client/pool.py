@@ -167,7 +167,7 @@ class Pool:
     def again(self, exchange: Exchange, besides: Connection2 | None = None) -> None:
         """A kept connection was gone when ``exchange`` was sent over it: once more, over another one."""
         host = exchange.host
-        exchange.retried = True
+        exchange.moves += 1
         exchange.connection = None
         if host is None:
             return

@@ -430,13 +430,13 @@ class Stream(WireStream):
             name = ErrorCodes(code).name if known else "an unknown code"
             self.lost(ClientReason.RESET, f"the server reset the stream ({name})", [])
 
-    def refused(self, text: str) -> None:
-        """Nothing was done about the request: once, it may go elsewhere."""
+    def refused(self, text: str, most: int = 1) -> None:
+        """Nothing was done about the request: it may go elsewhere, if it has not moved ``most`` times already."""
         connection, exchange, sender = self._connection, self._exchange, self._sender
         if connection is None:
             return
         begun = sender is not None and sender.state is not Sending.UNINVITED
-        if begun or exchange.retried or self._response is not None:
+        if begun or exchange.moves >= most or self._response is not None:
             kind = NoResponse if self._response is None else ResponseCut
             self.fail(kind(ClientReason.REFUSED, text, response=self._response, sent=self._response is not None), None)
         else:

@@ -21,6 +21,7 @@ from hardhttp.client import (
     ResponseTimeout,
     ResponseTooLarge,
 )
+from hardhttp.client.http2 import MAX_MOVES
 from hardhttp.wire.http2 import ErrorCodes, Kind
 from tests.client.rig import Body
 from tests.client.rig2 import END_HEADERS, Rig2, frame
@@ -631,12 +632,14 @@ def test_goaway() -> None:
         assert rig.agent.statistics.closed == {"goaway": 1}
 
 
-def test_goaway_is_believed_once() -> None:
+def test_goaway_is_believed_so_often() -> None:
     with Rig2() as rig:
         outcome = rig.ask()
-        rig.servers[0].goaway(0)
-        rig.shake(rig.servers[1])
-        rig.servers[1].goaway(0)
+        for server in range(MAX_MOVES):
+            rig.servers[server].goaway(0)
+            assert outcome.pending
+            rig.shake(rig.servers[server + 1])
+        rig.servers[MAX_MOVES].goaway(0)
         assert outcome.error.reason == "refused-stream"
 
 
