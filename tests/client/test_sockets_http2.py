@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest_twisted
 from OpenSSL.crypto import X509, PKey
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
+from twisted.internet.error import ConnectError
 from twisted.internet.ssl import Certificate, CertificateOptions, trustRootFromCertificates
 from twisted.internet.task import deferLater
 from twisted.web.client import FileBodyProducer, readBody
@@ -140,3 +145,108 @@ async def test_off_by_option(pki: Any, port: int) -> None:
     response, _ = await get(agent, b"https://127.0.0.1:%d/" % port)
     assert response.version == (b"HTTP", 1, 1)
     await agent.close()
+
+
+# -- the servers of others
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: Any) -> tuple[Path, Path, Any]:
+    """Key, certificate, and trust in it."""
+    folder = tmp_path_factory.mktemp("pem")
+    authority = Authority(folder)
+    issued = authority.issue("127.0.0.1", "localhost")
+    (folder / "key.pem").write_bytes(issued.key)
+    (folder / "cert.pem").write_bytes(issued.certificate)
+    trust = trustRootFromCertificates([Certificate.loadPEM(authority.path.read_bytes())])
+    return folder / "key.pem", folder / "cert.pem", trust
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Running:
+    """Another program that serves."""
+
+    def __init__(self, words: list[str], folder: Path) -> None:
+        self._process = subprocess.Popen(words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def end(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+async def answered(agent: Agent, url: bytes) -> Any:
+    """The first response, as soon as the server is there."""
+    for _ in range(500):
+        try:
+            return await get(agent, url)
+        except ConnectError:
+            await deferLater(reactor, 0.02)
+    raise AssertionError("the server did not begin")
+
+
+@pytest_twisted.ensureDeferred
+async def test_nghttpd(pem: Any, tmp_path: Path) -> None:
+    program = shutil.which("nghttpd") or shutil.which("nghttpd", path="/usr/sbin")
+    if program is None:
+        pytest.skip("needs nghttpd")
+    key, certificate, trust = pem
+    (tmp_path / "large").write_bytes(bytes(3_000_000))
+    port = free_port()
+    words = [program, "-d", str(tmp_path), "-a", "127.0.0.1", "--echo-upload", "-m", "10", "--trailer", "a: b"]
+    running = Running([*words, str(port), str(key), str(certificate)], tmp_path)
+    agent = Agent(reactor, trust_root=trust)
+    try:
+        url = b"https://127.0.0.1:%d/large" % port
+        response, body = await answered(agent, url)
+        assert (response.version, len(body)) == (HTTP2, 3_000_000)
+        answers = await gatherResults([ensureDeferred(get(agent, url)) for _ in range(15)])
+        assert [len(body) for _, body in answers] == [3_000_000] * 15
+        response = await agent.request(b"POST", url, None, BytesBody(b"x" * 500_000))
+        assert await readBody(response) == b"x" * 500_000
+    finally:
+        await agent.close()
+        await running.end()
+    assert not any(agent.ledger.snapshot().values())
+
+
+APPLICATION = """
+async def application(scope, receive, send):
+    if scope["type"] != "http":
+        return
+    size = 0
+    while True:
+        event = await receive()
+        size += len(event.get("body", b""))
+        if not event.get("more_body"):
+            break
+    fields = [(b"x-version", scope["http_version"].encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": b"%d" % size})
+"""
+
+
+@pytest_twisted.ensureDeferred
+async def test_hypercorn(pem: Any, tmp_path: Path) -> None:
+    pytest.importorskip("hypercorn")
+    key, certificate, trust = pem
+    (tmp_path / "served.py").write_text(APPLICATION)
+    port = free_port()
+    words = [sys.executable, "-m", "hypercorn", "--keyfile", str(key), "--certfile", str(certificate)]
+    running = Running([*words, "-b", f"127.0.0.1:{port}", "served:application"], tmp_path)
+    agent = Agent(reactor, trust_root=trust)
+    try:
+        url = b"https://127.0.0.1:%d/" % port
+        response, _ = await answered(agent, url)
+        assert response.headers.getRawHeaders("x-version") == ["2"]
+        posts = [agent.request(b"POST", url, None, BytesBody(b"x" * 200_000)) for _ in range(10)]
+        assert [await readBody(await post) for post in posts] == [b"200000"] * 10
+        assert agent.statistics.opened == 1
+    finally:
+        await agent.close()
+        await running.end()
+    assert not any(agent.ledger.snapshot().values())
