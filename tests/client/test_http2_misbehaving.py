@@ -14,7 +14,7 @@ from hardhttp.client import Agent, BytesBody, ClientLimits, reason_of
 from hardhttp.client.http2 import MAX_MOVES
 from hardhttp.testing.misbehaving import CATALOGUE, Role, serve
 
-SHORT_SECONDS = 0.2
+SHORT_SECONDS = 0.1
 LIMITS = ClientLimits(
     settings_seconds=SHORT_SECONDS,
     first_byte_seconds=SHORT_SECONDS,

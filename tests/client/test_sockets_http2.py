@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+import treq.client
 from OpenSSL.crypto import X509, PKey
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, ensureDeferred, gatherResults
@@ -23,9 +24,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp import Site
-from hardhttp.client import Agent, BytesBody, ClientError
+from hardhttp.client import Agent, BytesBody, ClientError, EventLimits, EventSource, HTTPClient
+from hardhttp.sse.history import MemoryHistory
+from hardhttp.sse.hub import EventHub
+from hardhttp.testing.misbehaving import serve
 from tests.certificates import Authority
 from tests.client.rig import Body
+from tests.sse.subscribing import Subscribes
 
 HTTP2 = (b"HTTP", 2, 0)
 
@@ -147,6 +152,70 @@ async def test_off_by_option(pki: Any, port: int) -> None:
     await agent.close()
 
 
+# -- what stands around an agent
+
+
+@pytest.mark.parametrize("behaviour", ["tunnel", "tunnel-closing"])
+@pytest_twisted.ensureDeferred
+async def test_through_a_tunnel(pki: Any, port: int, behaviour: str) -> None:
+    proxy = serve(reactor, behaviour)
+    agent = Agent(reactor, trust_root=pki[1], proxy=proxy.url)
+    for _ in range(3):
+        response, body = await get(agent, b"https://localhost:%d/a" % port)
+        assert (response.version, body) == (HTTP2, b"/a")
+    assert proxy.connections.ever == (3 if behaviour == "tunnel-closing" else 1)
+    await agent.close()
+    assert not any(agent.ledger.snapshot().values())
+    await proxy.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_treq_and_ours(agent: Agent, port: int) -> None:
+    url = f"https://127.0.0.1:{port}/x"
+    for client in (treq.client.HTTPClient(agent), HTTPClient(agent)):
+        response = await client.get(url, params={"a": "b"}, headers={"Accept": "*/*"}, cookies={"c": "d"})
+        assert (response.version, await response.text()) == (HTTP2, "/x?a=b")
+        response = await client.post(url, data={"a": "b"})
+        assert await response.content() == b"3"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_event_source(pki: Any) -> None:
+    """It follows a stream, and begins anew when the connection is cut."""
+    hub = EventHub(reactor, history=MemoryHistory(reactor), heartbeat_seconds=None)
+    site = Site(Subscribes(hub), reactor=reactor)
+    listening = reactor.listenSSL(0, site, pki[0], interface="127.0.0.1")
+    agent = Agent(reactor, trust_root=pki[1])
+    url = f"https://localhost:{listening.getHost().port}/?topic=t"
+    quick = EventLimits(retry_seconds=0.02, min_retry_seconds=0.02, max_retry_seconds=0.02)
+    got: list[str] = []
+    source = EventSource(agent, url, clock=reactor, limits=quick, last_event_id="earliest")
+    source.deliver(lambda event: got.append(event.data))
+
+    async def until(holds: Any) -> None:
+        for _ in range(2000):
+            if holds():
+                return
+            await deferLater(reactor, 0.002)
+        raise AssertionError("it does not come about")
+
+    for number in range(2):
+        await until(lambda: hub.subscriber_count == 1)
+        hub.publish("t", str(number))
+        await until(lambda: len(got) == number + 1)  # noqa: B023
+        for channel in site.server.tracker:
+            assert type(channel).__name__ == "Channel2"
+            channel.transport.abortConnection()
+        await until(lambda: hub.subscriber_count == 0)
+    await until(lambda: hub.subscriber_count == 1)
+    assert got == ["0", "1"]
+    source.close()
+    await until(lambda: hub.subscriber_count == 0)  # its stream was reset; the connection stays
+    await agent.close()
+    assert not any(agent.ledger.snapshot().values())
+    await listening.stopListening()
+
+
 # -- the servers of others
 
 
@@ -195,7 +264,7 @@ async def test_nghttpd(pem: Any, tmp_path: Path) -> None:
     if program is None:
         pytest.skip("needs nghttpd")
     key, certificate, trust = pem
-    (tmp_path / "large").write_bytes(bytes(3_000_000))
+    (tmp_path / "large").write_bytes(bytes(600_000))
     port = free_port()
     words = [program, "-d", str(tmp_path), "-a", "127.0.0.1", "--echo-upload", "-m", "10", "--trailer", "a: b"]
     running = Running([*words, str(port), str(key), str(certificate)], tmp_path)
@@ -203,9 +272,9 @@ async def test_nghttpd(pem: Any, tmp_path: Path) -> None:
     try:
         url = b"https://127.0.0.1:%d/large" % port
         response, body = await answered(agent, url)
-        assert (response.version, len(body)) == (HTTP2, 3_000_000)
+        assert (response.version, len(body)) == (HTTP2, 600_000)
         answers = await gatherResults([ensureDeferred(get(agent, url)) for _ in range(15)])
-        assert [len(body) for _, body in answers] == [3_000_000] * 15
+        assert [len(body) for _, body in answers] == [600_000] * 15
         response = await agent.request(b"POST", url, None, BytesBody(b"x" * 500_000))
         assert await readBody(response) == b"x" * 500_000
     finally:
@@ -230,6 +299,7 @@ async def application(scope, receive, send):
 """
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_hypercorn(pem: Any, tmp_path: Path) -> None:
     pytest.importorskip("hypercorn")
