@@ -347,7 +347,7 @@ class Connection2(Connection):
 
     def ended(self, stream: Stream, code: ErrorCodes | None, *, served: bool) -> None:
         """A stream has ended; with a ``code`` the server is told. Who waits for room has it now."""
-        self.wire.streams.pop(stream.number, None)
+        self.wire.forget(stream, reset=code is not None)
         pool = self._pool
         pool.deadlines.remove(stream)
         pool.ledger.release(stream)

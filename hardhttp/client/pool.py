@@ -171,7 +171,8 @@ class Pool:
         exchange.connection = None
         if host is None:
             return
-        self._hosts[host.key] = host
+        # Its last connection gone, it is not in the table any more; and somebody may have asked the same one since.
+        host = exchange.host = self._hosts.setdefault(host.key, host)
         if host.shared and self._share(exchange, host, besides):
             return
         self._dial_or_queue(exchange, host)
@@ -477,5 +478,5 @@ class Pool:
 
     def _tidy(self, host: Host) -> None:
         """Forget a host without connections and requests."""
-        if not host.live and not host.waiting:
-            self._hosts.pop(host.key, None)
+        if not host.live and not host.waiting and self._hosts.get(host.key) is host:
+            del self._hosts[host.key]

@@ -112,6 +112,7 @@ class ClientWire:
         "_bounds",
         "_credit",
         "_decoder",
+        "_forgiven",
         "_initial_window",
         "_last",
         "_no_table",
@@ -138,6 +139,7 @@ class ClientWire:
         self._receive_window = max(DEFAULT_WINDOW, CONNECTION_WINDOWS * bounds.stream_window_bytes)
         self._receive_window = min(self._receive_window, MAX_WINDOW)
         self._credit = 0  # of the connection's window, to be given back
+        self._forgiven = 0  # bytes that may still be under way to streams that we have reset
         self._no_table = NO_TABLE
         self._last = LAST_STREAM  # as the server's last GOAWAY said
         self._decoder = FieldDecoder(2 * self._list_bytes)
@@ -172,6 +174,12 @@ class ClientWire:
         self.streams[number] = stream
         return stream
 
+    def forget(self, stream: WireStream, *, reset: bool) -> None:
+        """``stream`` has ended here; ``reset``: before the server has said all it had."""
+        if self.streams.pop(stream.number, None) is not None and reset:
+            most = CONNECTION_WINDOWS * self._bounds.stream_window_bytes
+            self._forgiven = min(most, self._forgiven + max(0, stream.receive_window))
+
     def head_block(self, fields: Fields) -> bytes:
         """``fields`` as a header block of this connection."""
         prefix, self._no_table = self._no_table, b""
@@ -190,7 +198,10 @@ class ClientWire:
             # 5.1: what is under way to a stream that has ended is no fault, but it is nothing either.
             if not number % 2 or number >= self.next_number:
                 raise _broken("a frame on a stream that was never opened")
-            self.conduct.control(now)
+            if kind == Kind.DATA and self._forgiven >= len(octets):
+                self._forgiven -= len(octets)
+            else:
+                self.conduct.control(now)
         else:
             self.conduct.frame(now, kind, flags, len(octets))
         dealt = _DEALT.get(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -768,14 +769,14 @@ FLOODS = {
     "window": frame(Kind.WINDOW_UPDATE, 0, 0, b"\0\0\0\1"),
     "priority": frame(Kind.PRIORITY, 0, 1, b"\0\0\0\0\0"),
     "unknown": frame(0x99, 0, 0),
-    "data-for-nobody": frame(Kind.DATA, 0, 3, b"x" * 10_000),
+    "data-for-nobody": frame(Kind.DATA, 0, 3, b"x" * 2_000),
     "headers-for-nobody": frame(Kind.HEADERS, END_HEADERS, 3, b"\x88"),
 }
 
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_floods(name: str) -> None:
-    with Rig2(max_control_frames=20) as rig:
+    with Rig2(max_control_frames=20, stream_window_bytes=1024) as rig:
         outcome, cancelled = rig.ask(), rig.ask()
         (server,) = rig.servers
         server.head(1)
@@ -788,6 +789,20 @@ def test_floods(name: str) -> None:
         assert outcome.body.end.value.reason == "control-frames"
         server.hear()
         assert server.goaways == [(0, int(ErrorCodes.ENHANCE_YOUR_CALM))]
+
+
+def test_what_was_under_way_is_no_flood() -> None:
+    with Rig2(max_control_frames=5, stream_window_bytes=16_384) as rig:
+        for number in range(1, 21, 2):
+            outcome = rig.ask(take=False)
+            rig.servers[0].head(number)
+            outcome.response.abort()
+            for _ in range(10):
+                rig.servers[0].data(number, bytes(1024))
+        last = rig.ask()
+        rig.servers[0].answer(21)
+        assert last.body.data == b"hi"
+        assert len(rig.servers) == 1
 
 
 def test_a_flood_of_resets() -> None:
@@ -879,3 +894,51 @@ def test_the_first_handshake_fails() -> None:
         rig.servers[0].lose()
         assert outcome.error.reason == "tls"
         assert rig.held() == {}
+
+
+# -- anything at all
+
+
+def anything(random: Random, server: Any, number: int) -> bytes:
+    """A frame, well-formed or not."""
+    data = random.randbytes(random.randrange(600))
+    if random.random() < 0.05:
+        return data
+    return random.choice(
+        [
+            server.head_frame(number, (b":status", b"200"), end=random.random() < 0.3),
+            server.head_frame(number, (b":status", b"103")),
+            frame(Kind.DATA, random.choice([0, 0, 1, 8]), number, data),
+            frame(Kind.RST_STREAM, 0, number, random.choice([7, 8, 2]).to_bytes(4)),
+            frame(Kind.WINDOW_UPDATE, 0, number, random.randrange(1, 1 << 20).to_bytes(4)),
+            frame(Kind.PING, 0, 0, bytes(8)),
+            frame(Kind.SETTINGS, 0, 0, b"\0\3" + random.randrange(5).to_bytes(4)),
+            frame(Kind.GOAWAY, 0, 0, number.to_bytes(4) + bytes(4)),
+            frame(random.randrange(12), random.randrange(256), number, random.randbytes(9)),
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_comes(seed: int) -> None:
+    """In any order and pieces: every request ends, nothing is left, and nothing of ours fails."""
+    random = Random(seed)
+    rig = Rig2(max_streams=4, max_connections=2, stream_window_bytes=4096)
+    outcomes = []
+    with rig:
+        for _ in range(120):
+            body = random.choice([None, None, BytesBody(bytes(100_000)), Producer()])
+            outcomes.append(rig.ask(random.choice([b"GET", b"HEAD"]), producer=body, take=random.random() < 0.7))
+            server = random.choice(rig.servers)
+            said = anything(random, server, random.choice([0, 1, 1, 3, 5, 7, 9, 11, 2]))
+            at = random.randrange(len(said) + 1)
+            server.send(said[:at], said[at:])
+            if random.random() < 0.1:
+                random.choice(outcomes).deferred.cancel()
+            if random.random() < 0.05:
+                rig.advance(random.random() * 20)
+            rig.turn()
+            for each in rig.servers:
+                each.hear()
+    assert not any(outcome.pending for outcome in outcomes)
+    assert "internal" not in {*rig.agent.statistics.closed, *rig.agent.statistics.failed}
