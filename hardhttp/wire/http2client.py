@@ -212,14 +212,11 @@ class ClientWire:
         size = len(payload)
         if not number:
             raise _broken("DATA on no stream")
-        self._receive_window -= size
-        if self._receive_window < 0:
-            raise _broken("more data than the connection's window", ErrorCodes.FLOW_CONTROL_ERROR)
         data = _unpadded(flags, payload)
         self._credit += size
+        # What is held is bounded by the streams' windows; nobody waits for this one.
         if 2 * self._credit > self._receive_window:
             listener.put(window_frame(0, self._credit))
-            self._receive_window += self._credit
             self._credit = 0
         stream = self.streams.get(number)
         if stream is None:

@@ -23,6 +23,7 @@ from hardhttp.client import (
     ResponseTooLarge,
 )
 from hardhttp.client.http2 import MAX_MOVES
+from hardhttp.client.pool import MAX_MULTIPLEXING
 from hardhttp.wire.http2 import ErrorCodes, Kind
 from tests.client.rig import Body
 from tests.client.rig2 import END_HEADERS, Rig2, frame
@@ -894,6 +895,120 @@ def test_the_first_handshake_fails() -> None:
         rig.servers[0].lose()
         assert outcome.error.reason == "tls"
         assert rig.held() == {}
+
+
+# -- windows, queues and what is seen of them
+
+
+def test_windows_of_a_byte_are_a_flood() -> None:
+    """CVE-2019-9511, the other way round."""
+    with Rig2(max_control_frames=20) as rig:
+        rig.ask().deferred.cancel()
+        (server,) = rig.servers
+        server.say_settings(window=0)
+        outcome = rig.ask(b"POST", producer=BytesBody(bytes(1000)))
+        for _ in range(12):
+            server.open_window(3, 1)
+        assert outcome.error.reason == "control-frames"
+
+
+def test_a_transport_whose_queue_is_long() -> None:
+    with Rig2(body_idle_seconds=5, ping_seconds=100) as rig:
+        outcome = rig.ask()
+        (server,) = rig.servers
+        server.wire.producer.pauseProducing()
+        second = rig.ask(b"POST", producer=BytesBody(b"body"))
+        assert server.hear()[3].body == b""
+        rig.advance(4)
+        server.wire.producer.resumeProducing()
+        assert server.hear()[3].body == b"body"
+        server.answer(3)
+        assert second.body.data == b"hi"
+        server.wire.producer.pauseProducing()
+        rig.advance(5)
+        assert outcome.error.reason == "send-seconds"
+
+
+def test_one_that_has_gone_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Rig2() as rig:
+        rig.ask()
+        rig.servers[0].answer(1)
+        monkeypatch.setattr("hardhttp.client.http2.peer_has_gone", lambda base: True)
+        rig.ask(take=False).deferred.cancel()
+        rig.turn()
+        assert len(rig.servers) == 2
+        assert rig.agent.statistics.closed["peer-closed"] == 1
+
+
+def test_part_of_a_frame_is_progress() -> None:
+    limits = {"ping_seconds": 5, "body_idle_seconds": 5, "body_bytes_per_second": 10}
+    with Rig2(**limits) as rig:
+        outcome = rig.ask()
+        (server,) = rig.servers
+        server.head(1)
+        said = frame(Kind.DATA, 1, 1, bytes(1200))
+        for at in range(0, len(said), 60):
+            server.send(said[at : at + 60])
+            rig.advance(1)
+        server.hear()
+        assert server.pings == []
+        assert len(outcome.body.data) == 1200
+
+
+def test_what_a_paused_protocol_leaves_is_counted() -> None:
+    with Rig2() as rig:
+        outcome = rig.ask(take=False)
+        (server,) = rig.servers
+        server.head(1)
+        server.data(1, b"one")
+        server.data(1, b"three")
+        body = Body(lambda body, data: body.transport.pauseProducing())
+        outcome.response.deliverBody(body)
+        assert body.data == b"one"
+        assert rig.held()["body_bytes"] == 5
+        body.on_data = None
+        body.transport.resumeProducing()
+        server.data(1, end=True)
+        assert body.data == b"onethree"
+
+
+def test_an_answer_of_another_callback_finds_the_same_host() -> None:
+    """Two streams are lost together; the first one's owner asks again before the second one goes elsewhere."""
+    with Rig2(max_connections_per_host=1) as rig:
+        rig.ask()
+        rig.servers[0].answer(1)
+        lost, again = rig.ask(b"POST"), rig.ask()
+        anew: list[Any] = []
+        lost.deferred.addBoth(lambda _: anew.append(rig.ask()))
+        rig.servers[0].lose()
+        assert len(rig.servers) == 2
+        assert rig.agent.ledger.snapshot()["hosts"] == 1
+        rig.shake(rig.servers[1])
+        for number in (1, 3):
+            rig.servers[1].answer(number)
+        assert anew[0].body.data == again.body.data == b"hi"
+
+
+def test_the_last_hosts_are_remembered() -> None:
+    with Rig2(idle_connection_seconds=1) as rig:
+        for number in range(MAX_MULTIPLEXING + 1):
+            rig.ask(uri=b"https://h%d.example/" % number)
+            rig.servers[-1].answer(1)
+            rig.advance(1)
+        assert len(rig.agent._pool._multiplexing) == MAX_MULTIPLEXING
+
+
+def test_another_host_that_waits_has_the_place() -> None:
+    with Rig2(max_connections=1) as rig:
+        first = rig.ask()
+        other = rig.ask(uri=b"https://b.example/")
+        assert len(rig.servers) == 1
+        rig.servers[0].answer(1)
+        rig.turn()
+        rig.shake(rig.servers[1])
+        rig.servers[1].answer(1)
+        assert first.body.data == other.body.data == b"hi"
+        assert rig.agent.statistics.closed == {"evicted": 1}
 
 
 # -- anything at all
