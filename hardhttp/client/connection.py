@@ -37,7 +37,8 @@ from hardhttp.net.outbound import base_transport
 from hardhttp.wire.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from hardhttp.client.pool import Host, Pool
+    from hardhttp.client.host import Host
+    from hardhttp.client.pool import Pool
 
 __all__ = ["Connection"]
 

@@ -23,7 +23,8 @@ from hardhttp.wire.deadlines import NEVER
 
 if TYPE_CHECKING:
     from hardhttp.client.connection import Connection
-    from hardhttp.client.pool import Host, Pool
+    from hardhttp.client.host import Host
+    from hardhttp.client.pool import Pool
     from hardhttp.client.stream2 import Stream
 
 __all__ = ["Exchange", "Stage", "answer_bounds"]

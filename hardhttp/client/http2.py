@@ -24,6 +24,7 @@ from hardhttp.client.errors import BadResponse, ClientError, ClientReason, NoRes
 from hardhttp.client.exchange import Exchange, Stage
 from hardhttp.client.phase import MOVES, Event, Phase
 from hardhttp.client.stream2 import Stream
+from hardhttp.client.streamrequest import StreamRequest
 from hardhttp.errors import Fault, Reason
 from hardhttp.net.ledger import INPUT
 from hardhttp.net.outbound import base_transport, peer_has_gone
@@ -87,7 +88,7 @@ class Connection2(Connection):
         )
         self.now = self._heard_at = pool.seconds()
         self.wire = ClientWire(self.bounds, self.now)
-        self._ready: deque[Stream] = deque()
+        self._ready: deque[StreamRequest] = deque()
         self._out: list[bytes] = []
         self._out_bytes = 0
         self._in_turn = False  # bytes are being dealt with; what is to be sent goes out at the end
@@ -189,7 +190,7 @@ class Connection2(Connection):
         if not self._in_turn:
             self.flush()
 
-    def send_head(self, stream: Stream, exchange: Exchange, *, ended: bool) -> None:
+    def send_head(self, stream: StreamRequest, exchange: Exchange, *, ended: bool) -> None:
         """HEADERS. Host is ``:authority`` (RFC 9113, 8.3.1); what is a connection's own is not sent (8.2.2)."""
         (_, authority), *fields = exchange.fields
         host = self.host
@@ -203,7 +204,7 @@ class Connection2(Connection):
         said = [(name, value) for name, value in fields if name.lower() != b"te" or value.lower() == b"trailers"]
         self.put(headers_frames(stream.number, self.wire.head_block(pseudo + said), end=ended))
 
-    def wants_turn(self, stream: Stream) -> None:
+    def wants_turn(self, stream: StreamRequest) -> None:
         """``stream`` has something to send."""
         if not stream.has_turn:
             stream.has_turn = True

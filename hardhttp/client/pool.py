@@ -36,6 +36,7 @@ from hardhttp.client.errors import (
     ResponseTimeout,
 )
 from hardhttp.client.exchange import Exchange, Stage
+from hardhttp.client.host import Host, Key
 from hardhttp.client.http1 import Connection1
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.phase import Phase
@@ -45,41 +46,10 @@ from hardhttp.net.ledger import Ledger
 if TYPE_CHECKING:
     from hardhttp.client.http2 import Connection2
 
-__all__ = ["Host", "Pool"]
+__all__ = ["Pool"]
 
-Key = tuple[str, str, int]
 # How many hosts are remembered to speak HTTP/2.
 MAX_MULTIPLEXING = 256
-
-
-class Host:
-    """One scheme, host and port: ``live`` places taken, connections at ``rest``, requests ``waiting``."""
-
-    __slots__ = ("key", "live", "multiplexes", "resting", "route", "settling", "shared", "waiting")
-
-    def __init__(self, key: Key, route: Route) -> None:
-        self.key = key
-        self.route = route
-        self.live = 0
-        self.settling = 0  # of ``live``: it is not known yet what is spoken on them
-        self.multiplexes = False  # it is known to speak HTTP/2
-        self.shared: dict[Connection2, None] = {}  # HTTP/2, and not about to end
-        self.resting: dict[Connection, None] = {}  # used last, last
-        self.waiting: dict[Exchange, None] = {}  # in the order of their coming
-
-    @property
-    def oldest(self) -> int:
-        """When the first that waits came: a number."""
-        return next(iter(self.waiting)).number
-
-    def has_place(self, limits: ClientLimits) -> bool:
-        """Whether one more connection may be made for who waits, or comes.
-
-        What HTTP/2 is known to be spoken on is not made twice: it will serve as many as it has streams.
-        """
-        if self.multiplexes and self.settling and len(self.waiting) < self.settling * limits.max_streams:
-            return False
-        return self.live < limits.max_connections_per_host
 
 
 class _Factory(Factory):

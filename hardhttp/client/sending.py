@@ -22,7 +22,7 @@ from hardhttp.wire.requesthead import LAST_CHUNK, encode_chunk
 
 if TYPE_CHECKING:
     from hardhttp.client.http1 import Connection1
-    from hardhttp.client.stream2 import Stream
+    from hardhttp.client.streamrequest import StreamRequest
 
 __all__ = ["BodySender", "BytesBody", "Sending", "StreamSender"]
 
@@ -73,8 +73,8 @@ class BodySender:
     _log = Logger(namespace="hardhttp.client")
     _chunks = True  # a body of unknown length is sent in chunks
 
-    def __init__(self, connection: Connection1 | Stream, producer: Any, head: bytes, invited: bool) -> None:
-        self._connection: Connection1 | Stream | None = connection
+    def __init__(self, connection: Connection1 | StreamRequest, producer: Any, head: bytes, invited: bool) -> None:
+        self._connection: Connection1 | StreamRequest | None = connection
         self._producer = producer
         self._left: int | None = None if producer.length is UNKNOWN_LENGTH else producer.length
         self._prefix = head  # goes with the first bytes of the body

@@ -5,16 +5,13 @@ other, and has their deadlines. It stands in the pool's list of deadlines by its
 the other streams nothing. It says how it ends; the connection (``hardhttp.client.http2``) forgets it before the
 application is told.
 
-A request's body waits here for the server's windows, its producer paused past ``HIGH_BYTES``. A response's body is
-given on as it comes; what is not taken stays, the window that the server has for it shuts, and ``unread_seconds``
-later the stream is reset.
+How the request goes out is ``hardhttp.client.streamrequest``'s. A response's body is given on as it comes; what is
+not taken stays, the window that the server has for it shuts, and ``unread_seconds`` later the stream is reset.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -28,211 +25,47 @@ from hardhttp.client.errors import (
     ClientError,
     ClientReason,
     NoResponse,
-    RequestBodyFailed,
     ResponseCut,
     ResponseTimeout,
     fault_of_peer,
 )
 from hardhttp.client.exchange import Exchange
-from hardhttp.client.http1 import CONTINUE_SECONDS
 from hardhttp.client.response import Delivery, Response, aborted
-from hardhttp.client.sending import Sending, StreamSender
+from hardhttp.client.sending import Sending
+from hardhttp.client.streamrequest import Saying, StreamRequest
 from hardhttp.errors import Fault, LimitFault, PeerFault, Reason
-from hardhttp.net.ledger import BODY, UNSENT
+from hardhttp.net.ledger import BODY
 from hardhttp.wire.deadlines import NEVER, Pace
-from hardhttp.wire.http2 import FRAME_BYTES, ErrorCodes, StreamFault, data_frame
+from hardhttp.wire.http2 import ErrorCodes, StreamFault
 from hardhttp.wire.http2answer import StreamBody, answer_head, judge_trailers
-from hardhttp.wire.http2client import Fields, WireStream, window_frame
+from hardhttp.wire.http2client import Fields, window_frame
 
 if TYPE_CHECKING:
     from hardhttp.client.http2 import Connection2
 
-__all__ = ["Saying", "Stream"]
-
-# What a producer may be ahead of the server.
-HIGH_BYTES = 64 * 1024
+__all__ = ["Stream"]
 
 
-class Saying(IntEnum):
-    """How much of the request is said."""
-
-    BODY = 0  # more of it will be written
-    LAST = 1  # all of it is written, and some waits
-    ALL = 2  # the server has been sent the end
-
-
-class Stream(WireStream):
+class Stream(StreamRequest):
     """One exchange's way. ``saying`` and ``response`` are its two halves' states: no response, no head yet."""
 
-    __slots__ = (
-        "__weakref__",
-        "_body",
-        "_connection",
-        "_exchange",
-        "_given",
-        "_informational",
-        "_offset",
-        "_pace",
-        "_queue",
-        "_response",
-        "_sender",
-        "_sending_paused",
-        "_taken",
-        "deadline",
-        "has_turn",
-        "queued",
-        "saying",
-    )
+    __slots__ = ("_body", "_given", "_informational", "_pace", "_taken", "deadline")
 
     _log = Logger(namespace="hardhttp.client")
 
     def __init__(
         self, connection: Connection2, exchange: Exchange, number: int, send_window: int, receive_window: int
     ) -> None:
-        super().__init__(number, send_window, receive_window)
-        self._connection: Connection2 | None = connection
-        self._exchange = exchange
-        self._response: Response | None = None
-        self._sender: StreamSender | None = None
+        super().__init__(connection, exchange, number, send_window, receive_window)
+        self.deadline = exchange.due
         self._body: StreamBody | None = None
         self._pace: Pace | None = None
         self._informational = 0
-        self._queue: deque[bytes] = deque()
-        self._offset = 0  # into its first piece
-        self._sending_paused = False
         self._taken = 0  # of the window: what the server has been given back
         self._given = 0  # of the window: what has come
-        self.deadline = exchange.due
-        self.has_turn = False
-        self.queued = 0
-        self.saying = Saying.BODY
 
     def __repr__(self) -> str:
         return f"<Stream {self.number} {self.saying.name}>"
-
-    # -- the request goes out -----------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Send the request's head, and of its body what may be sent."""
-        connection, exchange = self._connection, self._exchange
-        assert connection is not None
-        producer, content = exchange.producer, exchange.content
-        if producer is None and not content:
-            self.saying = Saying.ALL
-        connection.send_head(self, exchange, ended=self.saying is Saying.ALL)
-        if producer is None:
-            if content:
-                self.saying = Saying.LAST
-                self._enqueue(content)
-            self._await_head()
-            return
-        self._sender = sender = StreamSender(self, producer, b"", invited=not exchange.expects)
-        if exchange.expects:
-            self._due(connection.seconds() + CONTINUE_SECONDS)
-        else:
-            sender.begin()
-
-    def _await_head(self) -> None:
-        """The request is with the server, or waits for its windows."""
-        connection, exchange = self._connection, self._exchange
-        if connection is None or self._response is not None:
-            return
-        seconds: float | None = None  # it is the producer's turn
-        if self.saying is Saying.ALL:
-            seconds = exchange.limits.first_byte_seconds
-        elif self.queued:
-            seconds = exchange.limits.body_idle_seconds
-        self._due(NEVER if seconds is None else connection.seconds() + seconds)
-
-    def send(self, data: bytes) -> None:
-        """Part of the body."""
-        self._enqueue(data)
-        sender = self._sender
-        if self.queued >= HIGH_BYTES and not self._sending_paused and sender is not None:
-            self._sending_paused = True
-            sender.pauseProducing()
-
-    def _enqueue(self, data: bytes) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        self._queue.append(data)
-        self.queued += len(data)
-        connection.pool.ledger.hold(self, UNSENT, self.queued)
-        connection.wants_turn(self)
-
-    def take_turn(self) -> bool:
-        """Send one frame of the body; whether the stream has more to send, for which there is room."""
-        connection = self._connection
-        if connection is None or self.saying is Saying.ALL:
-            return False
-        ends, queued = self.saying is Saying.LAST, self.queued
-        if not queued and not ends:
-            return False
-        room = min(self.send_window, connection.wire.send_window, FRAME_BYTES)
-        if queued and room <= 0:
-            return False
-        data = self._dequeue(room) if queued else b""
-        size = len(data)
-        self.send_window -= size
-        connection.wire.send_window -= size
-        last = ends and size == queued
-        if last:
-            self.saying = Saying.ALL
-        connection.put(data_frame(self.number, data, end=last))
-        connection.wire.conduct.sent(connection.seconds(), size, cut_short=size < queued and room < FRAME_BYTES)
-        connection.pool.ledger.hold(self, UNSENT, self.queued)
-        self._await_head()
-        return not last and bool(self.queued)
-
-    def may_resume(self) -> None:
-        """What waited has gone, perhaps."""
-        if self._sending_paused and not self.queued and self._sender is not None:
-            self._sending_paused = False
-            self._sender.resumeProducing()
-
-    def _dequeue(self, room: int) -> bytes:
-        """The first bytes that wait, ``room`` at most."""
-        pieces, left = [], room
-        while self._queue and left:
-            first = self._queue[0]
-            piece = first[self._offset : self._offset + left]
-            pieces.append(piece)
-            left -= len(piece)
-            self._offset += len(piece)
-            if self._offset == len(first):
-                self._queue.popleft()
-                self._offset = 0
-        self.queued -= room - left
-        return b"".join(pieces)
-
-    # -- for the sender, whose connection and transport this is -----------------------------
-
-    @property
-    def transport(self) -> Self:
-        return self
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """The connection asks the sender by ``may_resume``."""
-
-    def unregisterProducer(self) -> None:
-        """See ``registerProducer``."""
-
-    def sending_blocked(self, blocked: bool) -> None:
-        """The producer is ahead of the server, or may write again."""
-        self._await_head()
-
-    def body_sent(self) -> None:
-        """All of the body is written."""
-        connection = self._connection
-        if connection is not None:
-            self.saying = Saying.LAST
-            self._await_head()
-            connection.wants_turn(self)
-
-    def body_failed(self, failure: Failure) -> None:
-        text = "the request's body could not be made"
-        self.fail(RequestBodyFailed(ClientReason.REQUEST_BODY, text, [failure], sent=True), ErrorCodes.CANCEL)
 
     # -- the response comes in ----------------------------------------------------------------
 
