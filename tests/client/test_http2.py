@@ -219,6 +219,21 @@ def test_a_dial_that_fails_lets_the_next_one_try() -> None:
         assert second.body.data == b"hi"
 
 
+def test_a_handshake_that_fails_lets_the_next_one_try() -> None:
+    with Rig2(idle_connection_seconds=1) as rig:
+        rig.ask()
+        rig.servers[0].answer(1)
+        rig.advance(1)
+        rig.shakes = False
+        first, second = rig.ask(), rig.ask()
+        assert len(rig.servers) == 2
+        rig.servers[1].lose()
+        assert first.error.reason == "tls"
+        rig.shake(rig.servers[2])
+        rig.servers[2].answer(1)
+        assert second.body.data == b"hi"
+
+
 def test_a_spare_connection_is_closed() -> None:
     with Rig2() as rig:
         rig.shakes = False
