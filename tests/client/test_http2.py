@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from random import Random
 from typing import Any
 
@@ -170,6 +171,17 @@ def test_prior_knowledge_alone_in_clear() -> None:
         assert outcome.body.data == b"hi"
     with pytest.raises(ValueError, match="http2_prior_knowledge"):
         Agent(rig.clock, http2=False, http2_prior_knowledge=True)
+
+
+def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hardhttp.client.http2", None)
+    rig = Rig2(choosing=b"http/1.1")
+    with rig:
+        rig.ask().deferred.cancel()
+        assert rig.servers[0].received.startswith(b"GET / HTTP/1.1\r\n")
+    for options in ({"http2": True}, {"http2_prior_knowledge": True}):
+        with pytest.raises(ImportError):
+            Agent(rig.clock, **options)
 
 
 # -- the pool
