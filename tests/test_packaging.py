@@ -112,6 +112,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
         "testing/http2",
         "wire/fielddecoder",
         "wire/http2",
+        "wire/http2client",
         "wire/promise",
     )
     for_http2 = {f"hardhttp/{name}.py" for name in speaking_http2}

@@ -39,9 +39,20 @@ _FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding", b"connec
 _NEED_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 
 
+def _http2(*, required: bool) -> Any:
+    """What speaks HTTP/2, where its library is installed. Raises ``ImportError`` when it is not and must be."""
+    try:
+        from hardhttp.client.http2 import Connection2
+    except ImportError:
+        if required:
+            raise
+        return None
+    return Connection2
+
+
 @implementer(IAgent)
 class Agent:
-    """HTTP/1.1 over TCP, TLS and Unix sockets, every resource bounded by ``limits``.
+    """HTTP/1.1 and HTTP/2 over TCP, TLS and Unix sockets, every resource bounded by ``limits``.
 
     ``reactor`` connects and is the clock. A host's certificate is verified for its name, against
     ``trust_root`` or the platform's roots; ``tls_policy`` (an ``IPolicyForHTTPS``) may decide otherwise. With
@@ -49,6 +60,10 @@ class Agent:
     URI. ``proxy`` is a ``Proxy``, its URL, or ``"environment"``, which asks ``HTTPS_PROXY`` and the others
     for each new connection (``hardhttp.client.proxies``). ``routes`` is asked how to reach a host, in place of
     all these.
+
+    ``http2`` says whether HTTP/2 is offered over TLS; left out, it is if the ``h2`` library is installed. A
+    ``tls_policy`` or ``routes`` decide that themselves. With ``http2_prior_knowledge`` it is spoken without TLS too,
+    to every host: only where all of them are known to.
 
     ``ledger.snapshot()`` says what is held, by kind, and ``statistics`` what was done.
     """
@@ -66,13 +81,20 @@ class Agent:
         bind_address: str | None = None,
         proxy: Proxy | str | None = None,
         routes: Routes | None = None,
+        http2: bool | None = None,
+        http2_prior_knowledge: bool = False,
     ) -> None:
         self.limits = ClientLimits() if limits is None else limits
         self._bounds = answer_bounds(self.limits)
         self.clock = reactor
-        self._pool = Pool(reactor, self.limits)
+        if http2 is False and http2_prior_knowledge:
+            raise ValueError("http2_prior_knowledge: HTTP/2 is not spoken at all with http2=False")
+        speaks = None if http2 is False else _http2(required=bool(http2) or http2_prior_knowledge)
+        self._pool = Pool(reactor, self.limits, speaks, prior_knowledge=http2_prior_knowledge)
         if routes is None:
-            routes = endpoints = Endpoints(reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root)
+            routes = endpoints = Endpoints(
+                reactor, self.limits, tls_policy, unix_socket, bind_address, trust_root, http2=speaks is not None
+            )
             if proxy is not None:
                 if unix_socket is not None:
                     raise ValueError("unix_socket and proxy: a request goes one way or the other")
@@ -163,11 +185,12 @@ class Agent:
             fields.append((b"Connection", b"close"))
         try:
             target = address.absolute if route.absolute_form else address.target
+            exchange.target, exchange.fields = target, fields
             exchange.head = encode_request(exchange.method, target, fields)
         except ValueError as error:
             raise RequestRefused(ClientReason.BAD_METHOD_OR_FIELD, str(error)) from None
         if isinstance(producer, BytesBody) and not exchange.expects and producer.length <= WITH_HEAD_BYTES:
-            exchange.head += producer.content
+            exchange.content = producer.content
             exchange.producer = None
 
     def _frame(

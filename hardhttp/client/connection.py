@@ -37,11 +37,12 @@ from hardhttp.net.outbound import base_transport
 from hardhttp.wire.deadlines import NEVER
 
 if TYPE_CHECKING:
-    from hardhttp.client.pool import Host, Pool
+    from hardhttp.client.host import Host
+    from hardhttp.client.pool import Pool
 
 __all__ = ["Connection"]
 
-HANDSHAKE, IDLE, AWAITING, _, _, CLOSING, CLOSED = Phase
+HANDSHAKE, IDLE, CLOSING, CLOSED = Phase.HANDSHAKE, Phase.IDLE, Phase.CLOSING, Phase.CLOSED
 
 # From a polite close to an abort, as the server's.
 ABORT_SECONDS = 5.0
@@ -68,6 +69,7 @@ class Connection:
         "phase",
         "reason",
         "served",
+        "settled",
         "transport",
     )
 
@@ -80,6 +82,7 @@ class Connection:
         self.deadline = NEVER
         self.reason: ClientReason | Reason = ClientReason.PEER_CLOSED
         self.served = 0
+        self.settled = False  # what is spoken on it is known
         self._once = False
         self.transport: Any = None
         self._exchange: Exchange | None = None
@@ -105,8 +108,28 @@ class Connection:
         """TLS is agreed to, and the certificate is the host's."""
         if self.phase is HANDSHAKE:
             self.phase = MOVES[HANDSHAKE][Event.SECURED]
-            if self._exchange is not None:
-                self._ask(self._exchange)
+            if self.host is not None:
+                self._settle()
+
+    def _settle(self) -> None:
+        """What is spoken here is known (RFC 7301): serve who waits, or pass everything on to who speaks it."""
+        transport, pool, exchange = self.transport, self._pool, self._exchange
+        successor = pool.successor(transport)
+        if successor is None:
+            self.settled = True
+            pool.settled(self)
+            if exchange is not None and self._exchange is exchange:
+                self._ask(exchange)
+            return
+        successor._once = self._once
+        self._detach()
+        self.phase, self.deadline, self.transport = CLOSED, NEVER, None
+        transport.wrappedProtocol = successor
+        pool.becomes(self, successor)
+        successor.take_over(transport)
+        if exchange is not None:
+            successor.start(exchange)
+        pool.shares(successor)
 
     def dataReceived(self, data: bytes) -> None:
         raise AssertionError("a subclass says what bytes mean")
@@ -129,8 +152,10 @@ class Connection:
         self._exchange = exchange
         if self.phase is HANDSHAKE:
             self._due(self._pool.seconds() + exchange.limits.tls_seconds)
-        else:
+        elif self.settled:
             self._ask(exchange)
+        else:
+            self._settle()
 
     def serve_once(self) -> None:
         """Close after the next response, whatever it says."""

@@ -53,8 +53,9 @@ class Routes(Protocol):
 class Endpoints:
     """Routes without a proxy.
 
-    ``tls_policy`` makes the TLS of each host; without one certificates are verified, with the
-    host's name, against ``trust_root`` or the platform's. All requests go to ``unix_socket``, where given.
+    ``tls_policy`` makes the TLS of each host; without one certificates are verified, with the host's name, against
+    ``trust_root`` or the platform's, and with ``http2`` it is offered to origins. All requests go to
+    ``unix_socket``, where given.
     """
 
     def __init__(
@@ -65,12 +66,14 @@ class Endpoints:
         unix_socket: str | None = None,
         bind_address: str | None = None,
         trust_root: Any = None,
+        *,
+        http2: bool = False,
     ) -> None:
         self._reactor = reactor
         self._limits = limits
         self._unix_socket = unix_socket
         self._bind = None if bind_address is None else (bind_address, 0)
-        self._verifier = Verifier(tls_policy, trust_root)
+        self._verifier = Verifier(tls_policy, trust_root, http2=http2)
 
     def route(self, scheme: str, host: str, port: int) -> Route:
         endpoint = self.stream(scheme, host, port)
@@ -99,6 +102,8 @@ class Endpoints:
             return TCP6ClientEndpoint(self._reactor, host, port, seconds, self._bind)
         return HostnameEndpoint(self._reactor, host, port, seconds, self._bind)
 
-    def secured(self, endpoint: IStreamClientEndpoint, host: str, port: int) -> IStreamClientEndpoint:
-        """``endpoint`` with TLS to ``host`` over it."""
-        return TLSEndpoint(self._reactor, self._verifier.creator(host, port), endpoint)
+    def secured(
+        self, endpoint: IStreamClientEndpoint, host: str, port: int, *, proxy: bool = False
+    ) -> IStreamClientEndpoint:
+        """``endpoint`` with TLS to ``host``, which may be a ``proxy``, over it."""
+        return TLSEndpoint(self._reactor, self._verifier.creator(host, port, proxy=proxy), endpoint)

@@ -56,6 +56,8 @@ class ClientReason(StrEnum):
     EVICTED = "evicted"  # another host waited for its place
     AGENT_CLOSED = "agent-closed"
     UPGRADED_END = "upgraded-end"
+    GOAWAY = "goaway"  # HTTP/2: the server takes no more requests
+    SPARE = "spare"  # HTTP/2: another connection to the host has room
     # what was asked
     BAD_METHOD_OR_FIELD = "bad-request"
     BAD_URI = "bad-uri"
@@ -80,6 +82,10 @@ class ClientReason(StrEnum):
     # no response, or half of one
     NO_RESPONSE = "no-response"
     CUT = "cut"
+    REFUSED = "refused-stream"  # HTTP/2: the server has not looked at the request
+    RESET = "stream-reset"  # HTTP/2: by the server
+    SETTINGS_SECONDS = "settings-seconds"
+    PING_SECONDS = "ping-seconds"
     UNASKED = "unasked-bytes"  # beyond a response, or before a request
     FIRST_BYTE_SECONDS = "first-byte-seconds"
     SEND_SECONDS = "send-seconds"  # the peer takes none of the request's body

@@ -24,7 +24,9 @@ from hardhttp.wire.deadlines import NEVER
 
 if TYPE_CHECKING:
     from hardhttp.client.connection import Connection
-    from hardhttp.client.pool import Host, Pool
+    from hardhttp.client.host import Host
+    from hardhttp.client.pool import Pool
+    from hardhttp.client.stream2 import Stream
 
 __all__ = ["Exchange", "Stage", "answer_bounds"]
 
@@ -51,30 +53,34 @@ def answer_bounds(limits: ClientLimits) -> AnswerBounds:
 class Exchange:
     """A request. ``method``, ``absoluteURI`` and ``headers`` are what was asked (``IClientRequest``).
 
-    ``head`` is the request's head as it is sent, and its body behind it where that is known bytes;
-    ``producer`` makes any other body. ``due`` is when ``total_seconds`` have passed.
+    ``head`` is the request's head as HTTP/1.1 has it; ``fields`` (Host first) and ``target`` are what it was made
+    of. ``content`` is a body of known bytes, ``producer`` makes any other. ``due`` is when
+    ``total_seconds`` have passed.
     """
 
     __slots__ = (
         "absoluteURI",
         "bounds",
         "connection",
+        "content",
         "deadline",
         "deferred",
         "dial",
         "due",
         "expects",
+        "fields",
         "head",
         "headers",
         "host",
         "keep_alive",
         "limits",
         "method",
+        "moves",
         "number",
         "pool",
         "producer",
-        "retried",
         "stage",
+        "target",
         "upgrades",
     )
 
@@ -87,11 +93,12 @@ class Exchange:
         self.producer = producer
         self.limits = limits
         self.bounds = bounds
-        self.head = b""
+        self.head = self.content = self.target = b""
+        self.fields: list[tuple[bytes, bytes]] = []
         self.keep_alive = True  # the request does not say close
         self.expects = False  # it says Expect: 100-continue
         self.upgrades = False  # it asks for another protocol
-        self.retried = False  # it has been on a kept connection that turned out to be dead
+        self.moves = 0  # from connections that turned out to be dead, or did not want it
         self.number = 0
         self.due = NEVER
         self.deadline = NEVER
@@ -99,7 +106,7 @@ class Exchange:
         self.pool: Pool | None = None
         self.host: Host | None = None
         self.dial: Deferred[Any] | None = None
-        self.connection: Connection | None = None
+        self.connection: Connection | Stream | None = None
         self.deferred: Deferred[IResponse] | None = None
 
     @property
@@ -107,7 +114,7 @@ class Exchange:
         """Whether it may be sent again, when its first answer was that the connection is gone."""
         producer = self.producer
         again = producer is None or isinstance(producer, BytesBody)
-        return again and not self.retried and self.method in _IDEMPOTENT
+        return again and not self.moves and self.method in _IDEMPOTENT
 
     def expire(self, now: float) -> None:
         """It waits too long, for a connection or in the queue."""
@@ -138,7 +145,8 @@ class Exchange:
     def _end(self) -> Deferred[IResponse] | None:
         self.stage = Stage.DONE
         self.producer = self.pool = self.host = self.dial = self.connection = None
-        self.head = b""
+        self.head = self.content = b""
+        self.fields = []
         deferred, self.deferred = self.deferred, None
         return deferred
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection1"]
 
-HANDSHAKE, IDLE, AWAITING, BODY_PHASE, UPGRADED, CLOSING, CLOSED = Phase
+HANDSHAKE, IDLE, AWAITING, BODY_PHASE, UPGRADED, _, CLOSING, CLOSED = Phase
 
 # curl waits as long for a 100 before it sends the body all the same (RFC 9110, 10.1.1).
 CONTINUE_SECONDS = 1.0
@@ -132,7 +132,7 @@ class Connection1(Connection):
         if exchange.producer is None:
             seconds = exchange.limits.first_byte_seconds
             self._due(NEVER if seconds is None else self._pool.seconds() + seconds)
-            self.send(exchange.head)
+            self.send(exchange.head + exchange.content)
             return
         self._sender = sender = BodySender(self, exchange.producer, exchange.head, invited=not exchange.expects)
         if exchange.expects:

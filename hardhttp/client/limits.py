@@ -54,6 +54,12 @@ class ClientLimits:
     total_seconds: float | None = _optional_seconds(3600.0, "from the call to the last byte of the body")
     # Twice as long as a name, a connection and a handshake that fail.
     queue_seconds: float = _seconds(60.0, "in the queue for a connection")
+    # As long as a handshake: they are the server's first words.
+    settings_seconds: float = _seconds(10.0, "for an HTTP/2 server's SETTINGS")
+    # gRPC's keepalive asks after 10 s at least, Go's ReadIdleTimeout is off; routers forget a connection in minutes.
+    ping_seconds: float = _seconds(
+        15.0, "in which nothing comes on an HTTP/2 connection with requests before a PING, and then for its answer"
+    )
     # Below nginx's 75 s and Node's keep-alive hints, so that the server is seldom the first to close.
     idle_connection_seconds: float = _seconds(30.0, "without a request, before a kept connection is closed")
 
@@ -70,7 +76,21 @@ class ClientLimits:
     )
     max_decoded_bytes: int | None = _limit(100 * MiB, 0, 1 << 50, "a response's body once it is decoded", optional=True)
 
+    # With a round trip of 50 ms this is 5 MB/s for one body.
+    stream_window_bytes: int = _count(
+        256 * KiB, (1 << 31) - 1, "of one HTTP/2 body that a server may send and nobody has taken", 1024
+    )
+
     # -- how many ---------------------------------------------------------------------------
+    # What RFC 9113 (6.5.2) asks servers to allow at least.
+    max_streams: int = _count(100, 10_000, "requests at once on an HTTP/2 connection; the server may allow fewer")
+    # As the server has them.
+    max_stream_resets: int = _count(
+        200, 1_000_000, "HTTP/2 streams that a server resets in ten seconds; more end the connection"
+    )
+    max_control_frames: int = _count(
+        1000, 1_000_000, "HTTP/2 frames in ten seconds that bring nothing; more end the connection"
+    )
     # httpx's and aiohttp's.
     max_connections: int = _count(100, 1_000_000, "connections at once, those being made included")
     # Six are a browser's to one host; a service talks to few hosts and more to each.

@@ -1,6 +1,7 @@
-"""The phases of a client's HTTP/1.1 connection, and every way from one to another.
+"""The phases of a client's connection, and every way from one to another.
 
     HANDSHAKE -> IDLE -> AWAITING -> BODY -> IDLE ...      one request after another
+    IDLE -> STREAMS -> IDLE ...                             the same in HTTP/2
     any       -> CLOSING -> CLOSED                          one way out
 
 HANDSHAKE  TLS is being agreed to; a request may wait for it
@@ -8,6 +9,7 @@ IDLE       no request: any byte that comes now is one too many, and closes it
 AWAITING   a request is being sent, or has been; the final head is not whole
 BODY       the head is given, the body is coming
 UPGRADED   another protocol has the connection (101)
+STREAMS    HTTP/2: there is a stream, or there are many
 CLOSING    the transport has been asked to close; what still comes is discarded
 CLOSED     nothing is left
 
@@ -28,8 +30,9 @@ class Phase(IntEnum):
     AWAITING = 2
     BODY = 3
     UPGRADED = 4
-    CLOSING = 5
-    CLOSED = 6
+    STREAMS = 5
+    CLOSING = 6
+    CLOSED = 7
 
 
 class Event(IntEnum):
@@ -38,20 +41,22 @@ class Event(IntEnum):
     HEAD = 2  # the final head has come, and more body than came with it
     END = 3  # the response is whole, and the connection may serve again
     UPGRADE = 4
-    CLOSE = 5
-    LOST = 6
+    STREAM = 5  # one more, in HTTP/2
+    CLOSE = 6
+    LOST = 7
 
 
-_H, _I, _A, _B, _U, _C, _X = Phase
+_H, _I, _A, _B, _U, _S, _C, _X = Phase
 
 # A row a phase, a column an event, in their order.
 MOVES: tuple[tuple[Phase, ...], ...] = (
-    # SECURED REQUEST HEAD END UPGRADE CLOSE LOST
-    (_I, _H, _H, _H, _H, _C, _X),  # HANDSHAKE
-    (_I, _A, _I, _I, _I, _C, _X),  # IDLE
-    (_A, _A, _B, _I, _U, _C, _X),  # AWAITING
-    (_B, _B, _B, _I, _B, _C, _X),  # BODY
-    (_U, _U, _U, _U, _U, _C, _X),  # UPGRADED
-    (_C, _C, _C, _C, _C, _C, _X),  # CLOSING
-    (_X, _X, _X, _X, _X, _X, _X),  # CLOSED
+    # SECURED REQUEST HEAD END UPGRADE STREAM CLOSE LOST
+    (_I, _H, _H, _H, _H, _H, _C, _X),  # HANDSHAKE
+    (_I, _A, _I, _I, _I, _S, _C, _X),  # IDLE
+    (_A, _A, _B, _I, _U, _A, _C, _X),  # AWAITING
+    (_B, _B, _B, _I, _B, _B, _C, _X),  # BODY
+    (_U, _U, _U, _U, _U, _U, _C, _X),  # UPGRADED
+    (_S, _S, _S, _I, _S, _S, _C, _X),  # STREAMS
+    (_C, _C, _C, _C, _C, _C, _C, _X),  # CLOSING
+    (_X, _X, _X, _X, _X, _X, _X, _X),  # CLOSED
 )

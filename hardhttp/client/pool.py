@@ -8,11 +8,15 @@ may have it.
 
 A kept connection serves the request that comes next, the one used last first; the others grow old and
 are closed. One that has anything to read is not used again: nobody has asked it.
+
+A connection that turns out to speak HTTP/2 is shared: whatever its host is asked goes to it, as far as it has room,
+before another is made; and of a host that is known to speak it, one that is being made is waited for.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -32,33 +36,20 @@ from hardhttp.client.errors import (
     ResponseTimeout,
 )
 from hardhttp.client.exchange import Exchange, Stage
+from hardhttp.client.host import Host, Key
 from hardhttp.client.http1 import Connection1
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.phase import Phase
 from hardhttp.client.statistics import ClientStatistics
 from hardhttp.net.ledger import Ledger
 
-__all__ = ["Host", "Pool"]
+if TYPE_CHECKING:
+    from hardhttp.client.http2 import Connection2
 
-Key = tuple[str, str, int]
+__all__ = ["Pool"]
 
-
-class Host:
-    """One scheme, host and port: ``live`` places taken, connections at ``rest``, requests ``waiting``."""
-
-    __slots__ = ("key", "live", "resting", "route", "waiting")
-
-    def __init__(self, key: Key, route: Route) -> None:
-        self.key = key
-        self.route = route
-        self.live = 0
-        self.resting: dict[Connection, None] = {}  # used last, last
-        self.waiting: dict[Exchange, None] = {}  # in the order of their coming
-
-    @property
-    def oldest(self) -> int:
-        """When the first that waits came: a number."""
-        return next(iter(self.waiting)).number
+# How many hosts are remembered to speak HTTP/2.
+MAX_MULTIPLEXING = 256
 
 
 class _Factory(Factory):
@@ -66,17 +57,25 @@ class _Factory(Factory):
 
     noisy = False
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, kind: Callable[[Pool], Connection]) -> None:
         self._pool = pool
+        self._kind = kind
 
     def buildProtocol(self, addr: IAddress | None = None) -> Any:
-        return Connection1(self._pool)
+        return self._kind(self._pool)
 
 
 class Pool:
     """All connections of one agent."""
 
-    def __init__(self, clock: IReactorTime, limits: ClientLimits) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        limits: ClientLimits,
+        http2: Callable[[Pool], Connection2] | None = None,
+        *,
+        prior_knowledge: bool = False,
+    ) -> None:
         self.seconds = clock.seconds
         self.limits = limits
         self.deadlines = Deadlines(clock)
@@ -84,7 +83,10 @@ class Pool:
         self.ledger = Ledger()
         self.live = 0
         self._number = 0
-        self._factory = _Factory(self)
+        self._http2 = http2
+        self._factory = _Factory(self, Connection1)
+        self._factory2 = None if http2 is None or not prior_knowledge else _Factory(self, http2)
+        self._multiplexing: dict[Key, None] = {}  # who spoke HTTP/2 lately, while there is no ``Host``
         self._hosts: dict[Key, Host] = {}
         self._resting: dict[Connection, None] = {}  # of all hosts, longest at rest first
         self._connections: dict[Connection, None] = {}
@@ -114,13 +116,16 @@ class Pool:
         host = self._hosts.get(key)
         if host is None:
             host = self._hosts[key] = Host(key, route)
+            host.multiplexes = key in self._multiplexing
         self._number += 1
         exchange.number = self._number
         exchange.pool, exchange.host = self, host
         total = exchange.limits.total_seconds
         if total is not None:
             exchange.due = self.seconds() + total
-        while host.resting and not host.waiting:
+        if host.shared and self._share(exchange, host):
+            return
+        while host.resting and not host.waiting and not host.shared:
             connection, _ = host.resting.popitem()
             del self._resting[connection]
             if connection.clean:
@@ -130,14 +135,17 @@ class Pool:
             connection.abort_with(ClientReason.UNASKED)
         self._dial_or_queue(exchange, host)
 
-    def again(self, exchange: Exchange) -> None:
-        """A kept connection was gone when ``exchange`` was sent over it: once more, over a new one."""
+    def again(self, exchange: Exchange, besides: Connection2 | None = None) -> None:
+        """A kept connection was gone when ``exchange`` was sent over it: once more, over another one."""
         host = exchange.host
-        exchange.retried = True
+        exchange.moves += 1
         exchange.connection = None
         if host is None:
             return
-        exchange.host = host = self._hosts.setdefault(host.key, host)
+        # Its last connection gone, it is not in the table any more; and somebody may have asked the same one since.
+        host = exchange.host = self._hosts.setdefault(host.key, host)
+        if host.shared and self._share(exchange, host, besides):
+            return
         self._dial_or_queue(exchange, host)
 
     def cancelled(self, exchange: Exchange) -> None:
@@ -233,18 +241,21 @@ class Pool:
         connection.close(ClientReason.IDLE_SECONDS)
 
     def leaving(self, connection: Connection) -> None:
-        """A connection is being closed: it serves nobody any more."""
+        """A connection is being closed, or will be: it serves nobody any more."""
         self._wake(connection)
+        if connection.host is not None:
+            connection.host.shared.pop(connection, None)  # type: ignore[call-overload]
 
     def lost(self, connection: Connection) -> None:
         """A connection's socket is gone: everything it held is released here, and nowhere else."""
-        self._wake(connection)
+        self.leaving(connection)
         self.deadlines.remove(connection)
         self.ledger.release(connection)
         self._connections.pop(connection, None)
         host, connection.host = connection.host, None
         if host is not None:
             self.statistics.closed[connection.reason.value] += 1
+            host.settling -= not connection.settled
             self._give_back(host)
 
     def _wake(self, connection: Connection) -> None:
@@ -254,11 +265,90 @@ class Pool:
             if connection.host is not None:
                 del connection.host.resting[connection]
 
+    # -- HTTP/2 -----------------------------------------------------------------------------------
+
+    def successor(self, transport: Any) -> Connection2 | None:
+        """Who takes over what a handshake has agreed on; ``None``: nobody, it is HTTP/1.1."""
+        if self._http2 is None or getattr(transport, "negotiatedProtocol", None) != b"h2":
+            return None
+        return self._http2(self)
+
+    def settled(self, connection: Connection) -> None:
+        """A new connection speaks HTTP/1.1."""
+        host = connection.host
+        if host is None:
+            return
+        host.settling -= 1
+        if host.multiplexes:
+            host.multiplexes = False
+            self._multiplexing.pop(host.key, None)
+            self._dial_hungry()
+
+    def becomes(self, old: Connection, new: Connection2) -> None:
+        """``new`` has the transport of ``old``."""
+        new.host, old.host = old.host, None
+        del self._connections[old]
+        self.deadlines.remove(old)
+        self._connections[new] = None
+
+    def shares(self, connection: Connection2) -> None:
+        """A new connection speaks HTTP/2: whoever waits for one to its host may have it."""
+        host = connection.host
+        if host is None or connection.settled:
+            return
+        connection.settled = host.multiplexes = True
+        host.settling -= 1
+        self._multiplexing.pop(host.key, None)
+        self._multiplexing[host.key] = None
+        if len(self._multiplexing) > MAX_MULTIPLEXING:
+            del self._multiplexing[next(iter(self._multiplexing))]
+        host.shared[connection] = None
+        for exchange in [each for each in self._dialing if each.host is host]:
+            dial = exchange.dial
+            if connection.has_room and dial is not None:
+                exchange.dial = None
+                connection.start(exchange)
+                dial.cancel()
+        self.has_room(connection)
+
+    def has_room(self, connection: Connection2) -> None:
+        """It may take more streams: those that wait, or else it is at rest."""
+        host = connection.host
+        if host is None or connection not in host.shared:
+            return
+        while host.waiting and connection.has_room:
+            exchange = next(iter(host.waiting))
+            self._unqueue(exchange, host)
+            self.deadlines.remove(exchange)
+            self.statistics.reused += 1
+            connection.start(exchange)
+        if connection.streams or connection in self._resting or connection.phase is not Phase.IDLE:
+            return
+        if self.live >= self.limits.max_connections and self._hungry and self._hungriest(host) is not None:
+            connection.close(ClientReason.EVICTED)
+        elif any(other is not connection and other.has_room for other in host.shared):
+            connection.close(ClientReason.SPARE)
+        else:
+            self._rest(connection, host)
+
+    def _share(self, exchange: Exchange, host: Host, besides: Connection2 | None = None) -> bool:
+        """Whether a connection that is there has taken ``exchange``."""
+        for connection in [*host.shared]:
+            if connection is besides or not connection.has_room:
+                continue
+            if connection.clean:
+                self._wake(connection)
+                self.statistics.reused += 1
+                connection.start(exchange)
+                return True
+            connection.abort_with(ClientReason.PEER_CLOSED)
+        return False
+
     # -- places ---------------------------------------------------------------------------------
 
     def _dial_or_queue(self, exchange: Exchange, host: Host) -> None:
         limits = self.limits
-        room = host.live < limits.max_connections_per_host and not host.waiting
+        room = host.has_place(limits) and not host.waiting
         if room and self.live < limits.max_connections:
             self._dial(exchange, host)
             return
@@ -286,13 +376,17 @@ class Pool:
 
     def _dial(self, exchange: Exchange, host: Host) -> None:
         host.live += 1
+        host.settling += 1
         self.live += 1
         exchange.stage = Stage.DIALING
         exchange.deadline = min(exchange.due, self.seconds() + host.route.connect_seconds(exchange.limits))
         self._dialing[exchange] = None
         self.deadlines.add(exchange)
         try:
-            dial = host.route.endpoint.connect(self._factory)
+            factory = self._factory
+            if self._factory2 is not None and host.key[0] != "https" and not host.route.absolute_form:
+                factory = self._factory2
+            dial = host.route.endpoint.connect(factory)
         except Exception:
             self._undialed(Failure(), exchange, host)
             return
@@ -305,13 +399,14 @@ class Pool:
         del self._dialing[exchange]
         self.deadlines.remove(exchange)
         if connection.phase is Phase.CLOSED:
+            host.settling -= 1
             self._give_back(host)
             exchange.fail(NoResponse(ClientReason.NO_RESPONSE, "the connection ended as soon as it was made"))
             return
         self.statistics.opened += 1
         connection.host = host
         self._connections[connection] = None
-        if exchange.stage is Stage.DONE:
+        if exchange.stage is not Stage.DIALING:
             connection.abort_with(ClientReason.CANCELLED)
         else:
             connection.start(exchange)
@@ -321,10 +416,11 @@ class Pool:
         exchange.dial = None
         del self._dialing[exchange]
         self.deadlines.remove(exchange)
-        done = exchange.stage is Stage.DONE
+        waits = exchange.stage is Stage.DIALING
+        host.settling -= 1
         self._give_back(host)
         failure.cleanFailure()
-        if not done:
+        if waits:
             exchange.fail(failure)
 
     def _give_back(self, host: Host) -> None:
@@ -332,13 +428,18 @@ class Pool:
         host.live -= 1
         self.live -= 1
         self._tidy(host)
-        if not self._filling:  # attempts that fail at once come here again, and would go deeper with each
-            self._filling = True
-            try:
-                self._fill()
-            finally:
-                self._filling = False
+        self._dial_hungry()
         self._if_ended()
+
+    def _dial_hungry(self) -> None:
+        """Make connections for those that wait, as far as there are places."""
+        if self._filling:
+            return  # attempts that fail at once come here again, and would go deeper with each
+        self._filling = True
+        try:
+            self._fill()
+        finally:
+            self._filling = False
 
     def _fill(self) -> None:
         """Give the places that are free to those who wait."""
@@ -353,11 +454,10 @@ class Pool:
 
     def _hungriest(self, besides: Host | None) -> Host | None:
         """Whose first request has waited longest, among the hosts that may have one more connection."""
-        most = self.limits.max_connections_per_host
-        able = [host for host in self._hungry if host is not besides and host.live < most]
+        able = [host for host in self._hungry if host is not besides and host.has_place(self.limits)]
         return min(able, key=lambda host: host.oldest, default=None)
 
     def _tidy(self, host: Host) -> None:
         """Forget a host without connections and requests."""
-        if not host.live and not host.waiting:
-            self._hosts.pop(host.key, None)
+        if not host.live and not host.waiting and self._hosts.get(host.key) is host:
+            del self._hosts[host.key]

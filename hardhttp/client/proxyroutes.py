@@ -61,7 +61,7 @@ class ProxyRoutes:
             return self._endpoints.route(scheme, host, port)
         via = self._endpoints.stream("http", proxy.host, proxy.port)
         if proxy.is_secure:
-            via = self._endpoints.secured(via, proxy.host, proxy.port)
+            via = self._endpoints.secured(via, proxy.host, proxy.port, proxy=True)
         if scheme == "https":
             return Route(_Tunnelled(self, proxy, via, host, port), proxied=True)
         fields = () if proxy.authorization is None else ((b"Proxy-Authorization", proxy.authorization),)

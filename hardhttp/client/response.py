@@ -25,10 +25,11 @@ from hardhttp.wire.answerhead import AnswerHead
 if TYPE_CHECKING:
     from hardhttp.client.exchange import Exchange
     from hardhttp.client.http1 import Connection1
+    from hardhttp.client.stream2 import Stream
 
 __all__ = ["BodyTransport", "Delivery", "Response", "aborted"]
 
-_VERSIONS = {(1, 0): (b"HTTP", 1, 0), (1, 1): (b"HTTP", 1, 1)}
+_VERSIONS = {(1, 0): (b"HTTP", 1, 0), (1, 1): (b"HTTP", 1, 1), (2, 0): (b"HTTP", 2, 0)}
 
 
 class Delivery(IntEnum):
@@ -81,7 +82,7 @@ class Response:
         self._pieces: list[bytes] = []
         self._giving = False
         self._protocol: Any = None
-        self._connection: Connection1 | None = None
+        self._connection: Connection1 | Stream | None = None
         self._end: Failure | None = None
 
     _log = Logger(namespace="hardhttp.client")
@@ -162,7 +163,7 @@ class Response:
 
     # -- the connection's side --------------------------------------------------------------
 
-    def attach(self, connection: Connection1) -> None:
+    def attach(self, connection: Connection1 | Stream) -> None:
         """More of the body will come from ``connection``."""
         self._connection = connection
 

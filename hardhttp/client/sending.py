@@ -23,8 +23,9 @@ from hardhttp.wire.requesthead import LAST_CHUNK, encode_chunk
 
 if TYPE_CHECKING:
     from hardhttp.client.http1 import Connection1
+    from hardhttp.client.streamrequest import StreamRequest
 
-__all__ = ["WITH_HEAD_BYTES", "BodySender", "BytesBody", "Sending"]
+__all__ = ["WITH_HEAD_BYTES", "BodySender", "BytesBody", "Sending", "StreamSender"]
 
 # A body so long goes with its head: as much as a transport takes before it says that it is enough.
 WITH_HEAD_BYTES = 64 * 1024
@@ -115,9 +116,10 @@ class BodySender:
     __slots__ = ("_connection", "_left", "_prefix", "_producer", "state")
 
     _log = Logger(namespace="hardhttp.client")
+    _chunks = True  # a body of unknown length is sent in chunks
 
-    def __init__(self, connection: Connection1, producer: Any, head: bytes, invited: bool) -> None:
-        self._connection: Connection1 | None = connection
+    def __init__(self, connection: Connection1 | StreamRequest, producer: Any, head: bytes, invited: bool) -> None:
+        self._connection: Connection1 | StreamRequest | None = connection
         self._producer = _Pieces(producer.content) if isinstance(producer, BytesBody) else producer
         self._left: int | None = None if producer.length is UNKNOWN_LENGTH else producer.length
         self._prefix = head  # goes with the first bytes of the body
@@ -159,7 +161,7 @@ class BodySender:
         if self.state is not Sending.PRODUCING or connection is None or not data:
             return
         if self._left is None:
-            data = encode_chunk(data)
+            data = encode_chunk(data) if self._chunks else data
         elif len(data) > self._left:
             self._fail(Failure(WrongBodyLength("the producer makes more than it said")))
             return
@@ -204,7 +206,7 @@ class BodySender:
         if self._left:
             self._fail(Failure(WrongBodyLength("the producer makes less than it said")))
             return
-        if self._left is None:
+        if self._left is None and self._chunks:
             connection.send(self._prefix + LAST_CHUNK)
         self._let_go(Sending.SENT)
         connection.body_sent()
@@ -226,3 +228,11 @@ class BodySender:
         self.state = state
         producer, self._producer, self._connection = self._producer, None, None
         return producer
+
+
+class StreamSender(BodySender):
+    """The same for an HTTP/2 stream, whose frames say where a body ends (RFC 9113, 8.1)."""
+
+    __slots__ = ()
+
+    _chunks = False

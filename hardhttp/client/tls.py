@@ -97,20 +97,26 @@ def _verify(connection: Connection, certificate: X509, error: int, depth: int, o
 
 class Verifier:
     """Makes connection creators for hosts: by ``policy``, or with certificates verified against ``trust_root``
-    (an ``IOpenSSLTrustRoot``; the platform's by default)."""
+    (an ``IOpenSSLTrustRoot``; the platform's by default). With ``http2`` they offer it (RFC 7301)."""
 
-    def __init__(self, policy: IPolicyForHTTPS | None = None, trust_root: Any = None) -> None:
+    def __init__(self, policy: IPolicyForHTTPS | None = None, trust_root: Any = None, *, http2: bool = False) -> None:
         self._policy = policy
         self._trust_root = trust_root
-        self._context: Any = None
+        self._http2 = http2
+        self._contexts: dict[bool, Any] = {}
 
-    def creator(self, host: str, port: int) -> Any:
-        """The ``IOpenSSLClientConnectionCreator`` for a host."""
+    def creator(self, host: str, port: int, *, proxy: bool = False) -> Any:
+        """The ``IOpenSSLClientConnectionCreator`` for a host; a ``proxy`` is spoken to in HTTP/1.1."""
         if self._policy is not None:
             return self._policy.creatorForNetloc(host.encode("ascii"), port)
-        if self._context is None:
+        http2 = self._http2 and not proxy
+        context = self._contexts.get(http2)
+        if context is None:
             trust = platformTrust() if self._trust_root is None else self._trust_root
-            options = CertificateOptions(trustRoot=trust, acceptableProtocols=[b"http/1.1"])
-            self._context = options.getContext()
-            self._context.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
-        return _Creator(self._context, host)
+            protocols = [b"h2", b"http/1.1"] if http2 else [b"http/1.1"]
+            context = CertificateOptions(trustRoot=trust).getContext()
+            # Twisted offers what ``acceptableProtocols`` says only on connections that it makes itself.
+            context.set_alpn_protos(protocols)
+            context.set_verify(VERIFY_PEER | VERIFY_FAIL_IF_NO_PEER_CERT, _verify)
+            self._contexts[http2] = context
+        return _Creator(context, host)

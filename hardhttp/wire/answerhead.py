@@ -90,6 +90,10 @@ class AnswerHead:
             ]
         return fields
 
+    def take_fields(self, fields: list[tuple[bytes, bytes]]) -> None:
+        """These are the fields: a head that HTTP/2 brings has no lines."""
+        self._fields = fields
+
     def values(self, name: bytes) -> list[bytes]:
         """The values of the fields called ``name`` (lower case)."""
         return [value for known, value in self.fields if known.lower() == name]

@@ -18,6 +18,7 @@ __all__ = [
     "block_status",
     "encode_block",
     "encode_field",
+    "encode_integer",
     "encode_length",
     "encode_status",
 ]
@@ -34,7 +35,7 @@ NO_TABLE: Final = b"\x20"
 MAX_NAMES = 512
 _WITHOUT_INDEX, _NEVER_INDEXED = 0x00, 0x10  # 6.2.2 and 6.2.3
 # What intermediaries must not keep in a table either (7.1.3): it is worth guessing.
-_SECRET = frozenset({b"set-cookie", b"authorization", b"proxy-authorization", b"www-authenticate"})
+_SECRET = frozenset({b"set-cookie", b"cookie", b"authorization", b"proxy-authorization", b"www-authenticate"})
 
 # Appendix A: the names from index 15 on, and the statuses that have an index of their own.
 _STATIC_NAMES: Final = {
@@ -59,7 +60,7 @@ _STATUS_BY_INDEX: Final = {index: status for status, index in _STATUSES.items()}
 _prefixes: dict[bytes, bytes | None] = {}
 
 
-def _integer(number: int, bits: int, flags: int) -> bytes:
+def encode_integer(number: int, bits: int, flags: int) -> bytes:
     """RFC 7541, 5.1."""
     most = (1 << bits) - 1
     if number < most:
@@ -83,9 +84,9 @@ def _prefix(name: bytes) -> bytes | None:
         flags = _NEVER_INDEXED if lower in _SECRET else _WITHOUT_INDEX
         index = _STATIC_NAMES.get(lower)
         if index is None:
-            made = bytes([flags]) + _integer(len(lower), 7, 0) + lower
+            made = bytes([flags]) + encode_integer(len(lower), 7, 0) + lower
         else:
-            made = _integer(index, 4, flags)
+            made = encode_integer(index, 4, flags)
     if len(_prefixes) < MAX_NAMES:
         _prefixes[name] = made
     return made
@@ -104,7 +105,7 @@ def encode_field(name: bytes, value: bytes) -> bytes:
     if value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
         value = value.strip(b" \t")  # 8.2.1
     size = len(value)
-    return b"%b%c%b" % (prefix, size, value) if size < 127 else prefix + _integer(size, 7, 0) + value
+    return b"%b%c%b" % (prefix, size, value) if size < 127 else prefix + encode_integer(size, 7, 0) + value
 
 
 def encode_length(length: int) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -33,10 +33,12 @@ __all__ = [
     "FRAME_BYTES",
     "HEADER_BYTES",
     "LAST_STREAM",
+    "MAX_SETTINGS",
     "PREFACE",
     "STREAM_WINDOW_BYTES",
     "Allowance",
     "Conduct",
+    "ConductLimits",
     "ConnectionFault",
     "ErrorCodes",
     "Frame",
@@ -265,6 +267,19 @@ class Allowance:
         self.left = min(self._count, self.left + count)
 
 
+class ConductLimits(Protocol):
+    """What conduct is judged by: the server's limits, or a client's."""
+
+    @property
+    def max_head_bytes(self) -> int: ...
+
+    @property
+    def max_control_frames(self) -> int: ...
+
+    @property
+    def max_stream_resets(self) -> int: ...
+
+
 class Conduct:
     """What a peer does for nothing, counted. Each method raises ``ConnectionFault`` when it is too much.
 
@@ -276,7 +291,7 @@ class Conduct:
 
     __slots__ = ("_block_bytes", "_control", "_limits", "_resets")
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, limits: ConductLimits, now: float) -> None:
         self._limits = limits
         self._control = Allowance(limits.max_control_frames, now)
         self._resets = Allowance(limits.max_stream_resets, now)

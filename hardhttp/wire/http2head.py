@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
 from hardhttp.limits import Limits
@@ -20,7 +20,7 @@ from hardhttp.wire.grammar import HOST, TARGET, TOKEN
 from hardhttp.wire.head import METHODS, Head
 from hardhttp.wire.http2 import ErrorCodes, StreamFault
 
-__all__ = ["VERSION", "StreamHead", "request_head", "trailers"]
+__all__ = ["VERSION", "StreamHead", "judge_characters", "judge_size", "request_head", "trailers"]
 
 # As access logs name it.
 VERSION: Final = b"HTTP/2.0"
@@ -91,6 +91,16 @@ class ConnectHead(StreamHead):
     is_extended_connect = True
 
 
+class HeadLimits(Protocol):
+    """What bounds a head: the server's limits, or a client's."""
+
+    @property
+    def max_head_bytes(self) -> int: ...
+
+    @property
+    def max_headers(self) -> int: ...
+
+
 def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHead | None = None) -> StreamHead:
     """The head that ``fields`` make; ``ended``: no body follows.
 
@@ -105,8 +115,8 @@ def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHe
     _judge_target(method, target, limits)
     if previous is not None and ended and previous.says_the_same(asked, given):
         return previous.again(method, target)
-    _judge_characters(given)
-    _judge_size(given, limits)
+    judge_characters(given)
+    judge_size(given, limits)
     head = StreamHead(method, target, asked, given)
     _decide(head, given, ended)
     return head
@@ -115,8 +125,8 @@ def request_head(fields: Fields, ended: bool, limits: Limits, previous: StreamHe
 def _connect_head(target: bytes, asked: bytes | None, given: Fields, ended: bool, limits: Limits) -> ConnectHead:
     """RFC 8441, 4 and 5."""
     _judge_target(b"GET", target, limits)
-    _judge_characters(given)
-    _judge_size(given, limits)
+    judge_characters(given)
+    judge_size(given, limits)
     if ended or any(name == b"content-length" for name, _ in given):
         raise _malformed("a WebSocket's stream has no end and no length when it begins")
     head = ConnectHead(b"GET", target, asked, given)
@@ -126,8 +136,8 @@ def _connect_head(target: bytes, asked: bytes | None, given: Fields, ended: bool
 
 def trailers(fields: Fields, limits: Limits) -> list[tuple[bytes, bytes]]:
     """A trailer section (RFC 9113, 8.1). Raises ``StreamFault`` or ``Fault``."""
-    _judge_characters(fields)
-    _judge_size(fields, limits)
+    judge_characters(fields)
+    judge_size(fields, limits)
     return [(name, value) for name, value in fields]
 
 
@@ -181,7 +191,7 @@ def _judge_target(method: bytes, target: bytes, limits: Limits) -> None:
         raise PeerFault(400, Reason.BAD_TARGET, "the target holds bytes that must be percent-encoded")
 
 
-def _judge_characters(fields: Fields) -> None:
+def judge_characters(fields: Fields) -> None:
     """RFC 9113, 8.2.1. A pseudo-header field behind others is refused here too: no name begins with a colon."""
     if not fields:
         return
@@ -194,7 +204,7 @@ def _judge_characters(fields: Fields) -> None:
         raise _malformed("a field's value holds what it must not")
 
 
-def _judge_size(fields: Fields, limits: Limits) -> None:
+def judge_size(fields: Fields, limits: HeadLimits) -> None:
     """The bounds of a head, counted as HTTP/1.1 would have it."""
     if len(fields) > limits.max_headers:
         raise LimitFault(431, Reason.HEADERS, f"more than {limits.max_headers} header fields")

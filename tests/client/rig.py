@@ -30,6 +30,8 @@ class Wire:
 
     disconnecting = False
 
+    wrappedProtocol: Any = None
+
     def __init__(self, rig: ClientRig) -> None:
         self.rig = rig
         self.sent = bytearray()
@@ -71,7 +73,9 @@ class Wire:
 
 @implementer(ISSLTransport)
 class SecureWire(Wire):
-    """One that has a handshake before it."""
+    """One that has a handshake before it, and may pass what it carries on to another protocol."""
+
+    negotiatedProtocol: bytes | None = None
 
     def getPeerCertificate(self) -> None:
         """None."""
@@ -81,9 +85,14 @@ class Server:
     """The other end of a connection."""
 
     def __init__(self, protocol: Any, wire: Wire) -> None:
-        self.protocol = protocol
+        self.first = protocol
         self.wire = wire
         self.open = True
+
+    @property
+    def protocol(self) -> Any:
+        """Whoever has the connection now."""
+        return getattr(self.wire, "wrappedProtocol", None) or self.first
 
     def send(self, *pieces: bytes) -> None:
         for piece in filter(None, pieces):
@@ -183,6 +192,8 @@ class ClientRig:
     With ``answers`` a connection is made as soon as it is wanted; else ``connect`` makes the first that waits.
     """
 
+    server_class: type[Server] = Server
+
     def __init__(self, answers: bool = True, secure: bool = False, **limits: Any) -> None:
         self.clock = Clock()
         self.answers = answers
@@ -203,7 +214,8 @@ class ClientRig:
         deferred, factory, _ = self.dials.pop(0)
         protocol = factory.buildProtocol(None)
         wire = SecureWire(self) if self.secure else Wire(self)
-        server = Server(protocol, wire)
+        wire.wrappedProtocol = protocol
+        server = self.server_class(protocol, wire)
         self.servers.append(server)
         protocol.makeConnection(wire)
         deferred.callback(protocol)

@@ -16,6 +16,7 @@ import pytest
 from tests.twistd_process import ENVIRONMENT, ROOT
 
 KINDS = ("kept", "closed", "chunked", "two", "bad", "cut", "silent", "moved", "gzip", "post", "tls")
+KINDS2 = ("h2-kept", "h2-closed", "h2-bad", "h2-cut", "h2-silent", "h2-post", "h2-unread")
 # An allocator's own unrest, over half of the requests.
 GROWN_KIB = 1024
 ONCE = 150
@@ -42,8 +43,13 @@ def test_hundreds_of_requests(tmp_path: Path) -> None:
     assert result["found"] == {}
 
 
+@pytest.mark.parametrize("kind", ["h2-kept", "h2-closed"])
+def test_thousands_over_http2(kind: str, tmp_path: Path) -> None:
+    check(measure(kind, 2000 if kind == "h2-kept" else 300, tmp_path))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *KINDS2])
 def test_thousands_of_requests(kind: str, tmp_path: Path) -> None:
     result = measure(kind, 3000, tmp_path)
     check(result)
@@ -51,7 +57,7 @@ def test_thousands_of_requests(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["kept", "closed"])
+@pytest.mark.parametrize("kind", ["kept", "closed", "h2-kept"])
 def test_a_hundred_thousand_requests(kind: str, tmp_path: Path) -> None:
     result = measure(kind, 100_000, tmp_path)
     check(result)

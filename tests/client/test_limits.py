@@ -18,6 +18,8 @@ NAMES = {
     *("body_bytes_per_second", "unread_seconds", "total_seconds", "queue_seconds", "idle_connection_seconds"),
     *("max_head_bytes", "max_headers", "max_informational", "max_body_bytes", "max_decoded_bytes"),
     *("max_connections", "max_connections_per_host", "max_queued", "max_idle_connections", "max_redirects"),
+    *("settings_seconds", "ping_seconds", "stream_window_bytes"),
+    *("max_streams", "max_stream_resets", "max_control_frames"),
 }
 MAY_BE_OFF = {"first_byte_seconds", "body_idle_seconds", "total_seconds", "max_body_bytes", "max_decoded_bytes"}
 

@@ -122,6 +122,10 @@ class Conversation(Protocol):
         self._buffer.clear()
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Put back what was read too far."""
+        self._buffer[:0] = data
+
     def send(self, data: bytes) -> None:
         """Send ``data``; what the client does not take is kept."""
         self._sent_bytes += len(data)
