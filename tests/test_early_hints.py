@@ -31,6 +31,8 @@ from tests.test_http2_clients import SecureServing
 from tests.twistd_process import PATIENCE_SECONDS, Server
 from tests.web.saying import Says
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 __all__ = ["browser"]
 
 PAGE = "<!doctype html><title>a page</title><link rel=stylesheet href=/app.css><p>Here.\n"

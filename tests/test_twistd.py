@@ -182,12 +182,14 @@ def test_a_webroot(start, public: Path) -> None:
     assert server.get("/") == (200, b"home")
 
 
+@pytest.mark.slow
 def test_one_range_is_honoured_and_a_thousand_are_not(start, public: Path) -> None:
     server = start("--webroot=public")
     assert server.get("/a.txt", Range="bytes=2-") == (206, b"file")
     assert server.get("/a.txt", Range="bytes=" + ",".join(["0-"] * 1000)) == (200, b"a file")
 
 
+@pytest.mark.slow
 def test_an_application(start) -> None:
     server = start("--app=shop:root")
     assert server.get("/any/path") == (200, b"the application at /any/path")
@@ -195,6 +197,7 @@ def test_an_application(start) -> None:
     assert server.get("/leaf/a/b") == (200, b"a leaf, and a/b")
 
 
+@pytest.mark.slow
 def test_files_over_an_application(start, public: Path) -> None:
     server = start("--app=shop:root", "--webroot=public")
     assert server.get("/a.txt") == (200, b"a file")
@@ -204,6 +207,7 @@ def test_files_over_an_application(start, public: Path) -> None:
         assert server.get(path) == (200, f"the application at {path}".encode())
 
 
+@pytest.mark.slow
 def test_files_over_an_application_that_is_one_leaf(start, public: Path) -> None:
     server = start("--app=shop:Leaf", "--webroot=public")
     assert server.get("/a.txt") == (200, b"a file")
@@ -211,6 +215,7 @@ def test_files_over_an_application_that_is_one_leaf(start, public: Path) -> None
     assert server.get("/") == (200, b"a leaf, and ")
 
 
+@pytest.mark.slow
 def test_limits_reach_the_server(start) -> None:
     server = start("--app=shop:root", "--max-body-bytes=1k", "--max-target-bytes=64")
     assert server.get("/", "POST", b"x" * 1024) == (200, b"1024 bytes")
@@ -278,6 +283,7 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
     assert not (tmp_path / "twistd.pid").exists()
 
 
+@pytest.mark.slow
 def test_a_busy_port_behind_a_free_one(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -287,6 +293,7 @@ def test_a_busy_port_behind_a_free_one(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_busy_port_is_told_by_the_one_who_goes_to_the_background(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -310,6 +317,7 @@ def test_twistd_lists_it(tmp_path: Path) -> None:
     assert "--max-connections=1000" in run(tmp_path, "hardhttp", "--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -338,6 +346,7 @@ def test_it_does_not_start_with_too_few_descriptors(tmp_path: Path) -> None:
     assert "--max-connections 176" in last
 
 
+@pytest.mark.slow
 def test_the_connections_it_judged_to_fit_do_fit(start) -> None:
     """All of them at once, each answered, and one more refused, with no descriptor but those judged."""
     if not hasattr(resource, "prlimit"):
@@ -474,6 +483,7 @@ def test_a_configuration_file_is_read_again(start, tmp_path: Path) -> None:
     assert ended_as_twistd_does(server.stop())
 
 
+@pytest.mark.slow
 def test_check_says_by_its_status_whether_it_would_start(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("max-connections = 100\n")
     done = run(tmp_path, "hardhttp", "--config=a.toml", "--check")

@@ -26,6 +26,8 @@ from tests.brokers.conftest import Cluster, Node
 from tests.sse.subscribing import data_of, events
 from tests.stores.redis_process import RedisProcess
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 SECRET = "pa/ss:w@rd"
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.twistd_process import ENVIRONMENT, ROOT
 
+pytestmark = pytest.mark.slow  # thousands of requests
+
 KINDS = ("kept", "closed", "chunked", "two", "bad", "cut", "silent", "moved", "gzip", "post", "tls")
 KINDS2 = ("h2-kept", "h2-closed", "h2-bad", "h2-cut", "h2-silent", "h2-post", "h2-unread")
 # An allocator's own unrest, over half of the requests.

@@ -21,6 +21,8 @@ from tests.client.table import ROWS
 from tests.client.trial import Kind, Row, Trial
 from tests.client.trust import Trust
 
+pytestmark = pytest.mark.slow  # what others do wrong takes its time
+
 ROWS_OF_STOCK = [row for row in ROWS if row.stock is not None]
 
 

@@ -80,6 +80,7 @@ def test_an_address_is_in_the_table_only_while_it_is_connected() -> None:
     assert (tracker.from_address("a"), tracker.addresses) == (0, 0)
 
 
+@pytest.mark.slow
 def test_v01_ten_thousand_connects_and_disconnects() -> None:
     """In random order, answered later and at once: each response goes to its own connection."""
     from twisted.web.server import NOT_DONE_YET

@@ -11,6 +11,8 @@ import pytest
 
 from tests.twistd_process import ENVIRONMENT, ROOT
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 # Stands for ``python -m hardhttp.soak``: says how it was called, and leaves verdicts.
 STUB = """
 import json, pathlib, sys

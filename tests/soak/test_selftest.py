@@ -19,6 +19,8 @@ from hardhttp.tap import selftest as tap_selftest
 from hardhttp.tap.options import Options
 from tests.twistd_process import ENVIRONMENT, TWISTD
 
+pytestmark = pytest.mark.slow  # it starts real processes
+
 SHORT = ("--head-seconds=0.3", "--idle-seconds=0.3", "--max-connections=20", "--max-headers=10")
 
 

@@ -500,6 +500,7 @@ def test_everyone_leaves_in_the_middle_of_a_round() -> None:
     empty(hub)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_in_the_middle_of_rounds_whatever_happens(seed: int) -> None:
     """Publishing, coming (with a last id), waiting, going on and closing, between slices: each gets each event once."""

@@ -136,6 +136,7 @@ class Model(RuleBasedStateMachine):
         self.call("close")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 @ensureDeferred
 async def test_like_a_dict(kind: str, shared_redis: RedisProcess) -> None:

@@ -468,6 +468,7 @@ print(json.dumps(sorted(set(found))))
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_left_for_the_collector() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -901,6 +901,7 @@ def left_to_the_collector(answer: Callable[[Any], Any]) -> list[str]:
     return [kind.__name__ for kind in found if kind.__module__.partition(".")[0] in ("hardhttp", "twisted", "tests")]
 
 
+@pytest.mark.slow
 def test_v05_nothing_is_left_to_the_collector() -> None:
     """In a process of its own: pytest-twisted keeps tracebacks."""
     script = (
