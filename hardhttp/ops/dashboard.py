@@ -97,14 +97,14 @@ class Feed(Resource):
         self._turn: IDelayedCall | None = None  # nobody watches
         self._census: Census | None = None  # no look has begun
         self._begun = 0.0
-        self._asking = False  # whether the server is ready
-        self._verdict: Verdict | None = None
+        self._verdict: Verdict | None = None  # it is not known whether the server is ready
 
     def render(self, request: Any) -> Any:
         answer = self._stream.render(request)
         if self._stream.subscriber_count:
             request.notifyFinish().addBoth(self._left)
             if self._turn is None:
+                self._verdict = None
                 self._turn = self._clock.callLater(0, self._go_on)
         return answer
 
@@ -112,7 +112,7 @@ class Feed(Resource):
         """A watcher has gone; after the last one nothing is left to do."""
         if not self._stream.subscriber_count:
             turn, self._turn = self._turn, None
-            self._census = self._verdict = None
+            self._census = None
             if turn is not None and turn.active():
                 turn.cancel()
 
@@ -137,13 +137,10 @@ class Feed(Resource):
 
     def _ask(self) -> None:
         """Whether it is ready: figures do not wait for a store that does not answer."""
-        if not self._asking:
-            self._asking = True
-            ensureDeferred(self._health.ready()).addCallbacks(self._judged, self._not_judged)
+        ensureDeferred(self._health.ready()).addCallbacks(self._judged, self._not_judged)
 
     def _judged(self, verdict: Verdict) -> None:
-        self._asking, self._verdict = False, verdict
+        self._verdict = verdict
 
     def _not_judged(self, failure: Any) -> None:
-        self._asking = False
         self._log.failure("whether the server is ready could not be told", failure)

@@ -198,6 +198,31 @@ def test_when_nobody_watches_nothing_is_done(both: Both, monkeypatch: pytest.Mon
     third.peer.reset()
 
 
+def test_a_watcher_that_ends_while_it_is_told_leaves_nothing(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = len(both.main.clock.getDelayedCalls())
+    monkeypatch.setattr(EventStream, "publish", lambda stream, data: stream.close())
+    Watcher(both).after(3)
+    assert len(both.main.clock.getDelayedCalls()) == before
+
+
+def test_a_verdict_of_long_ago_is_not_shown(both: Both) -> None:
+    asked: list[Deferred[Any]] = []
+    Watcher(both).after(1)
+    store = both.sources.sessions.store  # type: ignore[union-attr]
+    store.stuck = lambda: asked.append(Deferred()) or asked[-1]
+    first = Watcher(both)
+    first.after(1)
+    first.peer.reset()
+    for peer in both.admin.peers:
+        peer.reset()
+    both.main.advance(3)  # the question times out when nobody watches any more
+    both.main.advance(60)
+    later = Watcher(both)
+    assert [each["ready"] for each in later.after(0)] == [None]
+    later.peer.reset()
+    both.main.advance(3)
+
+
 def test_many_connections_are_looked_at_in_slices(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3 * LOOK_EVERY):
         both.main.connect()

@@ -100,14 +100,14 @@ export class Chart {
     });
     const ticks = format => (_, values) => values.map(format);
     const options = {
-      width: Math.max(this.box.clientWidth, 100), height: PLOT_PX, legend: {show: false}, padding: [6, 8, 0, 0],
+      width: Math.max(this.box.clientWidth, 100), height: PLOT_PX, legend: {show: false}, padding: [6, right ? 4 : 24, 0, 0],
       cursor: {show: false}, select: {show: false},
       scales: {
         x: {time: true, range: (_, low, high) => [Math.min(low ?? 0, (high ?? 0) - LEAST_SECONDS), high ?? 0]},
         y: scale(floor), ...(right ? {right: scale(right.floor)} : {}),
       },
       axes: [
-        axis({space: 80, size: 26, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], CLOCK)), incrs: [15, 30, 60, 120], grid: {show: false}}),
+        axis({space: 80, size: 30, gap: 9, values: (_, times) => times.map(time => new Date(time * 1000).toLocaleTimeString([], CLOCK)), incrs: [15, 30, 60, 120], grid: {show: false}}),
         axis({size: 54, space: 34, values: ticks(format), ...(bytes ? {incrs: BINARY} : {})}),
         ...(right ? [axis({scale: "right", side: 1, size: 44, space: 34, values: ticks(right.format), grid: {show: false}})] : []),
       ],

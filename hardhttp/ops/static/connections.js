@@ -5,6 +5,7 @@
 import {at, h, rows, show, size, span} from "./text.js";
 
 const LONG_SECONDS = 5;
+const MOST_ROWS = 40;  // that rest while the pointer does
 const CELLS = [
   ["Waits", each => each.waited_seconds ? span(each.waited_seconds) : "–"],
   ["Age", each => span(each.age_seconds)],
@@ -21,13 +22,13 @@ export class Connections {
     this.ask = ask;
     this.table = at("slowest");
     this.body = this.table.tBodies[0];
-    this.killed = new Set();
     this.body.addEventListener("focusout", event => this.#disarm(event.target));
     this.body.addEventListener("keydown", event => { if (event.key === "Escape") this.#disarm(event.target); });
   }
 
   show(found) {
-    const still = this.table.matches(":hover") || this.table.contains(document.activeElement);
+    const rests = this.table.matches(":hover") || this.table.contains(document.activeElement);
+    const still = rests && this.body.children.length < MOST_ROWS;
     let wanted = found;
     if (still) {
       const by = new Map(found.map(each => [String(each.id), each]));
@@ -53,7 +54,7 @@ export class Connections {
   }
 
   #fill(row, each) {
-    row.classList.toggle("gone", Boolean(each.gone) || this.killed.has(Number(each.id)));
+    row.classList.toggle("gone", Boolean(each.gone));
     row.querySelector("button").disabled = row.classList.contains("gone");
     if (each.gone) return;
     const [peer, request, phase, ...cells] = row.children;
@@ -78,13 +79,13 @@ export class Connections {
       return this.#name(button, each);
     }
     this.#disarm(button);
+    this.table.focus();  // a button that is disabled loses it, and whoever uses the keyboard his place
     button.disabled = true;
     const said = at("kill-said");
     said.classList.remove("bad");
     try {
       const answer = await this.ask(`/connections/${each.id}`, {method: "DELETE"});
       if (answer.ok || answer.status === 404) {
-        this.killed.add(each.id);
         button.closest("tr").classList.add("gone");
         show(said, answer.ok ? `Connection ${each.id} of ${each.peer} was ended.` : `Connection ${each.id} had ended already.`);
       } else {
