@@ -184,7 +184,9 @@ def test_rows_stay_under_the_pointer(browser: webdriver.Chrome, watched: Watched
     until(lambda: [*buttons(browser)] == ["GET /later?second"], "the row has gone")
 
 
-def test_nothing_is_taken_for_a_page_that_is_paused(browser: webdriver.Chrome, watched: Watched) -> None:
+def test_nothing_is_taken_for_a_page_that_is_paused_or_out_of_sight(
+    browser: webdriver.Chrome, watched: Watched
+) -> None:
     look(browser, watched.url)
     live(browser)
     pause = browser.find_element("id", "pause")
@@ -197,6 +199,16 @@ def test_nothing_is_taken_for_a_page_that_is_paused(browser: webdriver.Chrome, w
     assert text(browser, "about") == before
     pause.click()
     until(lambda: "GET /later" in buttons(browser), "it goes on")
+    sight = (
+        "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true});"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    browser.execute_script(sight, True)
+    before = text(browser, "about")
+    browser.execute_async_script("setTimeout(arguments[0], 1500)")
+    assert text(browser, "about") == before
+    browser.execute_script(sight, False)
+    until(lambda: text(browser, "about") != before, "it goes on when it is seen again")
     assert complaints(browser) == []
 
 
