@@ -102,7 +102,7 @@ setup(
     py_modules=["pytest_hardhttp"],
     packages=[*find_packages(include=["hardhttp", "hardhttp.*"]), "twisted.plugins"],
     package_data={
-        "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico"))],
+        "hardhttp": ["py.typed", *(f"**/*.{suffix}" for suffix in ("html", "css", "js", "svg", "ico", "txt"))],
     },
     include_package_data=False,
     zip_safe=False,

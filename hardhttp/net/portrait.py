@@ -14,9 +14,10 @@ from twisted.internet.interfaces import IAddress
 from hardhttp.errors import Reason
 from hardhttp.net.connection import Connection
 from hardhttp.net.outbound import unsent_bytes
+from hardhttp.net.phase import Phase
 from hardhttp.wire.deadlines import NEVER
 
-__all__ = ["MAX_REQUESTS", "Portrait", "portrait"]
+__all__ = ["MAX_REQUESTS", "Portrait", "portrait", "unanswered_seconds", "waited_seconds"]
 
 # Of an HTTP/2 connection, so many are shown.
 MAX_REQUESTS = 8
@@ -54,10 +55,7 @@ def portrait(connection: Any) -> Portrait | None:
     due = min(connection.deadline, NEVER if pace is None else pace.deadline)
     if connection.multiplexed:
         streams = connection.streams.values()  # type: ignore[attr-defined]
-        requests = [stream.request for stream in islice(streams, MAX_REQUESTS) if stream.request is not None]
         due = min([due, *(stream.deadline for stream in streams)])
-    else:
-        requests = [] if connection.request is None else [connection.request]
     peer, seen = connection.getPeer(), connection.socket_peer()
     return Portrait(
         protocol=_protocol(connection),
@@ -65,7 +63,7 @@ def portrait(connection: Any) -> Portrait | None:
         peer=peer,
         seen=None if seen == peer else seen,
         secure=connection.isSecure(),
-        requests=tuple(requests),
+        requests=tuple(_requests(connection)),
         request_count=connection.request_count,
         bytes_in=connection.bytes_in,
         bytes_out=connection._written,
@@ -74,6 +72,36 @@ def portrait(connection: Any) -> Portrait | None:
         deadline=None if due == NEVER else due,
         reason=connection.reason,
     )
+
+
+def _requests(connection: Connection) -> list[Any]:
+    if not connection.multiplexed:
+        return [] if connection.request is None else [connection.request]
+    streams = connection.streams.values()  # type: ignore[attr-defined]
+    return [stream.request for stream in islice(streams, MAX_REQUESTS) if stream.request is not None]
+
+
+def unanswered_seconds(connection: Any) -> float:
+    """How long a request of ``connection`` has waited for the first byte of its answer; 0 when none does."""
+    if not isinstance(connection, Connection):
+        return 0.0
+    waiting = [request.elapsed_seconds for request in _requests(connection) if not request.startedWriting]
+    return max(waiting, default=0.0)
+
+
+def waited_seconds(connection: Any, made: float, now: float) -> float:
+    """The longest that somebody waits at ``connection``, made at ``made``; 0 when nobody does.
+
+    The client waits for an answer's first byte; we wait for the rest of a head, or for the client to take what is sent.
+    """
+    if not isinstance(connection, Connection):
+        return now - made  # for its PROXY header
+    waited = unanswered_seconds(connection)
+    if connection._send_pace is not None:
+        waited = max(waited, now - connection._send_pace.since)
+    if connection.phase is Phase.HEAD and connection.deadline != NEVER:
+        waited = max(waited, now - (connection.deadline - connection.server.limits.head_seconds))
+    return waited
 
 
 def _protocol(connection: Connection) -> str:

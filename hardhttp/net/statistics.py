@@ -78,6 +78,11 @@ class Statistics:
     def requests(self) -> int:
         return sum(self.methods.values())
 
+    @property
+    def uptime_seconds(self) -> float:
+        """Since the start, or the last ``reset``."""
+        return self._clock.seconds() - self._started
+
     def sample(self, now: float, connections: int) -> None:
         """Once a second: what the rate is made from."""
         self._samples.append((now, self.requests))
@@ -91,7 +96,7 @@ class Statistics:
     def snapshot(self) -> dict[str, Any]:
         """Everything, as plain data."""
         return {
-            "uptime_seconds": self._clock.seconds() - self._started,
+            "uptime_seconds": self.uptime_seconds,
             "requests": self.requests,
             "requests_per_second": self.rate(),
             "requests_by_method": {name.decode("ascii"): n for name, n in self.methods.items() if n},

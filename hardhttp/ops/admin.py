@@ -4,6 +4,7 @@ It is a site of its own on an endpoint of its own, so that it can be asked when 
 counted with it. Its limits are tight: it serves few, who ask for little. Everything it answers is bounded: lists
 come in pages. It shows neither session ids nor tokens, and of queries no value that may be a secret.
 
+    GET /, /events                the dashboard, and the stream it lives on
     GET /metrics                  for Prometheus
     GET /healthz, /readyz         alive; ready for requests (503 when not)
     GET /connections              a page of them; DELETE /connections/ID ends one
@@ -24,6 +25,7 @@ from twisted.web.resource import IResource
 from hardhttp.errors import HTTPError, StoreError
 from hardhttp.limits import Limits
 from hardhttp.ops.connections import MAX_PAGE, connections_page, kill
+from hardhttp.ops.dashboard import PAGE_PATHS, Dashboard, Feed, Stream
 from hardhttp.ops.guard import Guarded
 from hardhttp.ops.health import Health
 from hardhttp.ops.limitsview import limits_view
@@ -34,7 +36,7 @@ from hardhttp.web.response import Response
 from hardhttp.web.routing import Router, delete, get, put
 from hardhttp.web.site import Site
 
-__all__ = ["ADMIN_LIMITS", "admin_resource", "admin_site"]
+__all__ = ["ADMIN_LIMITS", "admin_resource", "admin_site", "guarded"]
 
 KiB = 1024
 ADMIN_LIMITS = Limits(
@@ -60,22 +62,39 @@ ADMIN_LIMITS = Limits(
 STORE_SECONDS = 2.0
 
 
-def admin_site(sources: Sources, clock: IReactorTime, token: str | None = None) -> Site:
-    """The site. ``token`` is what who asks must know; ``None`` where the endpoint is protection enough."""
-    site = Site(Guarded(admin_resource(sources, clock), token), limits=ADMIN_LIMITS, reactor=clock, http2=False)
+def admin_site(sources: Sources, clock: IReactorTime, token: str | None = None, events: Stream | None = None) -> Site:
+    """The site. ``token`` is what who asks must know; ``None`` where the endpoint is protection enough.
+
+    ``events`` (an ``EventStream`` of the site's own) is what the dashboard lives on; without it there is none.
+    """
+    resource = guarded(sources, clock, token, events)
+    site = Site(resource, limits=ADMIN_LIMITS, reactor=clock, http2=False)
     site.noisy = False  # "starting on" is said of the server
     return site
 
 
-def admin_resource(sources: Sources, clock: IReactorTime) -> IResource:
+def guarded(sources: Sources, clock: IReactorTime, token: str | None, events: Stream | None) -> Guarded:
+    """What it serves, for those who may. The files of the dashboard hold nothing: they ask for the token."""
+    opened = PAGE_PATHS if events is not None else ()
+    return Guarded(admin_resource(sources, clock, events, asks_token=token is not None), token, opened)
+
+
+def admin_resource(
+    sources: Sources, clock: IReactorTime, events: Stream | None = None, *, asks_token: bool = False
+) -> IResource:
     """What it serves, without a guard."""
     router = Router()
-    router.add("", _Health(Health(sources, clock)))
+    health = Health(sources, clock)
+    router.add("", _Health(health))
     router.add("", _Connections(sources))
     router.add("", _Hub(sources))
     router.add("", _Insides(sources, clock))
     router.add("", _Logs(sources))
     router.route("/metrics", ("GET",))(_metrics(sources))
+    if events is not None:
+        router.putChild(b"", page := Dashboard(asks_token))
+        router.putChild(b"dashboard", page)
+        router.putChild(b"events", Feed(sources, health, events, clock))
     return router
 
 

@@ -19,7 +19,7 @@ from hardhttp.net.server import Server
 from hardhttp.web.clientinfo import peer_text
 from hardhttp.web.loglines import masked
 
-__all__ = ["MAX_PAGE", "connections_page", "kill"]
+__all__ = ["MAX_PAGE", "connection_row", "connections_page", "kill"]
 
 # A row takes some ten microseconds.
 MAX_PAGE = 200
@@ -39,7 +39,7 @@ def connections_page(server: Server, after: int = -1, limit: int = 100) -> dict[
     for connection, number, since in found[:limit]:
         seen = portrait(connection)
         if seen is not None:
-            rows.append(_row(seen, number, now - since, now))
+            rows.append(connection_row(seen, number, now - since, now))
     return {
         "open": len(server.tracker),
         "connections": rows,
@@ -74,7 +74,8 @@ def _address(address: Any) -> str | None:
     return peer_text(address) if port is None else f"{peer_text(address)} {port}"
 
 
-def _row(seen: Portrait, number: int, age: float, now: float) -> dict[str, Any]:
+def connection_row(seen: Portrait, number: int, age: float, now: float) -> dict[str, Any]:
+    """What JSON says of the connection ``number``, ``age`` seconds old."""
     lasted = max(age, 1.0)
     return {
         "id": number,

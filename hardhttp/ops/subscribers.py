@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import Any
 
-__all__ = ["subscribers_page"]
+__all__ = ["subscriber_row", "subscribers_page"]
 
 SHOWN_TOPICS = 10
 SHOWN_CHARACTERS = 200
@@ -24,12 +24,12 @@ def subscribers_page(hub: Any, after: int = -1, limit: int = 100) -> dict[str, A
         "queued_bytes": hub.queued_bytes,
         "refused": hub.refused,
         "ended": {end.value: count for end, count in hub.ends.items() if count},
-        "subscribers": [_row(subscriber, now) for subscriber in found[:limit]],
+        "subscribers": [subscriber_row(subscriber, now) for subscriber in found[:limit]],
         "next": found[limit - 1].serial if len(found) > limit else None,
     }
 
 
-def _row(subscriber: Any, now: float) -> dict[str, Any]:
+def subscriber_row(subscriber: Any, now: float) -> dict[str, Any]:
     lag = subscriber.lag()
     if subscriber.cursor is not None:
         state = "reads"  # what the history has

@@ -24,6 +24,7 @@ from hardhttp.ops.admin import admin_site
 from hardhttp.ops.sentinel import Sentinel, kinds_of
 from hardhttp.ops.sources import Sources
 from hardhttp.ops.stalls import StallWatch
+from hardhttp.sse.stream import EventStream
 from hardhttp.tap.checks import resolved
 from hardhttp.web.service import HTTPService
 
@@ -97,7 +98,9 @@ class AdminSide:
         self.stalls = sources.stalls = StallWatch(reactor)
         self._http: HTTPService | None = None
         if settings.endpoint is not None:
-            site = admin_site(sources, reactor, settings.token)
+            # A watcher that takes nothing for half a minute is let go.
+            events = EventStream(reactor, max_queued_events=30)
+            site = admin_site(sources, reactor, settings.token, events)
             sources.others.append(site.server)
             self._http = HTTPService(site, [settings.endpoint], reactor)
         self.sentinel = sources.sentinel = Sentinel(sources.server, kinds_of(sources, reactor))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 import treq
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.usage import UsageError
@@ -134,6 +134,28 @@ async def test_it_serves_and_stops_last(said: list[str]) -> None:
     assert started.service.admin.ports == []
     assert started.service.admin.stalls._thread is None
     assert TOKEN not in "".join(said)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_dashboard_is_live_and_stops_with_it() -> None:
+    started = Started("--admin=tcp:0:interface=127.0.0.1")
+    started.start()
+    url = f"http://127.0.0.1:{started.port}"
+    assert b"dashboard.js" in await treq.content(await treq.get(f"{url}/", persistent=False))
+    answer = await treq.get(f"{url}/events", persistent=False)
+    seen: list[bytes] = []
+    live: Deferred[None] = Deferred()
+
+    def take(data: bytes) -> None:
+        seen.append(data)
+        if b'"phases"' in b"".join(seen) and not live.called:
+            live.callback(None)
+
+    ended = treq.collect(answer, take)
+    await live
+    await started.stop()
+    await ended
+    assert b"retry: " in b"".join(seen)  # told to come back: the stream was drained, not cut
 
 
 @pytest_twisted.ensureDeferred
