@@ -1,8 +1,9 @@
 """Whether the server lives, and whether it should be sent requests.
 
 It is *alive* when it can say so. It is *ready* unless it drains, or its reactor was held for seconds a moment
-ago, or a store does not answer. A store is asked by a call that changes nothing, with a bound on the wait; who asks
-meanwhile shares the answer, which is good for a second, so that checks cost a store one call a second at most.
+ago, or its hub's broker is away, or a store does not answer. A store is asked by a call that changes nothing, with
+a bound on the wait; who asks meanwhile shares the answer, which is good for a second, so that checks cost a store
+one call a second at most.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
+from hardhttp.interfaces import BrokerState
 from hardhttp.ops.sources import Sources
 
 __all__ = ["Health", "Verdict"]
@@ -62,6 +64,9 @@ class Health:
         found = []
         if self._sources.server.draining:
             found.append("the server is draining")
+        broker = getattr(self._sources.hub, "broker_state", None)
+        if broker is not None and broker is not BrokerState.READY:
+            found.append(f"the broker is {broker}")
         stalls = self._sources.stalls
         if stalls is not None and stalls.stalls:
             last = stalls.stalls[-1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from io import StringIO
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import Reason, StoreError
+from hardhttp.interfaces import BrokerState
 from hardhttp.limits import Limits
 from hardhttp.ops.admin import ADMIN_LIMITS, admin_resource
 from hardhttp.ops.connections import MAX_PAGE
@@ -275,6 +277,13 @@ def test_not_ready_while_draining(both: Both) -> None:
     assert both.json("/readyz", 503)["problems"] == ["the server is draining"]
     assert both.json("/healthz") == {"alive": True}
     both.main.advance(1)
+
+
+@pytest.mark.parametrize(("state", "status"), [("connecting", 503), ("away", 503), ("ready", 200)])
+def test_not_ready_while_the_broker_is_away(both: Both, state: str, status: int) -> None:
+    both.sources.hub = SimpleNamespace(broker_state=BrokerState(state), history=None)
+    problems = [] if status == 200 else [f"the broker is {state}"]
+    assert both.json("/readyz", status)["problems"] == problems
 
 
 def test_not_ready_when_a_store_does_not_answer(both: Both) -> None:
