@@ -50,6 +50,7 @@ test = [
     "httpbin",
     "httpx",
     "httpx-sse",
+    "hypercorn",
     "hypothesis",
     "klein",
     "kosoku",

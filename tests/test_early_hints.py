@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_twisted
 import treq
@@ -134,7 +135,6 @@ def test_http_client_takes_a_103_for_the_answer(start: Callable[..., Server]) ->
 
 @ensureDeferred
 async def test_clients_that_take_any_103(start: Callable[..., Server]) -> None:
-    httpx = pytest.importorskip("httpx")
     server = await deferToThread(start, "--early-hints-to=always")
     pool = HTTPConnectionPool(reactor)
     for _ in range(3):
@@ -155,7 +155,7 @@ async def test_clients_that_take_any_103(start: Callable[..., Server]) -> None:
 @pytest.mark.parametrize("option", [None, "--push-preloads"])
 def test_nghttp_is_pushed_what_is_hinted(start: Callable[..., Server], tmp_path: Path, option: str | None) -> None:
     """Before the page, and what the page's own Link fields say where that is asked for."""
-    nghttp = shutil.which("nghttp") or pytest.skip("needs nghttp")
+    nghttp = shutil.which("nghttp") or pytest.fail("needs nghttp, of nghttp2-client")
     (tmp_path / "linking.py").write_text(LINKING)
     server = start("--app=linking:root", *([option] if option else []))
     words = [nghttp, "-v", "-n", "--no-dep", f"{server.url}/"]

@@ -63,7 +63,7 @@ class SecureServing(Serving):
 def program(name: str) -> str:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"needs {name}")
+        pytest.fail(f"needs {name}, of curl or nghttp2-client")
     return found
 
 

@@ -12,11 +12,9 @@ from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from hardhttp.client import Agent, EventLimits, EventSource
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
+from hardhttp.testing import misbehaving
 from tests.net.loopback import Loopback, blocking, certificate, result_of, until
 from tests.sse.subscribing import Subscribes
-
-pytest.importorskip("hardhttp.client.tunnel")
-misbehaving = pytest.importorskip("hardhttp.testing.misbehaving")
 
 QUICK = EventLimits(retry_seconds=0.02, min_retry_seconds=0.02, max_retry_seconds=0.02)
 

@@ -258,11 +258,12 @@ async def answered(agent: Agent, url: bytes) -> Any:
     raise AssertionError("the server did not begin")
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_nghttpd(pem: Any, tmp_path: Path) -> None:
     program = shutil.which("nghttpd") or shutil.which("nghttpd", path="/usr/sbin")
     if program is None:
-        pytest.skip("needs nghttpd")
+        pytest.fail("needs nghttpd, of nghttp2-server")
     key, certificate, trust = pem
     (tmp_path / "large").write_bytes(bytes(600_000))
     port = free_port()
@@ -302,7 +303,6 @@ async def application(scope, receive, send):
 @pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_hypercorn(pem: Any, tmp_path: Path) -> None:
-    pytest.importorskip("hypercorn")
     key, certificate, trust = pem
     (tmp_path / "served.py").write_text(APPLICATION)
     port = free_port()

@@ -247,7 +247,6 @@ def test_progress_without_a_terminal_is_a_line_a_round(capsys: pytest.CaptureFix
 
 
 def test_progress_on_a_terminal_is_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("rich")
     monkeypatch.setenv("FORCE_COLOR", "1")
     with Table(Plan(("a",), ("idle",), 3, 6.0)) as table:
         table.said("a: [starting]")

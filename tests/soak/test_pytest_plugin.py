@@ -172,7 +172,6 @@ def test_a_soak_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_a_real_soak_of_a_real_server(tmp_path: Path) -> None:
-    pytest.importorskip("hardhttp.soak.runner")
     from hardhttp.soak.pytest_plugin import Soak
 
     soak = Soak(["drip-head"], tmp_path, duration_seconds=8)

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import attrs
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
 
 from hardhttp.limits import Limits
 from hardhttp.soak.catalogue import CATALOGUE, choose
@@ -245,9 +247,7 @@ def test_a_flood_ends_with_its_connection() -> None:
 
 def test_http2_requests_are_requests() -> None:
     """By another's reading of RFC 9113."""
-    h2 = pytest.importorskip("h2.connection")
-    config = pytest.importorskip("h2.config")
-    peer = h2.H2Connection(config.H2Configuration(client_side=False))
+    peer = H2Connection(H2Configuration(client_side=False))
     peer.initiate_connection()
     events = peer.receive_data(sent("stalled-streams").transports[0].bytes_sent())
     asked = [dict(event.headers) for event in events if type(event).__name__ == "RequestReceived"]
