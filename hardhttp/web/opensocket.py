@@ -341,7 +341,7 @@ class WebSocket(SocketEnds):
         self._tell_reader()
         senders, self._senders = self._senders, None
         for waiting in senders or ():
-            waiting.errback(WebSocketClosed(self.reason))
+            _tell(waiting, WebSocketClosed(self.reason))
         busy = self._busy
         if busy is not None:
             busy.cancel()
@@ -361,7 +361,13 @@ class WebSocket(SocketEnds):
         self._inbox_bytes = 0
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.errback(self._reader_end(str(self.reason)))
+            _tell(reader, self._reader_end(str(self.reason)))
 
     def _forget_reader(self, reader: Deferred[Message]) -> None:
         self._reader = None
+
+
+def _tell(waiting: Deferred[Any], end: Exception) -> None:
+    """Fail ``waiting``. Its coroutine runs within this, so the traceback would hold what it has been held by."""
+    waiting.errback(end)
+    end.__traceback__ = None
