@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -135,6 +134,14 @@ def script(tmp_path: Path) -> Iterator[Path]:
     return path
 
 
+def is_gone(pid: int) -> bool:
+    """Or dead, and not reaped yet."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == b""
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 @pytest_twisted.ensureDeferred
 async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_path: Path) -> None:
     """A shell between, whose child would outlive it if only the shell were ended."""
@@ -148,7 +155,11 @@ async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_pa
         server.check()
     finally:
         await server.end(sleep)
-    assert not os.path.exists(f"/proc/{listener}") or Path(f"/proc/{listener}/cmdline").read_bytes() == b""
+    for _ in range(100):  # it has been killed; the kernel takes its time
+        if is_gone(listener):
+            break
+        await sleep(0.05)
+    assert is_gone(listener)
     assert server.pid is None
 
 
