@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IClientRequest, IResponse
@@ -19,6 +19,7 @@ from zope.interface import implementer
 from hardhttp.client.errors import reason_of
 from hardhttp.client.limits import ClientLimits
 from hardhttp.client.sending import BytesBody
+from hardhttp.net.failing import fail
 from hardhttp.wire.answerhead import AnswerBounds
 from hardhttp.wire.deadlines import NEVER
 
@@ -126,6 +127,7 @@ class Exchange:
         self.deferred = None
         if self.pool is not None:
             self.pool.cancelled(self)
+        fail(deferred, CancelledError())
 
     def fail(self, error: Exception | Failure) -> None:
         """End without a response."""
@@ -134,7 +136,7 @@ class Exchange:
             pool.statistics.failed[reason_of(failure.value)] += 1
         deferred = self._end()
         if deferred is not None:
-            deferred.errback(failure)
+            fail(deferred, failure)
 
     def answer(self, response: IResponse) -> None:
         """End with the response's head; its body may still be coming."""

@@ -20,6 +20,7 @@ from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
 from hardhttp.client.errors import ClientReason, ResponseCut
+from hardhttp.net.failing import forget_frames
 from hardhttp.wire.answerhead import AnswerHead
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ class Response:
             protocol, self._protocol, self._end = self._protocol, None, None
             try:
                 protocol.connectionLost(end)
+                forget_frames(end)
             except Exception:
                 # By now the connection may be another request's: it must not hear of this.
                 self._log.failure("a body's protocol failed at its end")

@@ -15,13 +15,15 @@ from collections.abc import Callable
 from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.defer import fail as failed
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import Reason
+from hardhttp.net.failing import fail
 from hardhttp.net.ledger import MESSAGES, WEBSOCKETS
 from hardhttp.web.socketends import SocketEnds
 from hardhttp.web.socketstate import ASKED, CLOSING, ENDED, ENDING, MOVES, OPEN, Ended, Move, WebSocketClosed
@@ -138,7 +140,7 @@ class WebSocket(SocketEnds):
         if self._state is ASKED:
             self._answer_close()
         if self._state is not OPEN:
-            return fail(ended(str(self.reason)))
+            return failed(ended(str(self.reason)))
         self._reader = Deferred(self._forget_reader)
         self._reader_end = ended
         return self._reader
@@ -341,7 +343,7 @@ class WebSocket(SocketEnds):
         self._tell_reader()
         senders, self._senders = self._senders, None
         for waiting in senders or ():
-            _tell(waiting, WebSocketClosed(self.reason))
+            fail(waiting, WebSocketClosed(self.reason))
         busy = self._busy
         if busy is not None:
             busy.cancel()
@@ -361,13 +363,7 @@ class WebSocket(SocketEnds):
         self._inbox_bytes = 0
         reader, self._reader = self._reader, None
         if reader is not None:
-            _tell(reader, self._reader_end(str(self.reason)))
+            fail(reader, self._reader_end(str(self.reason)))
 
     def _forget_reader(self, reader: Deferred[Message]) -> None:
         self._reader = None
-
-
-def _tell(waiting: Deferred[Any], end: Exception) -> None:
-    """Fail ``waiting``. Its coroutine runs within this, so the traceback would hold what it has been held by."""
-    waiting.errback(end)
-    end.__traceback__ = None

@@ -86,7 +86,7 @@ def _resident_kib() -> int:
 async def _many(requests: int, one: Callable[[], Awaitable[None]]) -> None:
     async def some() -> None:
         for _ in range(requests // TOGETHER):
-            await one()
+            await ensureDeferred(one())  # a coroutine ends with each, as in an application
 
     loops = [ensureDeferred(some()) for _ in range(TOGETHER)]
     for loop in loops:
