@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.python.failure import Failure
@@ -12,16 +9,8 @@ from twisted.python.failure import Failure
 from hardhttp.net.failing import fail
 
 
-@pytest.fixture
-def uncollected() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 @pytest.mark.parametrize("as_failure", [False, True])
-def test_a_coroutine_that_is_told_leaves_no_traceback(uncollected: None, as_failure: bool) -> None:
+def test_a_coroutine_that_is_told_leaves_no_traceback(as_failure: bool) -> None:
     told: list[bool] = []
 
     async def waits(waiting: Deferred[None]) -> None:
