@@ -10,6 +10,7 @@ what the garbage collector finds therefore runs its subject in a process of its 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -31,10 +32,16 @@ TURN_SECONDS = 0.01
 
 # Two busy cores make single examples slow; a hang is caught by faulthandler_timeout.
 # Always the same examples, so that a test fails for what was changed; "random" looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True)
-settings.register_profile("long", deadline=None, derandomize=True, max_examples=2000)
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("long", deadline=None, derandomize=True, max_examples=500)
 settings.register_profile("random", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_collection_finish() -> None:
+    """What ten thousand tests are made of is looked through no more: many ask the collector what is left of theirs."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

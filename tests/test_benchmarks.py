@@ -531,6 +531,7 @@ def test_memory_of_a_thousand_requests(tmp_path):
         assert entry["slope"]["low"] <= entry["slope"]["median"] <= entry["slope"]["high"]
 
 
+@pytest.mark.slow
 def test_compressing_saves_where_there_is_something_to_save(capsys):
     """Sizes are the same on every machine; the microseconds are not looked at."""
     assert main(["coding"]) == 0

@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,13 @@ def sources(root: Path) -> list[Path]:
     return sorted([*root.glob("hardhttp/**/*.py"), *root.glob("twisted/**/*.py")])
 
 
+parse_once = cache(ast.parse)
+
+
+def parsed(path: Path) -> ast.Module:
+    return parse_once(path.read_text("utf-8"))
+
+
 def part_of(path: Path, root: Path) -> str | None:
     """The part of the package a file belongs to; None for the package's own ``__init__``."""
     parts = path.relative_to(root).with_suffix("").parts
@@ -86,7 +94,7 @@ def part_of(path: Path, root: Path) -> str | None:
 def imported(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     """Each name a file imports, in full, with its line: ``from a import b`` gives ``a.b``."""
     package = path.relative_to(root).parent.parts
-    for node in ast.walk(ast.parse(path.read_text("utf-8"), str(path))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -140,7 +148,7 @@ def against_the_order(root: Path) -> list[str]:
 def reactor_at_module_level(root: Path) -> list[str]:
     complaints = []
     for path in sources(root):
-        for node in at_module_level(ast.parse(path.read_text("utf-8"), str(path))):
+        for node in at_module_level(parsed(path)):
             if isinstance(node, ast.Import):
                 found = any(alias.name == "twisted.internet.reactor" for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -158,7 +166,7 @@ def wall_clocks(root: Path) -> list[str]:
     """Time is an argument named ``clock``; whoever reads the wall by himself cannot be tested."""
     complaints = []
     for path in sources(root):
-        tree = ast.parse(path.read_text("utf-8"), str(path))
+        tree = parsed(path)
         known: dict[str, str] = {}  # a local name -> what it stands for
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
@@ -168,7 +176,7 @@ def wall_clocks(root: Path) -> list[str]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and not node.args and called(node) in DATES:
                 complaints.append(f"{path.relative_to(root)}:{node.lineno}: {called(node)} without a time")
-            if not isinstance(node, (ast.Name, ast.Attribute)):
+            if not isinstance(node, (ast.Name, ast.Attribute)) or not known:
                 continue
             head, *rest = ast.unparse(node).split(".")
             name = ".".join([known.get(head, ""), *rest])
@@ -180,7 +188,7 @@ def wall_clocks(root: Path) -> list[str]:
 def code_lines(text: str) -> int:
     """Lines that are neither blank, nor comment alone, nor docstring."""
     skipped: set[int] = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(parse_once(text)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (

@@ -89,6 +89,7 @@ def test_a_file_cut_at_any_byte_is_read_and_gone_on_with(tmp_path: Path) -> None
         assert [sample.round for sample in read_samples(path)] == [*range(1, whole + 1), 99]
 
 
+@pytest.mark.slow
 def test_kill_leaves_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "samples.csv"
     script = (

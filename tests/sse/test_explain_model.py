@@ -435,11 +435,7 @@ class ExplainingLittle(Explaining):
     }
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize("machine", [Explaining, ExplainingLittle])
 def test_verdicts_are_true(machine: Any) -> None:
-    run_state_machine_as_test(machine, settings=quick_or_long())
-
-
-def quick_or_long() -> settings:
-    examples = 40 if settings().max_examples <= 100 else settings().max_examples
-    return settings(deadline=None, max_examples=examples, stateful_step_count=30)
+    run_state_machine_as_test(machine, settings=settings(stateful_step_count=30))

@@ -230,12 +230,6 @@ class Histories(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
-def quick_or_long() -> settings:
-    """Forty rounds, or as many as the profile asks for when that is for a long run."""
-    profile = settings()
-    examples = profile.max_examples if profile.max_examples > 100 else 40
-    return settings(deadline=None, max_examples=examples, stateful_step_count=30)
-
-
+@pytest.mark.hypothesis
 def test_both_are_as_the_model() -> None:
-    run_state_machine_as_test(Histories, settings=quick_or_long())
+    run_state_machine_as_test(Histories, settings=settings(stateful_step_count=30))

@@ -42,7 +42,7 @@ def take_all(client: socket.socket, got: list[bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("coded", [False, True])
+@pytest.mark.parametrize("coded", [False, pytest.param(True, marks=pytest.mark.slow)])
 @ensureDeferred
 async def test_straight_to_the_socket_and_back_to_the_queue(kind: str, coded: bool) -> None:
     """A socket that is full in between: nothing is lost, doubled or out of order, and all of it is counted."""

@@ -372,7 +372,7 @@ def test_a_storm_of_replays_does_not_starve_live_events() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seed", "steps"), [(1, 600), (2, 600), *(pytest.param(n, 10_000, marks=pytest.mark.slow) for n in (3, 4))]
+    ("seed", "steps"), [(1, 600), *(pytest.param(n, 10_000, marks=pytest.mark.slow) for n in (2, 3, 4))]
 )
 def test_each_event_once_whatever_comes_and_goes(seed: int, steps: int) -> None:
     """Clients connect, stop, go on, are reset and come back with the last id they have read, at random."""

@@ -97,6 +97,7 @@ def test_v16_looking_makes_nothing() -> None:
     assert seen == [(False, None, None, 0, [], False, None, {}, None, None, None, "<Session of 0 keys>")] * 3
 
 
+@pytest.mark.slow
 def test_v16_twenty_thousand_lookers_leave_nothing() -> None:
     with Rig(Says(look)) as rig:
         peer = rig.connect()
