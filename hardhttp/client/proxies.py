@@ -17,6 +17,7 @@ Nothing here is cached: an environment is a mapping, and is read when it is aske
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -24,12 +25,14 @@ from typing import Final, Self
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 import attrs
+import idna
 
 __all__ = ["Proxy", "ProxyURLError", "no_proxy", "proxy_for"]
 
 # What a proxy's URL may leave out: the schemes' own, as Go has them. Curl takes 1080 for http, which is of SOCKS.
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 MAX_PORT = 65_535
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 class ProxyURLError(ValueError):
@@ -94,12 +97,15 @@ class Proxy:
 
 
 def _ascii_host(host: str, source: str) -> str:
-    if host.isascii():
-        return host
+    if ":" in host:
+        return host  # IPv6
     try:
-        return host.encode("idna").decode("ascii")
-    except UnicodeError:
+        name = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        name = ""
+    if not _NAME.fullmatch(name):
         raise ProxyURLError(source, "the host is not a name of the DNS") from None
+    return name
 
 
 def _basic(parts: SplitResult, source: str) -> bytes | None:

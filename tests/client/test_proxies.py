@@ -86,6 +86,8 @@ def test_credentials_part_proxies() -> None:
         ("http://us%3Aer:hunter2@proxy", "a colon"),
         ("http://user:hunter2%0D%0AX@proxy", "a control character"),
         ("http://user:hunter2@\xe4" + 70 * "x", "not a name"),
+        ("http://user:hunter2@\xa8", "not a name"),  # older rules make a space of it
+        ("http://user:hunter2@a|b", "not a name"),
     ],
 )
 def test_bad_url(url: str, said: str) -> None:
