@@ -279,7 +279,9 @@ class Journal:
 
     def read(self, serial: int, cursor: str | HistoryPlace, page: HistoryPage) -> None:
         """It has been sent the page of the history that comes after ``cursor``."""
-        after = self._place(cursor)
+        # An id that the history does not know any more may well be known here: it was read from the oldest on.
+        unknown = page.gap is not None and page.gap.reason == "unknown"
+        after = 0 if unknown else self._place(cursor)
         to = page.place.sequence if page.more else self.last_sequence
         if to <= after:
             return

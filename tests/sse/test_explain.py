@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 
+from hardhttp.sse import subscriber
 from hardhttp.sse.explain import Outcome
 from hardhttp.sse.explainpage import Explain, Subscribers
 from hardhttp.sse.history import MemoryHistory
@@ -69,6 +70,19 @@ def test_what_comes_from_the_history() -> None:
         assert outcome(site, receipts[1], site.newest) == ("dropped", "history", "evicted")
         assert outcome(site, receipts[3], site.newest) == ("sent", "history")
         assert data_of(peer)[1:] == ["2", "3"]
+
+
+def test_an_id_that_only_the_journal_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history has lost it, and is read from the oldest on."""
+    monkeypatch.setattr(subscriber, "PAGE_EVENTS", 2)
+    with Hub(history=lambda clock: MemoryHistory(clock, max_topic_updates=3)) as site:
+        before = [site.hub.publish("t", number).id for number in range(3)]
+        site.hub.publish("u", 3, id="mine")
+        for number in range(4, 7):
+            site.hub.publish("u", number)
+        peer = site.subscribe(last_event_id=b"mine")
+        assert data_of(peer)[1:] == ["0", "1", "2"]
+        assert [outcome(site, event, site.newest) for event in before] == [("sent", "history")] * 3
 
 
 def broken(*_: Any) -> None:
