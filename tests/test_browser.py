@@ -7,11 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.chrome.service import Service
 
 from tests.twistd_process import Server
@@ -70,8 +72,9 @@ def number(browser: webdriver.Chrome, name: str) -> int:
 def until(true: Callable[[], Any], what: str) -> Any:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
-        if result := true():
-            return result
+        with suppress(StaleElementReferenceException):  # the page was drawn again meanwhile
+            if result := true():
+                return result
         time.sleep(0.05)
     raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {what}")
 

@@ -106,9 +106,10 @@ def figure(browser: webdriver.Chrome, chart: str, series: str, column: int = 0) 
 
 
 def buttons(browser: webdriver.Chrome) -> dict[str, Any]:
-    """Those that end a connection, by the request of the row."""
-    rows = browser.find_elements("css selector", "#slowest tbody tr")
-    return {row.find_element("class name", "request").text: row.find_element("tag name", "button") for row in rows}
+    """Those that end a connection, by the request of the row; all in one turn of the page, for rows come and go."""
+    cells = "[row.querySelector('.request').innerText, row.querySelector('button')]"
+    script = f"return [...document.querySelectorAll('#slowest tbody tr')].map(row => {cells})"
+    return dict(browser.execute_script(script))
 
 
 def drawn(browser: webdriver.Chrome, chart: str) -> str:

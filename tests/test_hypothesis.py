@@ -4,7 +4,7 @@ Four kinds of input: valid messages (what the application sees is what was sent)
 mutation, heaps of pieces of messages, and bytes. Each is sent whole and in pieces over two connections;
 then time passes, and both must be closed. ``Rig`` insists that nothing was logged as a failure.
 
-``HYPOTHESIS_PROFILE=long`` tries twelve times as many, as ``tox -e slow`` does; ``random`` tries new ones.
+``HYPOTHESIS_PROFILE=long`` tries five times as many, as ``tox -e slow`` does; ``random`` tries new ones.
 """
 
 from __future__ import annotations
