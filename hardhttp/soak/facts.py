@@ -6,13 +6,14 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hardhttp import __version__
 from hardhttp.soak.peers import PEERS, find_program
-from hardhttp.soak.plan import Plan
+from hardhttp.soak.plan import State
 from hardhttp.soak.target import Running, Started
 from hardhttp.soak.wording import bytes_text, seconds_text
 
@@ -21,10 +22,12 @@ __all__ = ["about", "facts"]
 VERSION_SECONDS = 5.0
 
 
-def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
-    """Name and value, in the order they are shown. ``words``: the command line."""
+def facts(state: State) -> dict[str, str]:
+    """Name and value, in the order they are shown."""
+    plan = state.plan
     return {
-        "Command": shlex.join(["hardhttp-soak", *words]),
+        "Command": shlex.join(["hardhttp-soak", *state.words]),
+        **_date(state.began_epoch_seconds),
         "Run": (
             f"{len(plan.scenarios)} scenarios, {plan.rounds} rounds of {plan.round_seconds:.3g} s: a baseline of "
             f"{plan.baseline_seconds:.2g} s, {plan.load_seconds:.2g} s of load, {plan.rest_seconds:.2g} s of rest; "
@@ -35,6 +38,14 @@ def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
         f"{platform.python_version()}",
         "Tool": f"hardhttp {__version__}, Twisted {_version('twisted')}",
     }
+
+
+def _date(epoch_seconds: float | None) -> dict[str, str]:
+    """When it began; nothing where that is not known."""
+    if epoch_seconds is None:
+        return {}
+    began = datetime.fromtimestamp(epoch_seconds, UTC)
+    return {"Begun": f"{began.day} {began:%B %Y, %H:%M} UTC"}
 
 
 def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Servers that take part by name alone: how each is started, what it serves, and what it needs.
 
 Each runs the small application written for it in ``hardhttp.soak.applications``. ``{python}``,
-``{port}`` and ``{applications}`` in a command are filled in when it is started.
+``{port}``, ``{admin}`` and ``{applications}`` in a command are filled in when it is started.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ PEERS: Mapping[str, Peer] = {
             "hardhttp",
             (
                 *(*_TWISTD, "hardhttp", "--listen=tcp:{port}:interface=127.0.0.1"),
+                "--admin=tcp:{admin}:interface=127.0.0.1",
                 "--app=hardhttp.soak.applications.hardhttp_app:root",
             ),
             {**_SOCKETS, **_SESSIONS},

@@ -122,7 +122,8 @@ class Result:
 class State:
     """How far a run has come: the rounds that are done, the seconds it has taken, and what clients saw.
 
-    ``problems``: servers that could not be started or have ended, and how.
+    ``problems``: servers that could not be started or have ended, and how. ``words``: the command line that began it,
+    at ``began_epoch_seconds``.
     """
 
     plan: Plan
@@ -130,6 +131,8 @@ class State:
     seconds: float = 0.0
     results: dict[tuple[str, str], Result] = attrs.Factory(dict)
     problems: dict[str, str] = attrs.Factory(dict)
+    words: list[str] = attrs.Factory(list)
+    began_epoch_seconds: float | None = None
 
     def result(self, step: Step) -> Result:
         return self.results.setdefault((step.server, step.scenario), Result())
@@ -158,6 +161,8 @@ class State:
             "seconds": self.seconds,
             "results": [[*key, attrs.asdict(result)] for key, result in self.results.items()],
             "problems": self.problems,
+            "words": self.words,
+            "began_epoch_seconds": self.began_epoch_seconds,
         }
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(written, indent=1), encoding="utf-8")
@@ -171,6 +176,8 @@ class State:
             plan = Plan(**{**read["plan"], "servers": tuple(read["plan"]["servers"])})
             plan = attrs.evolve(plan, scenarios=tuple(plan.scenarios))
             results = {(server, scenario): Result(**result) for server, scenario, result in read["results"]}
-            return cls(plan, {Step(*step) for step in read["done"]}, read["seconds"], results, read["problems"])
+            done = {Step(*step) for step in read["done"]}
+            began: float | None = read["began_epoch_seconds"]
+            return cls(plan, done, read["seconds"], results, read["problems"], read["words"], began)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is not the state of a run: {error!r}") from None

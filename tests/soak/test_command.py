@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from hardhttp.soak import __main__ as command
 from hardhttp.soak.facts import about, facts
@@ -72,6 +74,11 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tu
         (("--against=hardhttp", "--rounds=0"), "--rounds"),
         (("--against=hardhttp", "--resume"), "--resume: "),
         (("--against=hardhttp", "--replay=/nonexistent"), "/nonexistent"),
+        (("--against=hardhttp", "--admin=http://127.0.0.1:8081"), "--admin is of --target or --command"),
+        (("--command=a {port}", "--admin=127.0.0.1:8081"), "is no admin side"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=secret"), "must be env:NAME or file:PATH"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=env:NO_SUCH"), "there is no NO_SUCH"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=file:/nonexistent"), "cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_would_do(said: Any, words: tuple[str, ...], says: str) -> None:
@@ -161,6 +168,30 @@ async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_pa
         await sleep(0.05)
     assert is_gone(listener)
     assert server.pid is None
+
+
+def test_a_command_that_names_an_admin_side_is_given_a_port_for_it(tmp_path: Path) -> None:
+    assert "--admin=tcp:8082:interface=127.0.0.1" in named("hardhttp", tmp_path).command(8081, 8082)
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_the_ready_hardhttp_tells_of_itself(tmp_path: Path) -> None:
+    from hardhttp.soak.probes import Probe
+
+    server = named("hardhttp", tmp_path)
+    assert server.admin_url is None
+    await server.start(sleep)
+    try:
+        assert server.pid is not None
+        assert server.admin_url is not None
+        assert str(server.where.port) not in server.admin_url
+        looks = [await deferToThread(Probe(server.pid, server.admin_url).look) for _ in range(2)]
+        assert all(look.ledger_bytes == look.connections == 0 for look in looks)
+        assert looks[0].collected is not None
+        assert looks[0].traced_bytes is None
+    finally:
+        await server.end(sleep)
 
 
 @pytest_twisted.ensureDeferred
@@ -278,10 +309,13 @@ def test_bars_and_outcomes() -> None:
 
 
 def test_facts_tell_how_to_make_it_again() -> None:
-    told = facts(Plan(("a",), ("idle",), 3, 6.0), ["--command", "run {port}", "--duration=1h"])
+    state = State(Plan(("a",), ("idle",), 3, 6.0), words=["--command", "run {port}", "--duration=1h"])
+    told = facts(attrs.evolve(state, began_epoch_seconds=86_400.0 * 365))
     assert told["Command"] == "hardhttp-soak --command 'run {port}' --duration=1h"
     assert "3 rounds of 6 s" in told["Run"]
-    assert set(told) == {"Command", "Run", "Machine", "System", "Tool"}
+    assert told["Begun"] == "1 January 1971, 00:00 UTC"
+    assert set(told) == {"Command", "Begun", "Run", "Machine", "System", "Tool"}
+    assert "Begun" not in facts(state)
 
 
 def test_each_server_has_its_version_or_its_command(tmp_path: Path) -> None:

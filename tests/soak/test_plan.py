@@ -37,7 +37,9 @@ def test_a_scenario_has_its_rounds_one_after_the_other() -> None:
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    state = State(Plan(("a",), TWO, 2, 6.0), {Step("a", "idle", 1)}, 12.5)
+    state = State(
+        Plan(("a",), TWO, 2, 6.0), {Step("a", "idle", 1)}, 12.5, words=["--rounds=2"], began_epoch_seconds=7.5
+    )
     state.result(Step("a", "idle", 1)).add({"408": 3}, 20.0)
     state.result(Step("a", "idle", 2)).add({"408": 2, "reset": 1}, 10.0)
     state.problems["a"] = "it ended"
