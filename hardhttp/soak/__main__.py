@@ -44,6 +44,7 @@ LEAST_SECONDS, MOST_SECONDS = 2.0, 30 * 86_400.0
 UNDER_TEST = "server"
 MOST_DESCRIPTORS = 65_536
 REPORT = "report.html"
+DEFAULT_DURATION = "2m"
 
 DESCRIPTION = """\
 Puts misbehaving clients on an HTTP server, round by round, and shows whether what it takes is given
@@ -116,7 +117,8 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument("--admin-token", metavar="SOURCE", help="its token: env:NAME or file:PATH, which hold it")
     how = made.add_argument_group("the run")
-    how.add_argument("--duration", default="2m", help="of all of it, from 2s to 30d; default: %(default)s")
+    how.add_argument("--duration", help=f"of all of it, from 2s to 30d; default: {DEFAULT_DURATION}")
+    how.add_argument("--each", metavar="DURATION", help="of each scenario at each server, in the place of --duration")
     how.add_argument("--rounds", type=int, help="of each scenario; default: as many as there is time for, up to 12")
     how.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only these; * stands for any")
     how.add_argument("--scale", type=float, default=1.0, help="how many clients, as a factor; default: %(default)s")
@@ -187,16 +189,29 @@ def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory
     if file.exists() or (directory / SAMPLES).exists():
         raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
     try:
-        seconds = parse_seconds(asked.duration)
-        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-            raise UnitError(f"{asked.duration} is not between 2s and 30d")
         chosen = tuple(kind.name for kind in choose(asked.scenario))
+        seconds = seconds_of(asked, len(chosen) * len(servers))
         if (asked.rounds is not None and asked.rounds < 1) or asked.scale <= 0 or asked.honest <= 0:
             raise Wrong("--rounds, --scale and --honest must be above 0")
         plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest)
     except ValueError as error:
         raise Wrong(str(error)) from None
     return State(plan, words=list(words))
+
+
+def seconds_of(asked: argparse.Namespace, count: int) -> float:
+    """How long all of it takes, for so many scenarios at all servers together. Raises ``ValueError``, or ``Wrong``."""
+    if asked.each is None:
+        given = asked.duration or DEFAULT_DURATION
+        seconds = parse_seconds(given)
+    else:
+        if asked.duration is not None:
+            raise Wrong("give --duration, of all of it, or --each, of a scenario")
+        given = f"--each {asked.each}, {count} times,"
+        seconds = parse_seconds(asked.each) * count
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise UnitError(f"{given} is not between 2s and 30d")
+    return seconds
 
 
 def replay_of(file: str | None) -> list[tuple[str, str]]:
