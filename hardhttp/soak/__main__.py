@@ -29,7 +29,7 @@ from hardhttp.soak.runner import SAMPLES, STATE, Runner
 from hardhttp.soak.samples import read_samples
 from hardhttp.soak.scenario import PATHS
 from hardhttp.soak.scenarios.visitors import read_log
-from hardhttp.soak.summary import Row, rows, runs, worst_of
+from hardhttp.soak.summary import Row, rows, runs, too_short, worst_of
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import print_rows, watcher
 from hardhttp.soak.verdict import Kind
@@ -299,7 +299,7 @@ def report(state: State, servers: Mapping[str, Running | Started], directory: Pa
     drawn = runs(state, samples, found, about(servers))
     if drawn:
         said = {name: CATALOGUE[name].says() for name in state.plan.scenarios}
-        write_report(directory / REPORT, drawn, facts(state), scenarios=said)
+        write_report(directory / REPORT, drawn, facts(state, servers), scenarios=said, notes=too_short(state.plan))
     return found
 
 

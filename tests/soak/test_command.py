@@ -21,7 +21,7 @@ from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, Step
 from hardhttp.soak.runner import Now
 from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
-from hardhttp.soak.target import Started, TargetError, named, owner_of
+from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
 from tests.soak.memoryserver import MemoryServer
@@ -311,14 +311,18 @@ def test_bars_and_outcomes() -> None:
     assert outcomes_text({str(n): n for n in range(9)}) == "8 8, 7 7, 6 6, 5 5, 4 4"
 
 
-def test_facts_tell_how_to_make_it_again() -> None:
+def test_facts_tell_how_to_make_it_again(tmp_path: Path) -> None:
     state = State(Plan(("a",), ("idle",), 3, 6.0), words=["--command", "run {port}", "--duration=1h"])
-    told = facts(attrs.evolve(state, began_epoch_seconds=86_400.0 * 365))
+    servers = {"a": named("a=run it {port}", tmp_path), "hardhttp": named("hardhttp", tmp_path)}
+    servers["here"] = Running("here", Where.of("http://127.0.0.1:80/x"))
+    told = facts(attrs.evolve(state, began_epoch_seconds=86_400.0 * 365), servers)
     assert told["Command"] == "hardhttp-soak --command 'run {port}' --duration=1h"
     assert "3 rounds of 6 s" in told["Run"]
     assert told["Begun"] == "1 January 1971, 00:00 UTC"
-    assert set(told) == {"Command", "Begun", "Run", "Machine", "System", "Tool"}
-    assert "Begun" not in facts(state)
+    assert "a: run it '{port}'; hardhttp: twistd -n hardhttp --listen=tcp:{port}:" in told["Servers"]
+    assert "here: running at http://127.0.0.1:80/x" in told["Servers"]
+    assert set(told) == {"Command", "Begun", "Run", "Servers", "Machine", "System", "Tool"}
+    assert "Begun" not in facts(state, {})
 
 
 def test_each_server_has_its_version_or_its_command(tmp_path: Path) -> None:
