@@ -8,6 +8,7 @@ wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shlex
 import sys
@@ -173,7 +174,9 @@ def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running 
     return found
 
 
-def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory: Path, words: Sequence[str]) -> State:
+def state_of(
+    asked: argparse.Namespace, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]
+) -> State:
     """Where the run begins: at its beginning, or where it was left. Raises ``Wrong``."""
     file = directory / STATE
     if asked.resume:
@@ -190,13 +193,18 @@ def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory
         raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
     try:
         chosen = tuple(kind.name for kind in choose(asked.scenario))
-        seconds = seconds_of(asked, len(chosen) * len(servers))
+        seconds = seconds_of(asked, pairs := pairs_of(servers, chosen))
         if (asked.rounds is not None and asked.rounds < 1) or asked.scale <= 0 or asked.honest <= 0:
             raise Wrong("--rounds, --scale and --honest must be above 0")
-        plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest)
+        plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest, pairs)
     except ValueError as error:
         raise Wrong(str(error)) from None
     return State(plan, words=list(words))
+
+
+def pairs_of(servers: Mapping[str, Running | Started], scenarios: Sequence[str]) -> int:
+    """How many scenarios will be run at all servers together: those that a server has the paths for. At least one."""
+    return max(1, sum(CATALOGUE[name].needs <= set(server.paths) for server in servers.values() for name in scenarios))
 
 
 def seconds_of(asked: argparse.Namespace, count: int) -> float:
@@ -303,13 +311,23 @@ def report(state: State, servers: Mapping[str, Running | Started], directory: Pa
     return found
 
 
+def list_scenarios() -> None:
+    """On standard output, which may be a pipe to whoever wants to see the first lines alone."""
+    try:
+        for name, kind in CATALOGUE.items():
+            needs = "".join(f" --path {path}=..." for path in sorted(kind.needs))
+            print(f"{name:24}{needs}\n    {' '.join((kind.__doc__ or '').replace('``', '').split())}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """The exit status. ``words``: the command line, without the program's name."""
     words = sys.argv[1:] if words is None else words
     asked = parser().parse_args(words)
     if asked.list:
-        for name, kind in CATALOGUE.items():
-            print(f"{name:24} {' '.join(kind.rows)}\n    {' '.join((kind.__doc__ or '').split())}")
+        list_scenarios()
         return PASSED
     directory = Path(asked.into)
     try:

@@ -61,7 +61,7 @@ PEERS: Mapping[str, Peer] = {
                 "--admin=tcp:{admin}:interface=127.0.0.1",
                 "--app=hardhttp.soak.applications.hardhttp_app:root",
             ),
-            {**_SOCKETS, **_SESSIONS},
+            {**_SESSIONS, **(_SOCKETS if importlib.util.find_spec("wsproto") else {})},
             "pip install hardhttp",
         ),
         _python("twisted.web", "twistedweb_app", _SESSIONS, "pip install 'twisted[tls]'", "twisted"),

@@ -40,7 +40,9 @@ class Step:
 
 @attrs.frozen
 class Plan:
-    """``round_seconds``: a baseline, the load and a rest together."""
+    """``round_seconds``: a baseline, the load and a rest together. ``pairs``: of a server and a scenario that it has the
+    paths for; all of them when that is not known.
+    """
 
     servers: tuple[str, ...]
     scenarios: tuple[str, ...]
@@ -48,6 +50,7 @@ class Plan:
     round_seconds: float
     scale: float = 1.0
     honest_per_second: float = 20.0
+    pairs: int | None = None
 
     @property
     def baseline_seconds(self) -> float:
@@ -68,7 +71,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long all of it lasts, starting of servers apart."""
-        return len(self.servers) * len(self.scenarios) * self.rounds * self.round_seconds
+        pairs = len(self.servers) * len(self.scenarios) if self.pairs is None else self.pairs
+        return pairs * self.rounds * self.round_seconds
 
     def steps(self, server: str) -> Iterator[Step]:
         """What is done with a server, in order."""
@@ -84,23 +88,25 @@ def make_plan(
     rounds: int | None = None,
     scale: float = 1.0,
     honest_per_second: float = 20.0,
+    pairs: int | None = None,
 ) -> Plan:
-    """A plan that takes ``seconds``. Raises ``ValueError`` when that is too short for what is asked.
+    """A plan that takes ``seconds``; ``pairs`` as in ``Plan``. Raises ``ValueError`` when that is too short for what is asked.
 
     Without ``rounds`` there is one where there is time for no more, three where there is for that,
     and up to twelve: from three on a trend can be told.
     """
-    each = seconds / (len(servers) * len(scenarios))
+    count = len(servers) * len(scenarios) if pairs is None else pairs
+    each = seconds / count
     if rounds is None:
         rounds = int(min(MOST_ROUNDS, each / LONG_ROUND_SECONDS))
         rounds = max(rounds, TREND_ROUNDS if each >= TREND_ROUNDS * LEAST_ROUND_SECONDS else 1)
     if each / rounds < LEAST_ROUND_SECONDS:
-        needed = len(servers) * len(scenarios) * rounds * LEAST_ROUND_SECONDS
+        needed = count * rounds * LEAST_ROUND_SECONDS
         raise ValueError(
             f"--duration {seconds:g}s is too short for {len(scenarios)} scenarios on {len(servers)} servers in "
             f"{rounds} rounds: it takes {needed:g}s, or fewer of them"
         )
-    return Plan(servers, scenarios, rounds, each / rounds, scale, honest_per_second)
+    return Plan(servers, scenarios, rounds, each / rounds, scale, honest_per_second, pairs)
 
 
 @attrs.define

@@ -63,6 +63,10 @@ class Running:
     def __init__(self, name: str, where: Where, pid: int | None = None, admin_url: str | None = None) -> None:
         self.name, self.where, self.pid, self.admin_url = name, where, pid, admin_url
 
+    @property
+    def paths(self) -> Mapping[str, str]:
+        return self.where.paths
+
     async def start(self, sleep: Sleep) -> None:
         """Raises ``TargetError`` when nobody answers there."""
         if not answers(self.where):
@@ -93,7 +97,7 @@ class Started:
         admin_url: str | None = None,
     ) -> None:
         self.name, self.log, self.admin_url = name, log, admin_url
-        self.words, self._paths = command, dict(paths)
+        self.words, self.paths = command, {"hello": "/", **paths}
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._where: Where | None = None
@@ -127,7 +131,7 @@ class Started:
         port, admin_port = free_ports(2)
         if any("{admin}" in word for word in self.words):
             self.admin_url = f"http://127.0.0.1:{admin_port}"
-        self._where = Where("http", "127.0.0.1", port, {"hello": "/", **self._paths})
+        self._where = Where("http", "127.0.0.1", port, self.paths)
         peer = PEERS.get(self.name)
         self._directory = tempfile.TemporaryDirectory(prefix="hardhttp-soak-") if peer is not None else None
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))

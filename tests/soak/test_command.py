@@ -107,12 +107,28 @@ def test_the_list_tells_what_each_does(said: Any) -> None:
     assert status == 0
     assert "drip-head" in text
     assert text.count("sound") >= 40
+    assert "stopped-reader           --path large=...\n" in text
+    assert "V17" not in text
+
+
+def test_only_what_a_server_has_the_paths_for_takes_time(tmp_path: Path) -> None:
+    servers = {"a": named("a=run {port}", tmp_path, {"large": "/x"}), "node": named("node", tmp_path)}
+    servers["here"] = Running("here", Where.of("http://127.0.0.1:80/"))
+    assert command.pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
+    assert command.pairs_of(servers, ("endless-fragments",)) == 1
 
 
 def test_help_teaches() -> None:
     text = command.parser().format_help()
     for word in ("examples:", "--resume --into soak", "Only ever attack what is yours", *PEERS):
         assert word in text
+
+
+@pytest.mark.slow
+def test_the_lists_first_lines_may_be_all_that_is_read(tmp_path: Path) -> None:
+    words = f"{sys.executable} -m hardhttp.soak --list | head -1"
+    done = subprocess.run(["sh", "-c", words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["mixed-traffic"], "")
 
 
 @pytest.mark.slow
