@@ -40,8 +40,8 @@ class Step:
 
 @attrs.frozen
 class Plan:
-    """``round_seconds``: a baseline, the load and a rest together. ``pairs``: of a server and a scenario that it has the
-    paths for; all of them when that is not known.
+    """``round_seconds``: a baseline, the load and a rest together. ``pairs``: how many of a server and a scenario that
+    it has the paths for; all when that is not known.
     """
 
     servers: tuple[str, ...]
@@ -90,7 +90,7 @@ def make_plan(
     honest_per_second: float = 20.0,
     pairs: int | None = None,
 ) -> Plan:
-    """A plan that takes ``seconds``; ``pairs`` as in ``Plan``. Raises ``ValueError`` when that is too short for what is asked.
+    """A plan that takes ``seconds``; ``pairs`` as in ``Plan``. Raises ``ValueError`` when that is too short.
 
     Without ``rounds`` there is one where there is time for no more, three where there is for that,
     and up to twelve: from three on a trend can be told.
