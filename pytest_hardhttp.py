@@ -18,13 +18,24 @@ if TYPE_CHECKING:
     from hardhttp.soak.pytest_plugin import Soak
 
 MARKER = "hardhttp_soak"
+OPTION = "--hardhttp-soak-seconds"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.getgroup("hardhttp").addoption(
+        OPTION,
+        type=float,
+        metavar="N",
+        help="how long each scenario takes that the fixture soak puts on a server, where the marker does not say "
+        "(default: 9): the longer, the smaller a leak that is found",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(*scenarios, duration_seconds=..., rounds=3, scale=1.0): what the fixture soak puts on a server; "
-        "hardhttp-soak --list tells what there is",
+        f"{MARKER}(*scenarios, scenario_seconds=9, duration_seconds=..., rounds=3, scale=1.0): "
+        "what the fixture soak puts on a server; hardhttp-soak --list tells what there is",
     )
 
 
@@ -42,4 +53,6 @@ def soak(request: pytest.FixtureRequest, tmp_path: Path, soak_program: Sequence[
     marker = request.node.get_closest_marker(MARKER)
     if marker is None:
         raise SoakError(f'the fixture soak needs @pytest.mark.{MARKER}("drip-head", ...) to say what to put on')
-    return Soak(marker.args, tmp_path, soak_program, **marker.kwargs)
+    given = request.config.getoption(OPTION)
+    usual = {} if given is None else {"usual_scenario_seconds": given}
+    return Soak(marker.args, tmp_path, soak_program, **usual, **marker.kwargs)

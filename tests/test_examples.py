@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -531,3 +532,19 @@ def test_mercure_hub(start: Callable[..., Program]) -> None:
     assert events(back, 3) == [hello, (None, "42"), (None, '{"from":"ada","text":"Anybody?"}')]
     program.stop()
     assert "Traceback" not in program.log.read_text("utf-8")
+
+
+def test_soak(tmp_path: Path) -> None:
+    """As a project would run it: by pytest, which finds the plugin where hardhttp is installed."""
+    shop = shutil.copytree(EXAMPLES / "soak", tmp_path / "shop")
+    (shop / "pytest.ini").write_text("[pytest]\n")  # not this project's options
+    words = ["-p", "pytest_hardhttp", "--hardhttp-soak-seconds=6", f"--basetemp={tmp_path}/pytest", "test_shop.py"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *words],
+        cwd=shop,
+        env={**ENVIRONMENT, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert len(list(tmp_path.rglob("report.html"))) == 2

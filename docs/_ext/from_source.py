@@ -4,7 +4,7 @@
                             of its source
 ``reasons-table``           every ``hardhttp.errors.Reason``, in the groups of its source
 ``misbehaviours-table``     every behaviour of ``hardhttp.testing.misbehaving``, by the modules of its source
-``soak-scenarios``          every scenario of ``hardhttp-soak``, with what it is the proof of
+``soak-scenarios``          every scenario of ``hardhttp-soak``, with the paths it needs
 ``command-output:: ARGS``   what a command of this environment prints, run from the project's root
 """
 
@@ -169,10 +169,14 @@ class SoakScenarios(Directive):
         from hardhttp.soak.catalogue import CATALOGUE
 
         rows: list[list[nodes.Node | str]] = [
-            [nodes.literal(text=name), " ".join((kind.__doc__ or "").split()).replace("``", ""), ", ".join(kind.rows)]
+            [
+                nodes.literal(text=name),
+                " ".join((kind.__doc__ or "").split()).replace("``", ""),
+                ", ".join(sorted(kind.needs)),
+            ]
             for name, kind in CATALOGUE.items()
         ]
-        return [table(["Scenario", "What it does, and what a sound server does", "Proof of"], rows, [20, 60, 20])]
+        return [table(["Scenario", "What it does, and what a sound server does", "Needs"], rows, [20, 65, 15])]
 
 
 class CommandOutput(SphinxDirective):

@@ -34,7 +34,7 @@ from hardhttp.net.phase import Phase
 if TYPE_CHECKING:
     from hardhttp.net.server import Server
 
-__all__ = ["DETAIL", "Budget", "Keeper", "Pressure", "kept_bytes"]
+__all__ = ["DETAIL", "Budget", "Keeper", "Pressure"]
 
 NEAR_SHARE, FULL_SHARE, RELIEVED_SHARE = 0.80, 0.95, 0.70
 KEEPER_SHARE = 0.25
@@ -215,12 +215,6 @@ class Budget:
     def _count(self, what: str) -> None:
         self.shed_count += 1
         self._server.refused(Reason.BUFFERED_BYTES, f"{DETAIL}: {what}")
-
-
-def kept_bytes(base: Any) -> int:
-    """What a base transport's queue takes in memory: a piece that is sent in part is kept whole."""
-    queued: int = getattr(base, "_tempDataLen", 0)
-    return queued + len(getattr(base, "dataBuffer", b""))
 
 
 def _comes(body: Any) -> bool:

@@ -17,8 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from hardhttp.errors import Reason
-from hardhttp.net.budget import kept_bytes
-from hardhttp.net.ledger import BODY, INPUT, UNSENT
+from hardhttp.net.ledger import BODY, INPUT
 from hardhttp.net.outbound import PullLoop, base_transport, peer_has_gone, unacknowledged_bytes, unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.server import CLOSED_UNANSWERED, Server
@@ -162,7 +161,7 @@ class Connection:
         self._written += len(data)
         transport.write(data)
         if self.choked and self._transport is not None:
-            server.hold(transport, UNSENT, kept_bytes(self._base))
+            server.hold_unsent(transport, self._base)
 
     # -- ends ---------------------------------------------------------------------------------
 
@@ -236,7 +235,7 @@ class Connection:
             self._judge_output(now, unsent)
         elif self._send_pace is not None:
             self._send_pace = None
-            self.server.ledger.hold(self._transport, UNSENT, 0)
+            self.server.ledger.hold_unsent(self._transport, 0)
         if self._input_paused and peer_has_gone(base):
             self.abort(Reason.CLIENT_CLOSED)
         elif now >= self.deadline:
@@ -250,7 +249,7 @@ class Connection:
             self._send_pace = Pace(now, limits.send_seconds, limits.send_bytes_per_second, taken)
         else:
             self._send_pace.progress(now, taken)
-        self.server.hold(self._transport, UNSENT, kept_bytes(self._base))
+        self.server.hold_unsent(self._transport, self._base)
         if now >= self._send_pace.deadline - JITTER_SECONDS:
             self._takes_too_slowly()
         elif self.phase is LINGERING or self.phase is CLOSING:
@@ -282,14 +281,14 @@ class Connection:
     def pauseProducing(self) -> None:
         """The transport's queue is long: whoever writes should wait."""
         self.choked = True
-        self.server.hold(self._transport, UNSENT, kept_bytes(self._base))
+        self.server.hold_unsent(self._transport, self._base)
         if self._producer is not None:
             self._producer.pauseProducing()
 
     def resumeProducing(self) -> None:
         """The transport's queue is empty."""
         self.choked = False
-        self.server.ledger.hold(self._transport, UNSENT, 0)
+        self.server.ledger.hold_unsent(self._transport, 0)
         if self._producer is not None:
             self._producer.resumeProducing()
         if self._input and (self.phase is IDLE or self.phase is HEAD):

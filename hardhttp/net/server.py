@@ -202,6 +202,11 @@ class Server:
         self.ledger.hold(transport, kind, amount)
         self.budget.weigh()
 
+    def hold_unsent(self, transport: Any, base: Any) -> None:
+        """The same of what ``base``, the transport at the bottom, has queued: a piece sent in part is kept whole."""
+        self.ledger.hold_unsent(transport, getattr(base, "_tempDataLen", 0), getattr(base, "dataBuffer", b""))
+        self.budget.weigh()
+
     def flush_soon(self, channel: Multiplexed) -> None:
         """Have ``channel`` send, in the next turn of the reactor, what it has gathered in this one."""
         if not self._unflushed:

@@ -11,10 +11,11 @@ The registry is one's own: what else in the process uses ``prometheus_client`` i
 from __future__ import annotations
 
 import platform
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -39,6 +40,7 @@ class Metrics(Collector):
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """The text, and its type, in the form that ``accept`` (a field of the request) prefers."""
@@ -61,6 +63,10 @@ class Metrics(Collector):
         info.add_metric([*labels.values()], 1)
         yield info
         yield _gauge("hardhttp_draining", "1 while the server stops", int(self._sources.server.draining))
+        if tracemalloc.is_tracing():  # PYTHONTRACEMALLOC=1
+            traced, most = tracemalloc.get_traced_memory()
+            yield _gauge("hardhttp_traced_bytes", "What Python has allocated, by tracemalloc", traced)
+            yield _gauge("hardhttp_traced_peak_bytes", "Most at once, since tracemalloc began", most)
 
     def _connections(self) -> Iterator[Metric]:
         server = self._sources.server

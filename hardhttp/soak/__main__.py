@@ -8,6 +8,7 @@ wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shlex
 import sys
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.usage import UsageError
 
+from hardhttp.soak.adminside import check_admin_url, check_token
 from hardhttp.soak.catalogue import CATALOGUE, choose
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.peers import PEERS
@@ -27,11 +30,12 @@ from hardhttp.soak.runner import SAMPLES, STATE, Runner
 from hardhttp.soak.samples import read_samples
 from hardhttp.soak.scenario import PATHS
 from hardhttp.soak.scenarios.visitors import read_log
-from hardhttp.soak.summary import Row, rows, runs, worst_of
+from hardhttp.soak.summary import Row, rows, runs, too_short, worst_of
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import print_rows, watcher
 from hardhttp.soak.verdict import Kind
 from hardhttp.soak.where import NotOwnError, Where, is_loopback
+from hardhttp.tap.checks import resolved
 from hardhttp.units import UnitError, parse_seconds
 
 __all__ = ["main", "parser"]
@@ -41,6 +45,7 @@ LEAST_SECONDS, MOST_SECONDS = 2.0, 30 * 86_400.0
 UNDER_TEST = "server"
 MOST_DESCRIPTORS = 65_536
 REPORT = "report.html"
+DEFAULT_DURATION = "2m"
 
 DESCRIPTION = """\
 Puts misbehaving clients on an HTTP server, round by round, and shows whether what it takes is given
@@ -51,6 +56,10 @@ examples:
 
   hardhttp-soak --command 'python shop.py {port}' --duration 10m
       start it, attack it for ten minutes, end it; the report is soak/report.html
+
+  hardhttp-soak --command 'twistd -n hardhttp --listen tcp:{port}:interface=127.0.0.1
+                           --admin tcp:{admin}:interface=127.0.0.1 --app shop.web:root'
+      hardhttp, which also tells of its ledger and its garbage collector
 
   hardhttp-soak --target http://127.0.0.1:8080/ --path large=/download --path upload=/form
       a server that runs already; its process is found by its port, or named with --pid
@@ -81,7 +90,11 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--target", metavar="URL", help="a server that runs: http://HOST:PORT/PATH of an ordinary page")
     what.add_argument("--i-own", metavar="HOST", help="the target's host again, when it is not this machine")
     what.add_argument("--pid", type=int, help="the target's process, where its port does not tell")
-    what.add_argument("--command", metavar="COMMAND", help="start this and end it; {port} stands for its port")
+    what.add_argument(
+        "--command",
+        metavar="COMMAND",
+        help="start this and end it; {port} stands for its port, {admin} for that of hardhttp's admin side",
+    )
     what.add_argument(
         "--against",
         action="append",
@@ -97,9 +110,16 @@ def parser() -> argparse.ArgumentParser:
         help="what a path of the server is for; scenarios that need one it has not are passed over. "
         + "; ".join(f"{kind}: {text}" for kind, text in PATHS.items()),
     )
-    what.add_argument("--admin", metavar="URL", help="where hardhttp's admin side answers (/metrics, /connections)")
+    what.add_argument(
+        "--admin",
+        metavar="URL",
+        help="where the admin side of --target or --command answers, if it is hardhttp: it tells of its ledger, its "
+        "connections and its garbage collector, and what tracemalloc saw if PYTHONTRACEMALLOC=1 is set there",
+    )
+    what.add_argument("--admin-token", metavar="SOURCE", help="its token: env:NAME or file:PATH, which hold it")
     how = made.add_argument_group("the run")
-    how.add_argument("--duration", default="2m", help="of all of it, from 2s to 30d; default: %(default)s")
+    how.add_argument("--duration", help=f"of all of it, from 2s to 30d; default: {DEFAULT_DURATION}")
+    how.add_argument("--each", metavar="DURATION", help="of each scenario at each server, in the place of --duration")
     how.add_argument("--rounds", type=int, help="of each scenario; default: as many as there is time for, up to 12")
     how.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only these; * stands for any")
     how.add_argument("--scale", type=float, default=1.0, help="how many clients, as a factor; default: %(default)s")
@@ -131,15 +151,19 @@ def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running 
     found: dict[str, Running | Started] = {}
     paths = paths_of(asked.path)
     try:
+        if asked.admin is not None:
+            check_admin_url(asked.admin)
+            if asked.target is None and asked.command is None:
+                raise Wrong("--admin is of --target or --command; a command of --against says {admin}")
         if asked.target is not None:
             where = Where.of(asked.target, paths, asked.i_own)
             pid = asked.pid or (owner_of(where.port) if is_loopback(where.host) else None)
-            found[UNDER_TEST] = Running(UNDER_TEST, where, pid)
+            found[UNDER_TEST] = Running(UNDER_TEST, where, pid, asked.admin)
         elif asked.command is not None:
             if "{port}" not in asked.command:
                 raise Wrong("--command must say {port} where the port goes that it is to listen on")
             words = tuple(shlex.split(asked.command))
-            found[UNDER_TEST] = Started(UNDER_TEST, words, paths, directory / "server.log")
+            found[UNDER_TEST] = Started(UNDER_TEST, words, paths, directory / "server.log", asked.admin)
         for text in asked.against:
             server = named(text, directory, paths)
             found[server.name] = server
@@ -150,7 +174,9 @@ def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running 
     return found
 
 
-def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory: Path) -> State:
+def state_of(
+    asked: argparse.Namespace, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]
+) -> State:
     """Where the run begins: at its beginning, or where it was left. Raises ``Wrong``."""
     file = directory / STATE
     if asked.resume:
@@ -166,16 +192,34 @@ def state_of(asked: argparse.Namespace, servers: Mapping[str, object], directory
     if file.exists() or (directory / SAMPLES).exists():
         raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
     try:
-        seconds = parse_seconds(asked.duration)
-        if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-            raise UnitError(f"{asked.duration} is not between 2s and 30d")
         chosen = tuple(kind.name for kind in choose(asked.scenario))
+        seconds = seconds_of(asked, pairs := pairs_of(servers, chosen))
         if (asked.rounds is not None and asked.rounds < 1) or asked.scale <= 0 or asked.honest <= 0:
             raise Wrong("--rounds, --scale and --honest must be above 0")
-        plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest)
+        plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest, pairs)
     except ValueError as error:
         raise Wrong(str(error)) from None
-    return State(plan)
+    return State(plan, words=list(words))
+
+
+def pairs_of(servers: Mapping[str, Running | Started], scenarios: Sequence[str]) -> int:
+    """How many scenarios will be run at all servers together: those that a server has the paths for. At least one."""
+    return max(1, sum(CATALOGUE[name].needs <= set(server.paths) for server in servers.values() for name in scenarios))
+
+
+def seconds_of(asked: argparse.Namespace, count: int) -> float:
+    """How long all of it takes, for so many scenarios at all servers together. Raises ``ValueError``, or ``Wrong``."""
+    if asked.each is None:
+        given = asked.duration or DEFAULT_DURATION
+        seconds = parse_seconds(given)
+    else:
+        if asked.duration is not None:
+            raise Wrong("give --duration, of all of it, or --each, of a scenario")
+        given = f"--each {asked.each}, {count} times,"
+        seconds = parse_seconds(asked.each) * count
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        raise UnitError(f"{given} is not between 2s and 30d")
+    return seconds
 
 
 def replay_of(file: str | None) -> list[tuple[str, str]]:
@@ -189,11 +233,25 @@ def replay_of(file: str | None) -> list[tuple[str, str]]:
     return requests
 
 
+def token_of(source: str | None) -> str | None:
+    """What ``--admin-token`` names. The token itself is not taken: the report shows the command. Raises ``Wrong``."""
+    if source is None:
+        return None
+    if not source.startswith(("env:", "file:")):
+        raise Wrong("--admin-token must be env:NAME or file:PATH, which hold it: the report shows the command")
+    try:
+        token = resolved("admin-token", source)
+        check_token(token)
+    except (ValueError, UsageError) as error:
+        raise Wrong(str(error)) from None
+    return token
+
+
 def run(
     state: State,
     servers: Mapping[str, Running | Started],
     directory: Path,
-    admin: Mapping[str, str],
+    admin_token: str | None,
     replayed: Sequence[tuple[str, str]] = (),
 ) -> bool:
     """The run itself, on the reactor. False: it was interrupted. Raises what the runner raises."""
@@ -202,7 +260,7 @@ def run(
     reactor: Any = installed
     failed: list[Any] = []
     with watcher(state.plan) as watching:
-        runner = Runner(reactor, state, servers, directory, watching, admin, replayed)
+        runner = Runner(reactor, state, servers, directory, watching, admin_token, replayed)
 
         def begin() -> None:
             Deferred.fromCoroutine(runner.run()).addErrback(failed.append).addCallback(finish)
@@ -241,7 +299,7 @@ def _stop(reactor: Any) -> None:
         pass
 
 
-def report(state: State, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]) -> list[Row]:
+def report(state: State, servers: Mapping[str, Running | Started], directory: Path) -> list[Row]:
     """What there is so far, as rows, and as the report where there is anything to draw."""
     samples = list(read_samples(directory / SAMPLES)) if (directory / SAMPLES).exists() else []
     found = rows(state, samples)
@@ -249,37 +307,49 @@ def report(state: State, servers: Mapping[str, Running | Started], directory: Pa
     drawn = runs(state, samples, found, about(servers))
     if drawn:
         said = {name: CATALOGUE[name].says() for name in state.plan.scenarios}
-        write_report(directory / REPORT, drawn, facts(state.plan, words), scenarios=said)
+        write_report(directory / REPORT, drawn, facts(state, servers), scenarios=said, notes=too_short(state.plan))
     return found
+
+
+def list_scenarios() -> None:
+    """On standard output, which may be a pipe to whoever wants to see the first lines alone."""
+    try:
+        for name, kind in CATALOGUE.items():
+            needs = "".join(f" --path {path}=..." for path in sorted(kind.needs))
+            print(f"{name:24}{needs}\n    {' '.join((kind.__doc__ or '').replace('``', '').split())}")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """The exit status. ``words``: the command line, without the program's name."""
+    words = sys.argv[1:] if words is None else words
     asked = parser().parse_args(words)
     if asked.list:
-        for name, kind in CATALOGUE.items():
-            print(f"{name:24} {' '.join(kind.rows)}\n    {' '.join((kind.__doc__ or '').split())}")
+        list_scenarios()
         return PASSED
     directory = Path(asked.into)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         servers = servers_of(asked, directory)
-        state = state_of(asked, servers, directory)
+        state = state_of(asked, servers, directory, words)
         replayed = replay_of(asked.replay)
+        admin_token = token_of(asked.admin_token)
     except (Wrong, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE
     first = next(iter(servers))
     allow_descriptors()
     try:
-        whole = run(state, servers, directory, {first: asked.admin} if asked.admin else {}, replayed)
+        whole = run(state, servers, directory, admin_token, replayed)
     except (TargetError, OSError) as error:
         print(f"hardhttp-soak: {error}", file=sys.stderr)
         return USAGE
     if first in state.problems and not state.seen(first):
         print(f"hardhttp-soak: {state.problems[first]}", file=sys.stderr)
         return USAGE
-    found = report(state, servers, directory, sys.argv[1:] if words is None else words)
+    found = report(state, servers, directory)
     print_rows(found)
     if (directory / REPORT).exists():
         print(f"the report: {directory / REPORT}")

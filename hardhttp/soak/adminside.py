@@ -1,4 +1,4 @@
-"""What hardhttp's admin side says of itself: what its ledger holds, and how many are connected.
+"""What hardhttp's admin side says of itself: its ledger, its connections, the garbage collector, tracemalloc.
 
 The server that is asked is under attack, so an answer is bounded in bytes and has a deadline that a trickle cannot
 move, and no answer is no error: the figures are None, and ``trouble`` says why. Each question is a connection of
@@ -13,19 +13,39 @@ import json
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-__all__ = ["AdminFigures", "AdminSide"]
+__all__ = ["AdminFigures", "AdminSide", "check_admin_url", "check_token"]
 
 MAX_ANSWER_BYTES = 4 << 20
+# What is read of /metrics, in the order of AdminFigures; of each the sum over its labels.
+METRICS = ("hardhttp_held_bytes", "hardhttp_connections", "python_gc_objects_collected", "hardhttp_traced_bytes")
 
 
 @attrs.frozen
 class AdminFigures:
-    ledger_bytes: int | None  # all that the ledger counts in bytes
-    connections: int | None
+    """Each None where it is not said. ``collected`` is since the process began."""
+
+    ledger_bytes: int | None = None  # all that the ledger counts in bytes
+    connections: int | None = None
+    collected: int | None = None  # objects that only the garbage collector could free
+    traced_bytes: int | None = None  # what Python has allocated, while tracemalloc traces
+
+
+def check_admin_url(url: str) -> SplitResult:
+    """Its parts. Raises ``ValueError``."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.username is not None or parts.query or parts.fragment:
+        raise ValueError(f"{url[:100]!r} is no admin side; one looks like http://127.0.0.1:8081")
+    return parts
+
+
+def check_token(token: str) -> None:
+    """Raises ``ValueError`` for what cannot be sent in a header."""
+    if not (token.isascii() and token.isprintable() and " " not in token):
+        raise ValueError("the admin side's token is of visible ASCII characters")
 
 
 class _Answered:
@@ -44,11 +64,9 @@ class AdminSide:
     def __init__(
         self, url: str, token: str | None, deadline_seconds: float, monotonic_seconds: Callable[[], float]
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or parts.username is not None or parts.query or parts.fragment:
-            raise ValueError(f"{url[:100]!r} is no admin side; one looks like http://127.0.0.1:8081")
-        if token is not None and not (token.isascii() and token.isprintable() and " " not in token):
-            raise ValueError("the admin side's token is of visible ASCII characters")
+        parts = check_admin_url(url)
+        if token is not None:
+            check_token(token)
         self._host = parts.hostname
         self._port = parts.port or 80
         self._authority = parts.netloc
@@ -61,27 +79,27 @@ class AdminSide:
     def look(self) -> AdminFigures:
         """What it says now; None for what it does not."""
         self.trouble = None
-        held, connected = self._tried(self._metrics) or (None, None)
+        figures: AdminFigures = self._tried(self._metrics) or AdminFigures()
         listed = self._tried(self._listed)
-        return AdminFigures(held, connected if listed is None else listed)
+        return figures if listed is None else attrs.evolve(figures, connections=listed)
 
     def _tried(self, question: Callable[[], Any]) -> Any:
         try:
             return question()
-        except (OSError, http.client.HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError, ImportError) as error:
             self.trouble = f"{question.__name__[1:]}: {error or type(error).__name__}"
             return None
 
-    def _metrics(self) -> tuple[int | None, int | None]:
+    def _metrics(self) -> AdminFigures:
         from prometheus_client.parser import text_string_to_metric_families
 
         text = self._ask("/metrics", "text/plain; version=0.0.4").decode("utf-8")
-        sums: dict[str, float] = {}
-        for family in text_string_to_metric_families(text):
-            if family.name in ("hardhttp_held_bytes", "hardhttp_connections"):
-                sums[family.name] = sum(sample.value for sample in family.samples)
-        held, connected = sums.get("hardhttp_held_bytes"), sums.get("hardhttp_connections")
-        return None if held is None else int(held), None if connected is None else int(connected)
+        sums = {
+            family.name: int(sum(sample.value for sample in family.samples if not sample.name.endswith("_created")))
+            for family in text_string_to_metric_families(text)
+            if family.name in METRICS
+        }
+        return AdminFigures(*map(sums.get, METRICS))
 
     def _listed(self) -> int:
         """``open`` of ``/connections``: of the server alone, without the admin side's own."""

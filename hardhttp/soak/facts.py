@@ -6,35 +6,49 @@ import os
 import platform
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from hardhttp import __version__
-from hardhttp.soak.peers import PEERS, find_program
-from hardhttp.soak.plan import Plan
+from hardhttp.soak.peers import PEERS, TWISTD, find_program
+from hardhttp.soak.plan import State
 from hardhttp.soak.target import Running, Started
 from hardhttp.soak.wording import bytes_text, seconds_text
 
 __all__ = ["about", "facts"]
 
 VERSION_SECONDS = 5.0
+APPLICATIONS = "hardhttp/soak/applications"
 
 
-def facts(plan: Plan, words: Sequence[str]) -> dict[str, str]:
-    """Name and value, in the order they are shown. ``words``: the command line."""
+def facts(state: State, servers: Mapping[str, Running | Started]) -> dict[str, str]:
+    """Name and value, in the order they are shown."""
+    plan = state.plan
     return {
-        "Command": shlex.join(["hardhttp-soak", *words]),
+        "Command": shlex.join(["hardhttp-soak", *state.words]),
+        **_date(state.began_epoch_seconds),
         "Run": (
-            f"{len(plan.scenarios)} scenarios, {plan.rounds} rounds of {plan.round_seconds:.3g} s: a baseline of "
+            f"{len(plan.scenarios)} scenarios, {plan.rounds} {'rounds' if plan.rounds > 1 else 'round'} of "
+            f"{plan.round_seconds:.3g} s: a baseline of "
             f"{plan.baseline_seconds:.2g} s, {plan.load_seconds:.2g} s of load, {plan.rest_seconds:.2g} s of rest; "
             f"{seconds_text(plan.seconds)} in all"
         ),
+        "Servers": "; ".join(f"{name}: {_started(server)}" for name, server in servers.items()),
         "Machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "System": f"{platform.system()} {platform.release()}, {platform.python_implementation()} "
         f"{platform.python_version()}",
         "Tool": f"hardhttp {__version__}, Twisted {_version('twisted')}",
     }
+
+
+def _date(epoch_seconds: float | None) -> dict[str, str]:
+    """When it began; nothing where that is not known."""
+    if epoch_seconds is None:
+        return {}
+    began = datetime.fromtimestamp(epoch_seconds, UTC)
+    return {"Begun": f"{began.day} {began:%B %Y, %H:%M} UTC"}
 
 
 def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:
@@ -52,6 +66,16 @@ def about(servers: Mapping[str, Running | Started]) -> dict[str, str]:
         else:
             said[name] = ", ".join(f"{module} {_version(module)}" for module in peer.modules or ("hardhttp",))
     return said
+
+
+def _started(server: Running | Started) -> str:
+    """How it was begun, as a reader would type it."""
+    if isinstance(server, Running):
+        return f"running at {server.where.url}"
+    if server.name in PEERS and server.words == PEERS[server.name].command:
+        text = " ".join(server.words).replace(" ".join(TWISTD), "twistd -n")
+        return text.replace("{python}", "python").replace("{node}", "node").replace("{applications}", APPLICATIONS)
+    return shlex.join(server.words)
 
 
 def _program_version(name: str) -> str:

@@ -1,7 +1,7 @@
 """Servers that take part by name alone: how each is started, what it serves, and what it needs.
 
 Each runs the small application written for it in ``hardhttp.soak.applications``. ``{python}``,
-``{port}`` and ``{applications}`` in a command are filled in when it is started.
+``{port}``, ``{admin}`` and ``{applications}`` in a command are filled in when it is started.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import attrs
 
-__all__ = ["PEERS", "Peer", "find_program"]
+__all__ = ["PEERS", "TWISTD", "Peer", "find_program"]
 
 _SOME = {"hello": "/", "large": "/large", "upload": "/upload", "later": "/later", "events": "/events"}
 _SOCKETS = {**_SOME, "websocket": "/websocket"}
@@ -48,7 +48,8 @@ def _python(name: str, module: str, paths: Mapping[str, str], install: str, *mod
     return Peer(name, ("{python}", "-m", f"hardhttp.soak.applications.{module}", "{port}"), paths, install, modules)
 
 
-_TWISTD = ("{python}", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
+# As ``twistd`` does, also where that is not on the path.
+TWISTD = ("{python}", "-c", "from twisted.scripts.twistd import run; run()", "-n", "--pidfile=")
 
 PEERS: Mapping[str, Peer] = {
     peer.name: peer
@@ -56,10 +57,11 @@ PEERS: Mapping[str, Peer] = {
         Peer(
             "hardhttp",
             (
-                *(*_TWISTD, "hardhttp", "--listen=tcp:{port}:interface=127.0.0.1"),
+                *(*TWISTD, "hardhttp", "--listen=tcp:{port}:interface=127.0.0.1"),
+                "--admin=tcp:{admin}:interface=127.0.0.1",
                 "--app=hardhttp.soak.applications.hardhttp_app:root",
             ),
-            {**_SOCKETS, **_SESSIONS},
+            {**_SESSIONS, **(_SOCKETS if importlib.util.find_spec("wsproto") else {})},
             "pip install hardhttp",
         ),
         _python("twisted.web", "twistedweb_app", _SESSIONS, "pip install 'twisted[tls]'", "twisted"),

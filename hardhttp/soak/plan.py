@@ -40,7 +40,9 @@ class Step:
 
 @attrs.frozen
 class Plan:
-    """``round_seconds``: a baseline, the load and a rest together."""
+    """``round_seconds``: a baseline, the load and a rest together. ``pairs``: how many of a server and a scenario that
+    it has the paths for; all when that is not known.
+    """
 
     servers: tuple[str, ...]
     scenarios: tuple[str, ...]
@@ -48,6 +50,7 @@ class Plan:
     round_seconds: float
     scale: float = 1.0
     honest_per_second: float = 20.0
+    pairs: int | None = None
 
     @property
     def baseline_seconds(self) -> float:
@@ -68,7 +71,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """How long all of it lasts, starting of servers apart."""
-        return len(self.servers) * len(self.scenarios) * self.rounds * self.round_seconds
+        pairs = len(self.servers) * len(self.scenarios) if self.pairs is None else self.pairs
+        return pairs * self.rounds * self.round_seconds
 
     def steps(self, server: str) -> Iterator[Step]:
         """What is done with a server, in order."""
@@ -84,23 +88,25 @@ def make_plan(
     rounds: int | None = None,
     scale: float = 1.0,
     honest_per_second: float = 20.0,
+    pairs: int | None = None,
 ) -> Plan:
-    """A plan that takes ``seconds``. Raises ``ValueError`` when that is too short for what is asked.
+    """A plan that takes ``seconds``; ``pairs`` as in ``Plan``. Raises ``ValueError`` when that is too short.
 
     Without ``rounds`` there is one where there is time for no more, three where there is for that,
     and up to twelve: from three on a trend can be told.
     """
-    each = seconds / (len(servers) * len(scenarios))
+    count = len(servers) * len(scenarios) if pairs is None else pairs
+    each = seconds / count
     if rounds is None:
         rounds = int(min(MOST_ROUNDS, each / LONG_ROUND_SECONDS))
         rounds = max(rounds, TREND_ROUNDS if each >= TREND_ROUNDS * LEAST_ROUND_SECONDS else 1)
     if each / rounds < LEAST_ROUND_SECONDS:
-        needed = len(servers) * len(scenarios) * rounds * LEAST_ROUND_SECONDS
+        needed = count * rounds * LEAST_ROUND_SECONDS
         raise ValueError(
             f"--duration {seconds:g}s is too short for {len(scenarios)} scenarios on {len(servers)} servers in "
             f"{rounds} rounds: it takes {needed:g}s, or fewer of them"
         )
-    return Plan(servers, scenarios, rounds, each / rounds, scale, honest_per_second)
+    return Plan(servers, scenarios, rounds, each / rounds, scale, honest_per_second, pairs)
 
 
 @attrs.define
@@ -122,7 +128,8 @@ class Result:
 class State:
     """How far a run has come: the rounds that are done, the seconds it has taken, and what clients saw.
 
-    ``problems``: servers that could not be started or have ended, and how.
+    ``problems``: servers that could not be started or have ended, and how. ``words``: the command line that began it,
+    at ``began_epoch_seconds``.
     """
 
     plan: Plan
@@ -130,6 +137,8 @@ class State:
     seconds: float = 0.0
     results: dict[tuple[str, str], Result] = attrs.Factory(dict)
     problems: dict[str, str] = attrs.Factory(dict)
+    words: list[str] = attrs.Factory(list)
+    began_epoch_seconds: float | None = None
 
     def result(self, step: Step) -> Result:
         return self.results.setdefault((step.server, step.scenario), Result())
@@ -158,6 +167,8 @@ class State:
             "seconds": self.seconds,
             "results": [[*key, attrs.asdict(result)] for key, result in self.results.items()],
             "problems": self.problems,
+            "words": self.words,
+            "began_epoch_seconds": self.began_epoch_seconds,
         }
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(written, indent=1), encoding="utf-8")
@@ -171,6 +182,8 @@ class State:
             plan = Plan(**{**read["plan"], "servers": tuple(read["plan"]["servers"])})
             plan = attrs.evolve(plan, scenarios=tuple(plan.scenarios))
             results = {(server, scenario): Result(**result) for server, scenario, result in read["results"]}
-            return cls(plan, {Step(*step) for step in read["done"]}, read["seconds"], results, read["problems"])
+            done = {Step(*step) for step in read["done"]}
+            began: float | None = read["began_epoch_seconds"]
+            return cls(plan, done, read["seconds"], results, read["problems"], read["words"], began)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is not the state of a run: {error!r}") from None

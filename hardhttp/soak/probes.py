@@ -52,6 +52,8 @@ class Figures:
     processes: int
     ledger_bytes: int | None = None
     connections: int | None = None
+    collected: int | None = None
+    traced_bytes: int | None = None
 
 
 @attrs.frozen
@@ -115,7 +117,7 @@ class Probe:
                 continue
             descriptors += found[0]
             memory.append(found[1])
-        told = AdminFigures(None, None) if self._admin is None else self._admin.look()
+        told = AdminFigures() if self._admin is None else self._admin.look()
         return Figures(
             rss_bytes=sum(stat.resident_bytes for stat in stats.values()),
             pss_bytes=_total(pss for pss, _ in memory),
@@ -124,8 +126,7 @@ class Probe:
             threads=sum(stat.threads for stat in stats.values()),
             cpu_seconds=sum(stat.cpu_seconds for stat in stats.values()),
             processes=len(stats),
-            ledger_bytes=told.ledger_bytes,
-            connections=told.connections,
+            **attrs.asdict(told),
         )
 
     def _root(self) -> _Stat:

@@ -23,6 +23,8 @@ __all__ = ["Soak", "SoakError", "SoakVerdict", "SoakVerdicts"]
 REPORT, VERDICTS = "report.html", "verdicts.json"
 # A scenario's three rounds, without the start of the server.
 SCENARIO_SECONDS = 9.0
+# A pattern such as drip-* stands for several; it is not known here how many, but not for more.
+MOST_SCENARIOS = 100
 # What starting and ending may take besides the run itself.
 MARGIN_SECONDS = 90.0
 END_SECONDS = 15.0
@@ -76,7 +78,8 @@ class SoakVerdicts(Mapping[str, SoakVerdict]):
 class Soak:
     """What the fixture gives: call it with a server.
 
-    ``scenarios`` are names, or patterns such as ``drip-*``. Raises ``SoakError`` without one.
+    ``scenarios`` are names, or patterns such as ``drip-*``. Each scenario takes ``scenario_seconds``, or all of them
+    together ``duration_seconds``. Raises ``SoakError`` without a scenario, or with both times.
     """
 
     def __init__(
@@ -86,13 +89,22 @@ class Soak:
         program: Sequence[str] = (sys.executable, "-m", "hardhttp.soak"),
         *,
         duration_seconds: float | None = None,
+        scenario_seconds: float | None = None,
+        usual_scenario_seconds: float = SCENARIO_SECONDS,
         rounds: int = 3,
         scale: float = 1.0,
     ) -> None:
         if not scenarios:
             raise SoakError("name a scenario at least; hardhttp-soak --list tells what there is")
         self._scenarios, self._directory, self._program = tuple(scenarios), directory, tuple(program)
-        self._duration_seconds = SCENARIO_SECONDS * len(scenarios) if duration_seconds is None else duration_seconds
+        if duration_seconds is not None and scenario_seconds is not None:
+            raise SoakError("give scenario_seconds, or duration_seconds of all scenarios together")
+        if duration_seconds is not None:
+            self._time, self._most_seconds = f"--duration={duration_seconds:g}s", duration_seconds
+        else:
+            each = usual_scenario_seconds if scenario_seconds is None else scenario_seconds
+            count = MOST_SCENARIOS if any(mark in name for name in scenarios for mark in "*?[") else len(scenarios)
+            self._time, self._most_seconds = f"--each={each:g}s", each * count
         self._rounds, self._scale = rounds, scale
         self._runs = 0
 
@@ -119,12 +131,12 @@ class Soak:
         words = [f"{option}={value}" for option, value in given.items() if value is not None]
         words += [f"--path={kind}={path}" for kind, path in (paths or {}).items()]
         words += [f"--scenario={name}" for name in self._scenarios]
-        words += [f"--duration={self._duration_seconds:g}s", f"--rounds={self._rounds}", f"--scale={self._scale:g}"]
+        words += [self._time, f"--rounds={self._rounds}", f"--scale={self._scale:g}"]
         self._run([*self._program, *words, f"--into={into}"])
         return _read(into)
 
     def _run(self, words: Sequence[str]) -> None:
-        within = self._duration_seconds + MARGIN_SECONDS
+        within = self._most_seconds + MARGIN_SECONDS
         pipe = subprocess.PIPE
         with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True) as process:
             try:

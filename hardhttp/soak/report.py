@@ -45,11 +45,12 @@ def write_report(
     *,
     title: str = "Is everything given back?",
     scenarios: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write ``report_text`` to ``path``, whole or not at all."""
     path = Path(path)
     beside = path.with_name(path.name + ".new")
-    beside.write_text(report_text(runs, facts, title=title, scenarios=scenarios), "utf-8")
+    beside.write_text(report_text(runs, facts, title=title, scenarios=scenarios, notes=notes), "utf-8")
     os.replace(beside, path)
 
 
@@ -59,11 +60,12 @@ def report_text(
     *,
     title: str = "Is everything given back?",
     scenarios: Mapping[str, str] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> str:
     """The page. The first run is the one it is about, any others are beside it.
 
     ``facts`` are said of the machine and of how the run was made, in their order; ``scenarios`` says in a sentence
-    what each does. Raises ``ValueError`` without runs.
+    what each does, ``notes`` what of it this run could not tell. Raises ``ValueError`` without runs.
     """
     if not runs:
         raise ValueError("a report needs a run")
@@ -73,7 +75,7 @@ def report_text(
         f"<header>{_LOGO}<div><h1>{escape(title)}</h1><p>{_conclusion(runs)}</p></div></header>",
         f'<section class="cards" aria-label="Servers">{"".join(map(_card, runs))}</section>',
         _given_back(runs),
-        verdict_table(runs, numbers, scenarios or {}),
+        verdict_table(runs, numbers, scenarios or {}, notes or {}),
         what_was_found(runs, numbers),
         *(pictures(subject, runs, numbers) for subject in SUBJECTS),
         findings_table(runs),
@@ -101,9 +103,14 @@ def _conclusion(runs: Sequence[Run]) -> str:
         passed, leaks = counts["PASS"], counts["LEAK"]
         text = f"<strong>{escape(run.server)}</strong> passes "
         text += f"all {total}" if passed == total else f"{passed} of {total}"
+        text += f" ({len(run.passed_over)} not run)" if run.passed_over else ""
         text += f", leaks in {leaks}" if leaks else ""
         said.append(text + (f", dies in {counts['DIED']}" if counts["DIED"] else ""))
-    return f"{'; '.join(said)}. Each scenario is a baseline, a load and a rest, round after round."
+    return (
+        f"{'; '.join(said)}. Each scenario is a kind of client that misbehaves, many at once, round after round. Then "
+        "it leaves, and the server must hold no more than before. All the while an honest visitor asks for a page, and "
+        "must not notice."
+    )
 
 
 def _counts(run: Run) -> Counter[str]:
@@ -116,10 +123,10 @@ def _card(run: Run) -> str:
         f'<i class="{SIGNS[word][1]}" style="flex-grow:{counts[word]}"></i>' for word in SIGNS if counts[word]
     )
     words = " ".join(marked(word, counts[word]) for word in SIGNS if counts[word] or word == "PASS")
-    rows = [("Memory", _arrow(run.extent(run.memory), bytes_text))]
-    rows.append(("Descriptors", _arrow(run.extent(lambda sample: sample.descriptors), count_text)))
+    rows = [("Memory, before to after", _arrow(run.extent(run.memory), bytes_text))]
+    rows.append(("Open connections and files", _arrow(run.extent(lambda sample: sample.descriptors), count_text)))
     waits = run.under_load(lambda sample: sample.honest_p99_ms)
-    rows.append(("Honest p99 under load", "no answer" if waits is None else milliseconds_text(waits)))
+    rows.append(("An honest visitor waits (slowest 1 %)", "no answer" if waits is None else milliseconds_text(waits)))
     listed = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in rows)
     about = f'<p class="about">{escape(run.about)}</p>' if run.about else ""
     return (

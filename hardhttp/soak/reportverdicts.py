@@ -35,12 +35,15 @@ def style_of(verdict: Verdict) -> str:
     return SIGNS[word_of(verdict)][1]
 
 
-def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping[str, str]) -> str:
+def verdict_table(
+    runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping[str, str], notes: Mapping[str, str]
+) -> str:
     head = "".join(f'<th scope="col">{escape(run.server)}</th>' for run in runs)
     rows = []
     for name, number in numbers.items():
         cells = "".join(_cell(run, name) for run in runs)
         what = f"<small>{escape(said[name].replace('``', ''))}</small>" if name in said else ""
+        what += f'<small class="note">{escape(notes[name])}</small>' if name in notes else ""
         rows.append(
             f'<tr id="s{number}"><th scope="row"><div class="named"><span class="number">{number}</span>'
             f"<div>{escape(name)}{what}</div></div></th>{cells}</tr>"
@@ -48,7 +51,8 @@ def verdict_table(runs: Sequence[Run], numbers: Mapping[str, int], said: Mapping
     return (
         '<section class="panel" id="verdicts"><h2>Verdicts</h2><p class="lead">'
         f"{marked('PASS')} all within bounds. {marked('DRIFT')} out of bounds, but not growing. "
-        f"{marked('LEAK')} every round adds to it. Below each word: the figure that decided, and its bound.</p>"
+        f"{marked('LEAK')} every round adds to it. Below each word: the figure that decided, and what is allowed. Less "
+        "than nothing is left where a server gave back more than it took.</p>"
         f'<table class="verdicts"><thead><tr><th scope="col">Scenario</th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></section>"
     )
@@ -62,7 +66,7 @@ def _cell(run: Run, scenario: str) -> str:
         return f'<td class="none">{label}<div>not run<small>{escape(why)}</small></div></td>'
     figures = ""
     if verdict.measure is not Measure.ALIVE:
-        figures = f"{verdict.figure_text} <span>(bound {verdict.bound_text})</span>"
+        figures = f"{verdict.figure_text} <span>({verdict.bound_text} allowed)</span>"
     return (
         f'<td class="{style_of(verdict)}">{label}<div>{marked(word_of(verdict))}'
         f"<small><em>{verdict.measure.value}</em> {figures}</small></div></td>"

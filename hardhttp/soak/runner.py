@@ -60,8 +60,8 @@ class Watcher(Protocol):
 class Runner:
     """Runs what is left of ``state.plan`` and leaves the samples and the state in ``directory``.
 
-    ``admin_urls``: where the admin side of a server answers, by its name. ``replayed``: methods and targets for
-    ``mixed-traffic``, in the place of its own.
+    ``admin_token``: what the admin side of the first server asks for, where it asks. ``replayed``: methods and targets
+    for ``mixed-traffic``, in the place of its own.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class Runner:
         servers: Mapping[str, Running | Started],
         directory: Path,
         watcher: Watcher,
-        admin_urls: Mapping[str, str] | None = None,
+        admin_token: str | None = None,
         replayed: Sequence[tuple[str, str]] = (),
     ) -> None:
         self._replayed = replayed
         self._reactor, self._state, self._servers = reactor, state, servers
-        self._directory, self._watcher, self._admin_urls = directory, watcher, dict(admin_urls or {})
+        self._directory, self._watcher, self._admin_token = directory, watcher, admin_token
         self._file: SampleFile | None = None
         self._honest: HonestClient | None = None
         self._probe: Probe | None = None
@@ -86,6 +86,7 @@ class Runner:
         self._phase = BASELINE
         self._lost: str | None = None
         self._failure: Failure | None = None
+        self._trouble: str | None = None
         self._began = 0.0
         self._stopped = False
 
@@ -97,7 +98,10 @@ class Runner:
 
     async def run(self) -> None:
         """All of it. Everything is ended when this is done, however it is done."""
-        self._began = self._reactor.seconds() - self._state.seconds
+        now = self._reactor.seconds()
+        self._began = now - self._state.seconds
+        if self._state.began_epoch_seconds is None:
+            self._state.began_epoch_seconds = now
         with SampleFile(self._directory / SAMPLES) as self._file:
             for name in self.plan.servers:
                 if self._stopped or name in self._state.problems:
@@ -113,13 +117,14 @@ class Runner:
             self._load.end()
 
     async def _serve(self, server: Running | Started, steps: list[Step]) -> None:
-        self._server, self._lost = server, None
+        self._server, self._lost, self._trouble = server, None, None
         self._watcher.said(f"{server.name}: starting")
         try:
             await server.start(self._sleep)
             if server.pid is None:
                 raise TargetError(f"{server.name}: its process is not known; name it with --pid")
-            self._probe = Probe(server.pid, self._admin_urls.get(server.name))
+            token = self._admin_token if server.name == self.plan.servers[0] else None
+            self._probe = Probe(server.pid, server.admin_url, admin_token=token)
             self._honest = HonestClient(self._reactor, server.where, self.plan.honest_per_second)
             await self._warm(server)
             await self._steps(server, steps)
@@ -255,6 +260,9 @@ class Runner:
             return
         if (step, phase) != (self._step, self._phase):
             return  # it fell between two phases, and belongs to neither
+        if probe.admin_trouble is not None and self._trouble is None:  # said once: it may be because of the load
+            self._trouble = probe.admin_trouble
+            self._watcher.said(f"{step.server}: its admin side does not tell all: {self._trouble}")
         sample = self._write(step, phase, figures)
         load = self._load
         open_count = 0 if load is None else load.open_count

@@ -59,8 +59,10 @@ class Sample:
     honest_p99_ms: float | None
     honest_requests: int
     honest_failures: int
-    ledger_bytes: int | None = None
+    ledger_bytes: int | None = None  # these four are what hardhttp's admin side says, where it is asked
     connections: int | None = None
+    collected: int | None = None  # objects that only the garbage collector could free, since the process began
+    traced_bytes: int | None = None  # what Python has allocated, while tracemalloc traces
 
 
 COLUMNS = tuple(field.name for field in attrs.fields(Sample))

@@ -13,6 +13,7 @@ The exit status is 0 when every limit that was tried has answered, and 1 when on
 
 from __future__ import annotations
 
+import importlib.util
 import resource as system
 import sys
 from collections.abc import Sequence
@@ -163,6 +164,8 @@ def _why_not(chosen: Attack, limits: Limits) -> str | None:
         hard = system.getrlimit(system.RLIMIT_NOFILE)[1]
         if hard not in (system.RLIM_INFINITY,) and needed > hard:
             return f"it takes {needed:,} descriptors, and this process may have {hard:,}"
+    if "websocket" in chosen.limit and importlib.util.find_spec("wsproto") is None:
+        return "a WebSocket needs wsproto, which is not installed"
     if chosen.limit == "max_websocket_message_bytes" and limits.max_websocket_message_bytes >= MOST_SENT_BYTES:
         return f"the attack sends no more than {format_size(MOST_SENT_BYTES)}"
     if chosen.limit == "max_headers" and limits.max_headers * 4 + 1000 > limits.max_head_bytes:

@@ -17,7 +17,7 @@ from hardhttp.soak.runs import Run
 from hardhttp.soak.samples import PHASES, Sample
 from hardhttp.soak.verdict import Finding, Kind, Measure, Verdict, died, judge
 
-__all__ = ["Row", "latest_attempt", "rows", "runs", "worst_of"]
+__all__ = ["Row", "latest_attempt", "rows", "runs", "too_short", "worst_of"]
 
 # A share of strange answers below this is a busy machine's.
 STRANGE_SHARE = 0.01
@@ -90,6 +90,16 @@ def _why(sentence: str) -> str:
     """The reason alone, where something else says that it was not run."""
     reason = sentence.removeprefix(NOT_RUN)
     return reason[:1].upper() + reason[1:]
+
+
+def too_short(plan: Plan) -> dict[str, str]:
+    """Scenarios of which a deadline could not be judged, each with the sentence that says so."""
+    return {
+        scenario: f"The load of {plan.load_seconds:.2g} s is too short to tell when such a client is let go: "
+        f"that is judged from {bound:.0f} s on."
+        for scenario in plan.scenarios
+        if (bound := CATALOGUE[scenario].expectation.held_seconds) is not None and plan.load_seconds <= bound
+    }
 
 
 def worst_of(found: Iterable[Row], server: str) -> Kind | None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from hardhttp.soak.peers import PEERS, find_program
 from hardhttp.soak.where import Where
 
-__all__ = ["Running", "Started", "TargetError", "free_port", "named", "owner_of"]
+__all__ = ["Running", "Started", "TargetError", "free_ports", "named", "owner_of"]
 
 START_SECONDS = 20.0
 END_SECONDS = 5.0
@@ -42,23 +42,30 @@ class TargetError(Exception):
     """A server that cannot be started, or has ended."""
 
 
-def free_port() -> int:
-    """A port on 127.0.0.1 below those the system gives to outgoing connections. Raises ``TargetError``."""
+def free_ports(count: int) -> list[int]:
+    """Ports on 127.0.0.1 below those the system gives to outgoing connections. Raises ``TargetError``."""
+    found: list[int] = []
     for port in random.sample(range(20_000, 32_000), 100):
         with socket.socket() as trial:
             try:
                 trial.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+            found.append(port)
+        if len(found) == count:
+            return found
     raise TargetError("no port is free on 127.0.0.1 between 20000 and 32000")
 
 
 class Running:
     """A server that somebody else has started and will end. ``pid``: its process, where it is known."""
 
-    def __init__(self, name: str, where: Where, pid: int | None = None) -> None:
-        self.name, self.where, self.pid = name, where, pid
+    def __init__(self, name: str, where: Where, pid: int | None = None, admin_url: str | None = None) -> None:
+        self.name, self.where, self.pid, self.admin_url = name, where, pid, admin_url
+
+    @property
+    def paths(self) -> Mapping[str, str]:
+        return self.where.paths
 
     async def start(self, sleep: Sleep) -> None:
         """Raises ``TargetError`` when nobody answers there."""
@@ -75,14 +82,22 @@ class Running:
 
 
 class Started:
-    """A server that runs for as long as the run. ``{port}`` in ``command`` stands for the port it is to listen on.
+    """A server that runs for as long as the run. ``{port}`` in ``command`` stands for the port it is to listen on, and
+    ``{admin}`` for one that hardhttp's admin side is to have, which is then asked there (else at ``admin_url``).
 
     What it prints goes to ``log``, up to what the disk takes: a server that floods its log is a finding.
     """
 
-    def __init__(self, name: str, command: tuple[str, ...], paths: Mapping[str, str], log: Path) -> None:
-        self.name, self.log = name, log
-        self.words, self._paths = command, dict(paths)
+    def __init__(
+        self,
+        name: str,
+        command: tuple[str, ...],
+        paths: Mapping[str, str],
+        log: Path,
+        admin_url: str | None = None,
+    ) -> None:
+        self.name, self.log, self.admin_url = name, log, admin_url
+        self.words, self.paths = command, {"hello": "/", **paths}
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._where: Where | None = None
@@ -97,11 +112,12 @@ class Started:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def command(self, port: int) -> list[str]:
+    def command(self, port: int, admin_port: int = 0) -> list[str]:
         """What is run, with everything filled in."""
         words = {
             "{python}": sys.executable,
             "{port}": str(port),
+            "{admin}": str(admin_port),
             "{node}": find_program("node") or "node",
             "{applications}": str(Path(__file__).with_name("applications")),
         }
@@ -112,15 +128,17 @@ class Started:
 
     async def start(self, sleep: Sleep) -> None:
         """Start it and wait until it answers. Raises ``TargetError``, with the end of what it printed."""
-        port = free_port()
-        self._where = Where("http", "127.0.0.1", port, {"hello": "/", **self._paths})
+        port, admin_port = free_ports(2)
+        if any("{admin}" in word for word in self.words):
+            self.admin_url = f"http://127.0.0.1:{admin_port}"
+        self._where = Where("http", "127.0.0.1", port, self.paths)
         peer = PEERS.get(self.name)
         self._directory = tempfile.TemporaryDirectory(prefix="hardhttp-soak-") if peer is not None else None
         path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
         with self.log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
-                    self.command(port),
+                    self.command(port, admin_port),
                     cwd=self._directory.name if self._directory is not None else None,
                     env={**os.environ, "PYTHONPATH": path},
                     stdin=subprocess.DEVNULL,

@@ -254,7 +254,7 @@ def _held(
         return []
     held = max(under_load) - median(map(memory, baseline))
     kind = Kind.DRIFT if held > expectation.held_bytes else Kind.PASS
-    said = f"Under load {bytes_text(held)} more were held than before it."
+    said = f"Under load {bytes_text(abs(held))} {'more' if held > 0 else 'less'} were held than before it."
     return [Finding(Measure.HELD, kind, held, expectation.held_bytes, said)]
 
 

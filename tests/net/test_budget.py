@@ -134,6 +134,26 @@ def test_full_http2_is_refused_by_the_stream(rig: Rig) -> None:
     assert peer.response(peer.request(b"GET", b"/")).status == 200
 
 
+def test_one_page_for_many_who_stopped_reading_is_counted_once(rig: Rig) -> None:
+    """Else sixteen who ask for the same page of 16 MiB would keep all others out of a server that holds it once."""
+    page, peers = b"x" * 70_000, [rig.connect() for _ in range(4)]
+    for peer in peers:
+        peer.take(0)
+        peer.send(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+        peer.protocol.request.write(page)
+    assert 70_000 <= rig.site.ledger.held_bytes < 71_000
+    assert pressure(rig) is Pressure.NONE
+    for peer in peers[:3]:
+        peer.reset()
+        assert 70_000 <= rig.site.ledger.held_bytes < 71_000
+    rig.advance(1)
+    assert 70_000 <= rig.site.ledger.held_bytes < 71_000
+    peers[3].take(None)
+    rig.clock.turn()
+    rig.advance(1)
+    assert rig.site.ledger.held_bytes == 0
+
+
 def test_what_an_aborted_one_had_queued_is_free_at_once(rig: Rig) -> None:
     """Not in the reactor's next turn: more may be written in this one than there is room for."""
     peers = [rig.connect() for _ in range(2)]

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import random
 
-from hardhttp.net.ledger import BODY, EVENTS, FILES, INPUT, MESSAGES, SUBSCRIBERS, UNSENT, WEBSOCKETS, Ledger
+import pytest
+
+from hardhttp.net.ledger import (
+    BODY,
+    EVENTS,
+    FILES,
+    INPUT,
+    MESSAGES,
+    SHARED_BYTES,
+    SUBSCRIBERS,
+    UNSENT,
+    WEBSOCKETS,
+    Ledger,
+)
 
 EMPTY = {INPUT: 0, BODY: 0, UNSENT: 0, EVENTS: 0, MESSAGES: 0, SUBSCRIBERS: 0, WEBSOCKETS: 0, FILES: 0, "owners": 0}
 
@@ -69,6 +82,48 @@ def test_a_gauge_is_asked() -> None:
     assert ledger.snapshot()["connections"] == 3
     figures[0] = 0
     assert ledger.snapshot() == {**EMPTY, "connections": 0}
+
+
+def test_a_long_piece_is_counted_once_and_passes_to_the_next_who_holds_it() -> None:
+    ledger, page = Ledger(), bytes(SHARED_BYTES)
+    for owner in "abc":
+        ledger.hold_unsent(owner, 10, page)
+        ledger.hold_unsent(owner, 10, page)  # said again, it is held once
+    assert ledger.snapshot() == {**EMPTY, UNSENT: SHARED_BYTES + 30, "owners": 3}
+    ledger.hold("a", INPUT, 5)  # another kind has nothing to do with it
+    ledger.release("a")
+    assert ledger.held("b") == {UNSENT: SHARED_BYTES + 10}
+    ledger.hold_unsent("c", 7)
+    ledger.hold_unsent("c", 7, b"another")
+    assert ledger.held_bytes == SHARED_BYTES + 10 + 7 + 7
+    ledger.hold_unsent("b", 0)
+    ledger.release("c")
+    assert ledger.snapshot() == EMPTY
+    assert not ledger._pieces
+    assert not ledger._piece_of
+
+
+@pytest.mark.parametrize(("size", "held"), [(SHARED_BYTES - 1, 2 * SHARED_BYTES - 2), (SHARED_BYTES, SHARED_BYTES)])
+def test_a_short_piece_is_everybodys_own(size: int, held: int) -> None:
+    ledger, piece = Ledger(), bytes(size)
+    ledger.hold_unsent("a", 0, piece)
+    ledger.hold_unsent("b", 0, piece)
+    assert ledger.held_bytes == held
+
+
+def test_equal_bytes_that_are_not_the_same_are_counted_each() -> None:
+    ledger = Ledger()
+    for owner in "ab":
+        ledger.hold_unsent(owner, 0, bytes(SHARED_BYTES))
+    assert ledger.held_bytes == 2 * SHARED_BYTES
+
+
+def test_who_takes_up_another_piece_leaves_the_first_to_those_who_hold_it() -> None:
+    ledger, one, other = Ledger(), bytes(SHARED_BYTES), bytes(SHARED_BYTES + 1)
+    ledger.hold_unsent("a", 0, one)
+    ledger.hold_unsent("b", 0, one)
+    ledger.hold_unsent("a", 0, other)
+    assert (ledger.held("a"), ledger.held("b")) == ({UNSENT: SHARED_BYTES + 1}, {UNSENT: SHARED_BYTES})
 
 
 def test_it_never_drifts() -> None:

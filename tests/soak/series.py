@@ -30,6 +30,8 @@ def sample(phase: str, number: int, memory: float, **given: object) -> Sample:
         "honest_failures": 0,
         "ledger_bytes": None,
         "connections": None,
+        "collected": None,
+        "traced_bytes": None,
     }
     return Sample(**{**figures, **given})  # type: ignore[arg-type]
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from hardhttp.soak import __main__ as command
 from hardhttp.soak.facts import about, facts
@@ -19,7 +21,7 @@ from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, Step
 from hardhttp.soak.runner import Now
 from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
-from hardhttp.soak.target import Started, TargetError, named, owner_of
+from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
 from tests.soak.memoryserver import MemoryServer
@@ -66,12 +68,20 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tu
         (("--against=hardhttp", "--path=big=/x"), "KIND is one of: hello, large"),
         (("--against=hardhttp", "--path=large=x"), "KIND=/PATH"),
         (("--against=hardhttp", "--duration=1s"), "not between 2s and 30d"),
+        (("--against=hardhttp", "--each=1d"), "--each 1d, 54 times, is not between 2s and 30d"),
+        (("--against=hardhttp", "--each=1s", "--duration=9s"), "give --duration, of all of it, or --each"),
+        (("--against=hardhttp", "--each=1s", "--rounds=1"), "too short"),
         (("--against=hardhttp", "--duration=1M"), "1M"),
         (("--against=hardhttp", "--duration=20s"), "too short"),
         (("--against=hardhttp", "--scenario=drop"), "no scenario is called 'drop'"),
         (("--against=hardhttp", "--rounds=0"), "--rounds"),
         (("--against=hardhttp", "--resume"), "--resume: "),
         (("--against=hardhttp", "--replay=/nonexistent"), "/nonexistent"),
+        (("--against=hardhttp", "--admin=http://127.0.0.1:8081"), "--admin is of --target or --command"),
+        (("--command=a {port}", "--admin=127.0.0.1:8081"), "is no admin side"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=secret"), "must be env:NAME or file:PATH"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=env:NO_SUCH"), "there is no NO_SUCH"),
+        (("--against=hardhttp", "--scenario=idle", "--admin-token=file:/nonexistent"), "cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_would_do(said: Any, words: tuple[str, ...], says: str) -> None:
@@ -97,12 +107,28 @@ def test_the_list_tells_what_each_does(said: Any) -> None:
     assert status == 0
     assert "drip-head" in text
     assert text.count("sound") >= 40
+    assert "stopped-reader           --path large=...\n" in text
+    assert "V17" not in text
+
+
+def test_only_what_a_server_has_the_paths_for_takes_time(tmp_path: Path) -> None:
+    servers = {"a": named("a=run {port}", tmp_path, {"large": "/x"}), "node": named("node", tmp_path)}
+    servers["here"] = Running("here", Where.of("http://127.0.0.1:80/"))
+    assert command.pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
+    assert command.pairs_of(servers, ("endless-fragments",)) == 1
 
 
 def test_help_teaches() -> None:
     text = command.parser().format_help()
     for word in ("examples:", "--resume --into soak", "Only ever attack what is yours", *PEERS):
         assert word in text
+
+
+@pytest.mark.slow
+def test_the_lists_first_lines_may_be_all_that_is_read(tmp_path: Path) -> None:
+    words = f"{sys.executable} -m hardhttp.soak --list | head -1"
+    done = subprocess.run(["sh", "-c", words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True)
+    assert (done.stdout.split(), done.stderr) == (["mixed-traffic"], "")
 
 
 @pytest.mark.slow
@@ -161,6 +187,30 @@ async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_pa
         await sleep(0.05)
     assert is_gone(listener)
     assert server.pid is None
+
+
+def test_a_command_that_names_an_admin_side_is_given_a_port_for_it(tmp_path: Path) -> None:
+    assert "--admin=tcp:8082:interface=127.0.0.1" in named("hardhttp", tmp_path).command(8081, 8082)
+
+
+@pytest.mark.slow
+@pytest_twisted.ensureDeferred
+async def test_the_ready_hardhttp_tells_of_itself(tmp_path: Path) -> None:
+    from hardhttp.soak.probes import Probe
+
+    server = named("hardhttp", tmp_path)
+    assert server.admin_url is None
+    await server.start(sleep)
+    try:
+        assert server.pid is not None
+        assert server.admin_url is not None
+        assert str(server.where.port) not in server.admin_url
+        looks = [await deferToThread(Probe(server.pid, server.admin_url).look) for _ in range(2)]
+        assert all(look.ledger_bytes == look.connections == 0 for look in looks)
+        assert looks[0].collected is not None
+        assert looks[0].traced_bytes is None
+    finally:
+        await server.end(sleep)
 
 
 @pytest_twisted.ensureDeferred
@@ -277,11 +327,18 @@ def test_bars_and_outcomes() -> None:
     assert outcomes_text({str(n): n for n in range(9)}) == "8 8, 7 7, 6 6, 5 5, 4 4"
 
 
-def test_facts_tell_how_to_make_it_again() -> None:
-    told = facts(Plan(("a",), ("idle",), 3, 6.0), ["--command", "run {port}", "--duration=1h"])
+def test_facts_tell_how_to_make_it_again(tmp_path: Path) -> None:
+    state = State(Plan(("a",), ("idle",), 3, 6.0), words=["--command", "run {port}", "--duration=1h"])
+    servers = {"a": named("a=run it {port}", tmp_path), "hardhttp": named("hardhttp", tmp_path)}
+    servers["here"] = Running("here", Where.of("http://127.0.0.1:80/x"))
+    told = facts(attrs.evolve(state, began_epoch_seconds=86_400.0 * 365), servers)
     assert told["Command"] == "hardhttp-soak --command 'run {port}' --duration=1h"
     assert "3 rounds of 6 s" in told["Run"]
-    assert set(told) == {"Command", "Run", "Machine", "System", "Tool"}
+    assert told["Begun"] == "1 January 1971, 00:00 UTC"
+    assert "a: run it '{port}'; hardhttp: twistd -n hardhttp --listen=tcp:{port}:" in told["Servers"]
+    assert "here: running at http://127.0.0.1:80/x" in told["Servers"]
+    assert set(told) == {"Command", "Begun", "Run", "Servers", "Machine", "System", "Tool"}
+    assert "Begun" not in facts(state, {})
 
 
 def test_each_server_has_its_version_or_its_command(tmp_path: Path) -> None:

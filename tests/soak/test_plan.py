@@ -31,13 +31,21 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
         make_plan(("a",), ("idle",), 19, rounds=10)
 
 
+def test_time_is_for_what_is_run() -> None:
+    """Scenarios that a server has no path for are passed over in no time."""
+    plan = make_plan(("a", "b"), TWO, 60, pairs=3)
+    assert (plan.rounds, plan.round_seconds, plan.seconds) == (3, pytest.approx(20 / 3), pytest.approx(60))
+
+
 def test_a_scenario_has_its_rounds_one_after_the_other() -> None:
     steps = list(Plan(("a", "b"), TWO, 2, 6.0).steps("b"))
     assert [(step.scenario, step.round) for step in steps] == [("idle", 1), ("idle", 2), ("churn", 1), ("churn", 2)]
 
 
 def test_a_state_is_read_as_it_was_written(tmp_path: Path) -> None:
-    state = State(Plan(("a",), TWO, 2, 6.0), {Step("a", "idle", 1)}, 12.5)
+    state = State(
+        Plan(("a",), TWO, 2, 6.0), {Step("a", "idle", 1)}, 12.5, words=["--rounds=2"], began_epoch_seconds=7.5
+    )
     state.result(Step("a", "idle", 1)).add({"408": 3}, 20.0)
     state.result(Step("a", "idle", 2)).add({"408": 2, "reset": 1}, 10.0)
     state.problems["a"] = "it ended"

@@ -334,3 +334,17 @@ def test_another_url_is_refused(url: str) -> None:
 def test_a_token_is_one_word() -> None:
     with pytest.raises(ValueError, match="visible ASCII"):
         Probe(os.getpid(), "http://127.0.0.1:1", admin_token="a\r\nB: c")
+
+
+def test_the_collector_and_tracemalloc_are_told_where_the_server_tells_of_them(admin) -> None:
+    more = (
+        b"# TYPE python_gc_objects_collected_total counter\n"
+        b'python_gc_objects_collected_total{generation="0"} 5.0\n'
+        b'python_gc_objects_collected_total{generation="2"} 2.0\n'
+        b"# TYPE python_gc_objects_collected_created gauge\npython_gc_objects_collected_created 1.7e9\n"
+        b"# TYPE hardhttp_traced_bytes gauge\nhardhttp_traced_bytes 4096.0\n"
+    )
+    figures = Probe(os.getpid(), admin(answers(b"200 OK", METRICS + more)).url).look()
+    assert (figures.collected, figures.traced_bytes) == (7, 4096)
+    figures = Probe(os.getpid(), admin(answers(b"200 OK", METRICS)).url).look()
+    assert figures.collected is figures.traced_bytes is None

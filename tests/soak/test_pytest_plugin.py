@@ -65,7 +65,7 @@ def test_verdicts_of_the_marked_scenarios(tmp_path: Path) -> None:
             assert found["drip-head"].kind == "PASS"
             assert found["drip-head"].sentence == (
                 "--command=python shop.py {port} --admin=http://127.0.0.1:8081 --path=large=/x"
-                " --scenario=drip-head --scenario=stopped-* --duration=18s --rounds=4 --scale=0.5"
+                " --scenario=drip-head --scenario=stopped-* --each=9s --rounds=4 --scale=0.5"
             )
             assert found.report == tmp_path / "soak" / "report.html"
             again = soak(url="http://127.0.0.1:80/", pid=7)
@@ -92,6 +92,33 @@ def test_verdicts_of_the_marked_scenarios(tmp_path: Path) -> None:
     assert "1 failed" in output
     assert "LEAK idle: --command" in output
     assert "report: " in output
+    assert status == 1
+
+
+def test_how_long_a_scenario_takes_is_said_by_the_marker_else_by_the_option(tmp_path: Path) -> None:
+    status, output = pytest_run(
+        tmp_path,
+        """
+        @pytest.mark.hardhttp_soak("drip-*")
+        def test_option(soak):
+            assert "--each=60s --rounds=3" in soak(command="a {port}")["drip-*"].sentence
+
+        @pytest.mark.hardhttp_soak("idle", scenario_seconds=7.5)
+        def test_marker(soak):
+            assert "--each=7.5s --rounds=3" in soak(command="a {port}")["idle"].sentence
+
+        @pytest.mark.hardhttp_soak("idle", duration_seconds=30)
+        def test_all_together(soak):
+            assert "--duration=30s --rounds=3" in soak(command="a {port}")["idle"].sentence
+
+        @pytest.mark.hardhttp_soak("idle", scenario_seconds=7, duration_seconds=30)
+        def test_both(soak):
+            pass
+        """,
+        "--hardhttp-soak-seconds=60",
+    )
+    assert "give scenario_seconds, or duration_seconds of all scenarios together" in output, output
+    assert "1 error" in output
     assert status == 1
 
 
@@ -150,7 +177,10 @@ def test_who_does_not_use_it_does_not_notice_it(tmp_path: Path) -> None:
 def test_the_marker_is_listed(tmp_path: Path) -> None:
     status, output = pytest_run(tmp_path, "", "--markers")
     assert status == 0
-    assert "@pytest.mark.hardhttp_soak(*scenarios, duration_seconds=..., rounds=3, scale=1.0)" in output
+    assert (
+        "@pytest.mark.hardhttp_soak(*scenarios, scenario_seconds=9, duration_seconds=..., rounds=3, scale=1.0)"
+        in output
+    )
 
 
 @pytest.mark.slow

@@ -69,6 +69,12 @@ def test_it_is_whole_and_needs_nothing(text: str) -> None:
     assert "default-src 'none'" in text
 
 
+def test_what_a_run_could_not_tell_stands_with_the_scenario() -> None:
+    (first, *_) = SCENARIOS
+    text = report_text(several(), FACTS, scenarios=SCENARIOS, notes={first: "Too short <for> it."})
+    assert text.count('<small class="note">Too short &lt;for&gt; it.</small>') == 1
+
+
 def test_every_verdict_is_a_word(text: str) -> None:
     table = text[text.index('<table class="verdicts">') :]
     table = table[: table.index("</table>")]
@@ -77,7 +83,7 @@ def test_every_verdict_is_a_word(text: str) -> None:
     assert table.count("not run") == 5
     assert "<strong>hardhttp</strong> passes all 8;" in text
     assert "passes 0 of 3, leaks in 2, dies in 1" in text
-    assert "1.9 MiB a round <span>(bound 1 MiB)</span>" in table
+    assert "1.9 MiB a round <span>(1 MiB allowed)</span>" in table
 
 
 def test_what_was_found_is_said(text: str) -> None:

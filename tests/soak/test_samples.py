@@ -123,11 +123,11 @@ def test_a_full_disk_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.Mon
     [
         ("", "does not begin with the columns"),
         ("a,b\n1,2\n", "does not begin with the columns"),
-        (",".join(COLUMNS) + "\n1,2\n", "line 2: 2 cells, not 18"),
+        (",".join(COLUMNS) + "\n1,2\n", "line 2: 2 cells, not 20"),
         (",".join(COLUMNS) + "\n\n", "line 2"),
-        (",".join(COLUMNS) + "\nx,s,,1,load,1,,,1,1,1,1,,,1,1,,\n", "line 2: seconds is 'x'"),
-        (",".join(COLUMNS) + "\n1,s,,1,load,1,,,,1,1,1,,,1,1,,\n", "line 2: descriptors is ''"),
-        (",".join(COLUMNS) + "\n1,s,,1,work,1,,,1,1,1,1,,,1,1,,\n", "line 2: phase is 'work'"),
+        (",".join(COLUMNS) + "\nx,s,,1,load,1,,,1,1,1,1,,,1,1,,,,\n", "line 2: seconds is 'x'"),
+        (",".join(COLUMNS) + "\n1,s,,1,load,1,,,,1,1,1,,,1,1,,,,\n", "line 2: descriptors is ''"),
+        (",".join(COLUMNS) + "\n1,s,,1,work,1,,,1,1,1,1,,,1,1,,,,\n", "line 2: phase is 'work'"),
     ],
 )
 def test_what_no_run_writes_is_refused(tmp_path: Path, text: str, said: str) -> None:

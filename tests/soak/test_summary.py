@@ -6,7 +6,7 @@ import pytest
 
 from hardhttp.soak.plan import Plan, Result, State
 from hardhttp.soak.samples import Sample
-from hardhttp.soak.summary import latest_attempt, rows, runs, worst_of
+from hardhttp.soak.summary import latest_attempt, rows, runs, too_short, worst_of
 from hardhttp.soak.verdict import Kind, Measure
 from tests.soak.series import sample
 
@@ -93,6 +93,13 @@ def test_only_the_last_attempt_counts() -> None:
     again = [sample("baseline", 1, 7), sample("rest", 1, 8)]
     assert latest_attempt([*first, *again]) == again
     assert latest_attempt(first) == first
+
+
+def test_what_a_load_is_too_short_to_tell_is_said() -> None:
+    plan = Plan(("a",), ("churn", "drip-head"), 1, 10.0)
+    assert list(too_short(plan)) == ["drip-head"]
+    assert "load of 5.5 s is too short" in too_short(plan)["drip-head"]
+    assert not too_short(Plan(("a",), ("drip-head",), 1, 1000.0))
 
 
 def test_a_report_is_of_those_with_something_to_show() -> None:

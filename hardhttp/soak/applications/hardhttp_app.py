@@ -11,6 +11,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.soak.applications.contents import HELLO, LARGE
 from hardhttp.sse.stream import EventStream
+from hardhttp.web.websocket import WebSocketResource
 
 __all__ = ["make_root", "root"]
 
@@ -88,11 +89,9 @@ def make_root(clock: IReactorTime) -> Pages:
     root.putChild(b"later", Later())
     root.putChild(b"events", events)
     try:
-        from hardhttp.web.websocket import WebSocketResource
+        root.putChild(b"websocket", WebSocketResource(echo))
     except ImportError:  # wsproto is not installed
         pass
-    else:
-        root.putChild(b"websocket", WebSocketResource(echo))
     return root
 
 
