@@ -11,9 +11,10 @@ Receipts are completed in two steps: when the broker has the event (``published`
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -37,11 +38,11 @@ from hardhttp.sse.receipts import BrokerReceipt, Receipt
 from hardhttp.sse.replica import Replica
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from hardhttp.interfaces import IBroker
     from hardhttp.sse.hub import EventHub
+    from hardhttp.sse.sharedpresence import SharedPresence
     from hardhttp.sse.subscriber import Subscriber
 
 __all__ = ["Brokered", "replica_of"]
@@ -86,6 +87,7 @@ class Brokered:
         self._receipts: OrderedDict[int, BrokerReceipt] = OrderedDict()  # by number, of what has not come back
         self._number = 0
         self._early = Early()
+        self.presence: SharedPresence | None = None
         self.name = new_epoch()
         self.epoch = ""
         # In the reactor's turn: whoever makes a hub may still fork.
@@ -101,6 +103,8 @@ class Brokered:
             if call is not None:
                 call.cancel()
         self._start = self._waiting = None
+        if self.presence is not None:
+            self.presence.close()
         self._outbox.close()
         return self.broker.close()
 
@@ -210,6 +214,16 @@ class Brokered:
         if state is BrokerState.READY:
             self._hub.has_loaded = True
             self._resume(READING_TURNS if self._early else 0)
+            if self.presence is not None:
+                self.presence.renew()
+
+    @property
+    def tells_presence(self) -> bool:
+        return self.presence is not None
+
+    def departed(self, present: Mapping[str, bytes]) -> Deferred[None]:
+        assert self.presence is not None  # it says so
+        return Deferred.fromCoroutine(self.presence.departed(present))
 
     def _resume(self, turns: int) -> None:
         """Send what waits. What was sent here already comes back then, and is to find nobody at the history."""

@@ -28,9 +28,11 @@ from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.outbox import Away
+from hardhttp.sse.presence import LocalPresence
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.sending import Sending
+from hardhttp.sse.sharedpresence import SharedPresence
 from hardhttp.sse.subscriber import Ended, Subscriber
 from hardhttp.sse.subscriptions import WEIGHED_BYTES
 from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
@@ -149,6 +151,7 @@ class EventHub(Sending):
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
         self.has_loaded = broker is None  # whether it is known what was published before
         self._brokered: Brokered | None = None
+        self._presence: LocalPresence | SharedPresence | None = None
         if broker is not None and replica is not None:
             bounds = max_unpublished_events, max_unpublished_bytes
             self._brokered = Brokered(self, broker, replica, clock, Away(broker_away), *bounds)
@@ -202,6 +205,24 @@ class EventHub(Sending):
     def slowest(self, count: int = 10) -> list[Subscriber]:
         """Those whose transports have been full longest, the longest first."""
         return heapq.nsmallest(count, self.waiting, key=self.waiting.__getitem__)
+
+    def presence(self) -> LocalPresence | SharedPresence:
+        """What tells of subscribers that come and go, and who is there: of all nodes, with a broker. Once.
+
+        Raises ``ValueError`` when it was asked for before.
+        """
+        if self._presence is not None:
+            raise ValueError("this hub's subscriptions are told of already")
+        if self._brokered is None:
+            self._presence = LocalPresence(self)
+        else:
+            self._presence = self._brokered.presence = SharedPresence(self, self._brokered.broker)
+        return self._presence
+
+    @property
+    def unlisted(self) -> int:
+        """Subscribers that should be told of, and are not known to other nodes."""
+        return self._presence.unlisted if isinstance(self._presence, SharedPresence) else 0
 
     def explain(self, event_id: str, subscriber: Subscriber | str) -> Explanation:
         """What became of an event at a subscriber, or at one that has ended, which may be given by its id.
@@ -320,6 +341,10 @@ class EventHub(Sending):
             raise ValueError(f"an event's id cannot be {id[:100]!r}: it is empty, or of the hub's own kind")
         if _NO_FIELD.search(id) is not None or len(id.encode("utf-8")) > MAX_ID_BYTES:
             raise ValueError(f"an event's id has at most {MAX_ID_BYTES} bytes, and no control characters")
+
+    def check_data(self, data: Any) -> None:
+        """Raises ``ValueError`` for what is too large to be published."""
+        self._encode(data, None, None, None)
 
     def _encode(self, data: Any, event: str | None, id: str | None, retry: float | None) -> bytes:
         encoded = encode_event(data, event, id, retry_seconds=retry)

@@ -251,8 +251,8 @@ async def test_closing_on_all_nodes(cluster: Cluster) -> None:
 
 
 @ensureDeferred
-async def test_how_many_there_are(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardhttp.brokers.redis.BEAT_SECONDS", 0.02)
+async def test_how_many_there_are(cluster: Cluster) -> None:
+    cluster.bounds = BrokerBounds(lease_seconds=0.06)
     one, two = await cluster.node(), await cluster.node()
     for node, count in ((one, 2), (two, 3)):
         for _ in range(count):
@@ -303,9 +303,8 @@ async def test_what_is_too_old_goes(cluster: Cluster) -> None:
 
 
 @ensureDeferred
-async def test_what_has_grown_too_old_meanwhile_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardhttp.brokers.redis.BEAT_SECONDS", 0.02)
-    cluster.bounds = BrokerBounds(max_age_seconds=0.05)
+async def test_what_has_grown_too_old_meanwhile_is_told(cluster: Cluster) -> None:
+    cluster.bounds = BrokerBounds(max_age_seconds=0.05, lease_seconds=0.06)
     one, two = await cluster.node(), await cluster.node()
     peer = one.subscribe("topic=t")
     await cluster.cut(one)
