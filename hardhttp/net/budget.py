@@ -8,10 +8,11 @@ memory (sessions, a hub's history). Three things happen as it fills:
 - *over* it, the heaviest and slowest are shed, until it is kept: what one holds, times the seconds in which it has
   made no progress, decides. A store that keeps more than a quarter of it gives up its oldest first.
 
-Each has an end: below seven tenths all is as it was. When it has been full for ten seconds, the heaviest and slowest
-are shed down to four fifths, lest whoever fills it keeps all others out; and when bodies have waited for ten
-seconds, one a second is, for those who wait for one another would wait for ever. What is shed has the reason
-``buffered-bytes``, in the log and in the counts.
+Each has an end: below seven tenths all is as it was. Bodies that wait are read on second by second, the first first,
+as many as there is room for if each grows to twice its size: all at once would fill it again. When it has been full
+for ten seconds, the heaviest and slowest are shed down to four fifths, lest whoever fills it keeps all others out;
+and when a body has waited for ten seconds, one a second is, for those who wait for one another would wait for ever.
+What is shed has the reason ``buffered-bytes``, in the log and in the counts.
 
 Requests pay nothing for this: the sum is the ledger's, and while work is refused another parser stands in the
 place of the server's.
@@ -127,7 +128,7 @@ class Budget:
             del self._waiting[body]  # it has ended, or goes on
         if self.pressure is Pressure.FULL and now - self._full_since >= WAIT_SECONDS:
             self._shed_to(NEAR_SHARE * self._server.limits.max_buffered_bytes)
-        elif self._waiting and now - next(iter(self._waiting.values())) >= WAIT_SECONDS:
+        elif not self._read_on() and self._waiting and now - next(iter(self._waiting.values())) >= WAIT_SECONDS:
             self._shed_to(self.held_bytes - 1)
 
     # -- how hard it is ---------------------------------------------------------------------------
@@ -139,7 +140,6 @@ class Budget:
             self._is(Pressure.NEAR)
         else:
             self._is(Pressure.NONE)
-            self._read_on()
         if share > NEAR_SHARE:
             self._hold_back()
 
@@ -166,10 +166,17 @@ class Budget:
             self._waiting[largest] = server.seconds()
             self.held_back_count += 1
 
-    def _read_on(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        for body in waiting:
+    def _read_on(self) -> bool:
+        """Whether any that wait are: the first, where there is room; one in any case when all is as it was."""
+        room = NEAR_SHARE * self._server.limits.max_buffered_bytes - self.held_bytes
+        least = 1 if self.pressure is Pressure.NONE else 0
+        for number, body in enumerate(list(self._waiting)):
+            room -= _size(body)
+            if room < 0 and number >= least:
+                return number > 0
+            del self._waiting[body]
             self._server.guard(body.resume_body)
+        return True
 
     # -- who goes -----------------------------------------------------------------------------------
 

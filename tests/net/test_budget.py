@@ -191,6 +191,27 @@ def test_bodies_that_wait_for_one_another_do_not_wait_for_ever(rig: Rig) -> None
     assert not any(peer.unread for peer in peers if not peer.received)
 
 
+def test_those_that_wait_are_read_on_one_after_another_as_there_is_room(rig: Rig) -> None:
+    """All at once would fill it again, and new work be refused."""
+    peers = [upload(rig, 8_500) for _ in range(10)]
+    for peer in peers:
+        peer.send(b"x")  # it is one of the largest, and waits from here on
+        peer.send(b"x" * 4_000)
+    assert all(peer.unread for peer in peers)
+    for peer in peers[:2]:
+        peer.transport.abortConnection()
+    waiting = []
+    for _ in range(5):
+        rig.advance(1)
+        waiting.append(sum(1 for peer in peers[2:] if peer.unread))
+    assert waiting == [7, 6, 5, 5, 5]
+    assert pressure(rig) is Pressure.NEAR
+    peers[2].transport.abortConnection()
+    rig.advance(1)
+    assert sum(1 for peer in peers[3:] if peer.unread) == 4
+    assert not any(peer.received for peer in peers)
+
+
 def test_who_keeps_it_full_does_not_keep_others_out(rig: Rig) -> None:
     large, small = upload(rig, 90_000), upload(rig, 5_001)
     rig.advance(WAIT_SECONDS - 2)
