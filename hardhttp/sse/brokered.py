@@ -82,7 +82,7 @@ class Brokered:
         max_unpublished_bytes: int,
     ) -> None:
         self._hub, self.broker, self._replica = hub, broker, replica
-        self._outbox = Outbox(broker, away, max_unpublished_events, max_unpublished_bytes)
+        self.outbox = Outbox(broker, away, max_unpublished_events, max_unpublished_bytes)
         self._max_receipts = max_unpublished_events
         self._receipts: OrderedDict[int, BrokerReceipt] = OrderedDict()  # by number, of what has not come back
         self._number = 0
@@ -105,19 +105,14 @@ class Brokered:
         self._start = self._waiting = None
         if self.presence is not None:
             self.presence.close()
-        self._outbox.close()
+        self.outbox.close()
         return self.broker.close()
-
-    @property
-    def unpublished(self) -> int:
-        """Events that wait for the broker, or for its answer."""
-        return len(self._outbox)
 
     # -- out ----------------------------------------------------------------------------------
 
     def publish(self, kind: Kind, names: tuple[str, ...], body: bytes, now: float, **more: Any) -> BrokerReceipt:
         """Post an event. Raises ``BrokerAwayError``; nothing has happened then."""
-        self._outbox.check()
+        self.outbox.check()
         receipt, number = BrokerReceipt(str(more.get("id") or "")), self._number + 1
         self._receipts[number] = receipt
         if len(self._receipts) > self._max_receipts:
@@ -131,7 +126,7 @@ class Brokered:
             receipt.answer(became)
 
         self._post(kind, names, done, body=body, published_at=now, **more)
-        away = self.broker.state is BrokerState.AWAY and self._outbox.away is Away.LOCAL
+        away = self.broker.state is BrokerState.AWAY and self.outbox.away is Away.LOCAL
         if away and more.get("idempotency_key") is None:  # with a key, others may have published it already
             self._deliver_early(number, kind, names, body, receipt, **more)
         return receipt
@@ -146,7 +141,7 @@ class Brokered:
 
     def tell(self, kind: Kind, *names: str) -> None:
         """Post a command. Raises ``BrokerAwayError``."""
-        self._outbox.check()
+        self.outbox.check()
         self._post(kind, names, self._told)
 
     def _told(self, became: Posted | Exception) -> None:
@@ -157,8 +152,9 @@ class Brokered:
         self, kind: Kind, names: tuple[str, ...], done: Callable[[Posted | Exception], None], **more: Any
     ) -> None:
         self._number += 1
-        resent = self._outbox.away is not Away.REFUSE
-        self._outbox.put(Post(self.name, self._number, kind, names, resent=resent, **more), done)
+        resent = self.outbox.away is not Away.REFUSE
+        self._hub.grew(len(more.get("body", b"")))
+        self.outbox.put(Post(self.name, self._number, kind, names, resent=resent, **more), done)
 
     # -- in -----------------------------------------------------------------------------------
 
@@ -233,7 +229,7 @@ class Brokered:
         if turns and self._hub.is_reading:
             self._waiting = self._hub.clock.callLater(READING_SECONDS, self._resume, turns - 1)
         else:
-            self._outbox.resume()
+            self.outbox.resume()
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         deliveries = [each for each in deliveries if each.sequence > self._replica.last_sequence]
@@ -244,7 +240,7 @@ class Brokered:
             self._hub.read_on(place)
             deliveries = deliveries[len(used) :]
         for delivery in deliveries:
-            if self._outbox.is_closed:
+            if self.outbox.is_closed:
                 return
             try:
                 if delivery.post is not None:

@@ -451,7 +451,7 @@ async def test_what_waited_is_not_sent_all_at_once(cluster: Cluster, monkeypatch
 
     def come() -> bool:
         nonlocal most
-        most = max(most, one.hub._brokered._outbox._on_their_way)
+        most = max(most, one.hub._brokered.outbox._on_their_way)
         return last("299", peer)
 
     await cluster.until(come)
@@ -648,7 +648,7 @@ async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
     ids: list[str] = []
     for receipt in receipts:
         receipt.when_published().addCallback(lambda receipt: ids.append(receipt.id))
-    await cluster.until(lambda: one.hub._brokered._outbox._on_their_way == 0)
+    await cluster.until(lambda: one.hub._brokered.outbox._on_their_way == 0)
     assert one.hub.unpublished == 2
     made[0].loses = False
     one.hub._brokered.changed(BrokerState.READY)

@@ -232,7 +232,7 @@ async def test_a_broker_by_its_url_or_where_that_is(tmp_path: Path, monkeypatch:
         hub = options.mercure.hub
         assert hub.broker_state == "connecting"
         assert repr(hub._brokered.broker) == "<RedisBroker redis://127.0.0.1:1/3, connecting>"
-        assert hub._brokered._outbox.away == "queue"
+        assert hub._brokered.outbox.away == "queue"
         await hub.stop()
 
 
