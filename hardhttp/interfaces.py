@@ -37,6 +37,7 @@ __all__ = [
     "Lost",
     "Post",
     "Posted",
+    "PresentPage",
     "SessionRecord",
     "SessionTimes",
     "Update",
@@ -385,12 +386,22 @@ class Everywhere:
 
 
 @attrs.frozen
+class PresentPage:
+    """Some of those who are present, each with its record. ``place`` is where to go on; ``None`` at the end. Who comes
+    or goes between two pages may be among them or not; one may be on two of them."""
+
+    present: Mapping[str, bytes] = attrs.field(repr=False)
+    place: object = None
+
+
+@attrs.frozen
 class BrokerBounds:
     """What a broker keeps, and each node with it: updates and bytes of a topic and of all, seconds (``None``: no
     bound), and idempotency keys. An update belongs to the first of its topics. All nodes should have the same.
 
     A topic's bounds are for what is older than ``read_seconds``: nodes that are behind by less miss nothing in a burst,
-    as long as the bounds of all hold it."""
+    as long as the bounds of all hold it. ``max_present`` and ``max_present_bytes`` are for the records of who is
+    present at all nodes. A node that was not in touch for ``lease_seconds`` is taken to be gone."""
 
     max_topic_updates: int = 1000
     max_topic_bytes: int = 4 << 20
@@ -400,6 +411,9 @@ class BrokerBounds:
     max_idempotency_keys: int = 10_000
     idempotency_seconds: float = 600.0
     read_seconds: float = 10.0
+    max_present: int = 100_000
+    max_present_bytes: int = 64 << 20
+    lease_seconds: float = 6.0
 
     def __attrs_post_init__(self) -> None:
         for name, bound in attrs.asdict(self).items():
@@ -417,6 +431,7 @@ class IBrokerNode(Interface):
     last_sequence = Attribute("The number of the last delivery it was handed; or 0.")
     floor = Attribute("Numbers up to this one are used here already, and must be given to nothing more.")
     subscriber_count = Attribute("How many are subscribed here.")
+    tells_presence = Attribute("Whether it can be told of who is ``departed``.")
 
     def welcome(epochs: Sequence[BrokerEpoch]) -> None:
         """It is in touch (again): the epochs there are, the present one last. Later ones may be new to it: then
@@ -432,7 +447,11 @@ class IBrokerNode(Interface):
         """Some of the numbers after ``last_sequence``, up to ``to``, are there no more: what the broker has lost."""
 
     def changed(state: BrokerState) -> None:
-        """``IBroker.state`` is another one."""
+        """``IBroker.state`` is another one; or it is READY, and who is present here is to be recorded anew."""
+
+    def departed(present: Mapping[str, bytes]) -> Deferred[None]:
+        """A node is gone that had recorded these. They are forgotten when the Deferred fires; when it fails they are
+        handed out again, to this node or to another."""
 
 
 class IBroker(Interface):
@@ -459,5 +478,18 @@ class IBroker(Interface):
         was the answer that was lost. ``IBrokerNode.changed`` says when it is worth trying again: also when ``state``
         was READY all the time."""
 
+    def record(present: Mapping[str, bytes]) -> Deferred[Collection[str] | None]:
+        """Keep, for as long as this node is in touch, that these are present here: an id, and a record for who asks.
+        What was kept of the same id is replaced. Fires with those of them that were not kept before; with ``None``
+        when there is no room within the bounds for all of them, and then nothing has changed. Fails with
+        ``BrokerAwayError``, also while others are still being told that this node had gone."""
+
+    def erase(ids: Collection[str]) -> Deferred[None]:
+        """These are not present here any more. Fails with ``BrokerAwayError``."""
+
+    def present(word: bytes = b"", id: str | None = None, place: object = None) -> Deferred[PresentPage]:
+        """Who is present at any node, from ``place`` on: those whose record has ``word`` in it, and of them only the
+        one called ``id`` if that is given. Fails with ``BrokerAwayError``."""
+
     def close() -> Deferred[None]:
-        """Be in touch no more; nothing is delivered from now on."""
+        """Be in touch no more; nothing is delivered from now on. Who is present here is gone then."""

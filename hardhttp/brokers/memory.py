@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
 from hardhttp.brokers.counting import EPOCH_STEP, PAGE_POSTS, new_name, size_of, topic_of
+from hardhttp.brokers.memorypresence import Records
 from hardhttp.errors import BrokerAwayError
 from hardhttp.interfaces import (
     BrokerBounds,
@@ -29,9 +30,12 @@ from hardhttp.interfaces import (
     Losses,
     Post,
     Posted,
+    PresentPage,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["Exchange", "MemoryBroker"]
@@ -60,6 +64,7 @@ class Exchange:
         self._forgotten_to = 0
         self._keys: OrderedDict[str, tuple[float, Posted]] = OrderedDict()
         self._done: dict[str, int] = {}
+        self.present = Records(self.bounds)
         for broker in self.brokers:
             broker.look()
 
@@ -181,6 +186,8 @@ class MemoryBroker:
         self.state = BrokerState.CONNECTING
         self._node: IBrokerNode | None = None
         self._call: IDelayedCall | None = None
+        self._lease: IDelayedCall | None = None  # it ends, since this node is cut off
+        self._telling: Deferred[None] | None = None
         self._cut_off = self._loaded = self._has_failed = False
 
     def __repr__(self) -> str:
@@ -203,6 +210,7 @@ class MemoryBroker:
     @cut_off.setter
     def cut_off(self, cut_off: bool) -> None:
         self._cut_off = cut_off
+        self._end_lease_later(cut_off)
         self.look()
 
     def start(self, node: IBrokerNode) -> None:
@@ -224,10 +232,14 @@ class MemoryBroker:
     def close(self) -> Deferred[None]:
         if self in self._exchange.brokers:
             self._exchange.brokers.remove(self)
+            self._end_lease_later(False)
+            self._end_lease()
         self.state = BrokerState.AWAY
         if self._call is not None:
             self._call.cancel()
             self._call = None
+        if self._telling is not None:
+            self._telling.cancel()
         return succeed(None)
 
     @property
@@ -255,6 +267,7 @@ class MemoryBroker:
             return None
         exchange.hello(node.epoch, node.last_sequence, node.floor)
         if self.state is not BrokerState.READY or node.epoch != exchange.epochs[-1].name:
+            self._has_failed = True  # the exchange may have lost what it had
             node.welcome(tuple(exchange.epochs))
         page = exchange.after(node.last_sequence)
         if not self._loaded:
@@ -270,6 +283,9 @@ class MemoryBroker:
         elif self.state is not BrokerState.READY or self._has_failed:
             self._has_failed = False
             self._change(BrokerState.READY)
+        if self.state is BrokerState.READY and exchange.present.gone and node.tells_presence and self._telling is None:
+            self._telling = Deferred.fromCoroutine(self._tell(node))
+            self._telling.addBoth(self._told)
         return None
 
     def _deliver(self, node: IBrokerNode, page: list[Delivery]) -> None:
@@ -289,3 +305,56 @@ class MemoryBroker:
         self.state = state
         assert self._node is not None
         self._node.changed(state)
+
+    # -- who is present -----------------------------------------------------------------------
+
+    def record(self, present: Mapping[str, bytes]) -> Deferred[Collection[str] | None]:
+        node, records = self._node, self._exchange.present
+        if node is None or self.state is not BrokerState.READY or self._unreachable:
+            return fail(BrokerAwayError("the exchange is away"))
+        if node.name in records.gone:
+            self._has_failed = True
+            return fail(BrokerAwayError("others are being told that this node had gone"))
+        return succeed(records.record(node.name, present))
+
+    def erase(self, ids: Collection[str]) -> Deferred[None]:
+        node = self._node
+        if node is None or self.state is not BrokerState.READY or self._unreachable:
+            return fail(BrokerAwayError("the exchange is away"))
+        self._exchange.present.erase(node.name, ids)
+        return succeed(None)
+
+    def present(self, word: bytes = b"", id: str | None = None, place: object = None) -> Deferred[PresentPage]:
+        if self.state is not BrokerState.READY or self._unreachable:
+            return fail(BrokerAwayError("the exchange is away"))
+        return succeed(self._exchange.present.page(word, id, place))
+
+    def _end_lease_later(self, later: bool) -> None:
+        if self._lease is not None:
+            self._lease.cancel()
+            self._lease = None
+        if later:
+            self._lease = self._exchange.clock.callLater(self.bounds.lease_seconds, self._end_lease)
+
+    def _end_lease(self) -> None:
+        """It is taken to be gone: another tells of those who were present here."""
+        self._lease = None
+        if self._node is not None and self._exchange.present.left_behind(self._node.name):
+            for broker in self._exchange.brokers:
+                broker.look()
+
+    async def _tell(self, node: IBrokerNode) -> None:
+        records = self._exchange.present
+        while records.teller in (None, self) and (found := records.departed()) is not None:
+            records.teller = self
+            name, present = found
+            try:
+                await node.departed(present)
+            finally:
+                records.teller = None
+            records.erase(name, present)
+
+    def _told(self, became: object) -> None:
+        self._telling = None
+        for broker in self._exchange.brokers:
+            broker.look()

@@ -16,6 +16,7 @@ first node that knows more than Redis begins a new epoch, and everybody is told 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from zope.interface import implementer
 from hardhttp.brokers import redisscripts
 from hardhttp.brokers.counting import EPOCH_STEP, PAGE_POSTS, new_name, size_of, topic_of
 from hardhttp.brokers.packing import pack, unpack
+from hardhttp.brokers.redispresence import RedisPresence
 from hardhttp.errors import BrokerAwayError, StoreError
 from hardhttp.interfaces import (
     BrokerBounds,
@@ -39,6 +41,7 @@ from hardhttp.interfaces import (
     Losses,
     Post,
     Posted,
+    PresentPage,
 )
 from hardhttp.remote.redisaddress import RedisAddress
 from hardhttp.remote.redisconnection import RedisConnection
@@ -54,9 +57,8 @@ PREFIX = "{hardhttp}:events:"
 WAIT_SECONDS = 1.0
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 1.0
 JITTER = 0.5
-# A node says so often how many are subscribed, and is taken to be gone after three times in which it did not.
-BEAT_SECONDS = 2.0
-GONE_SECONDS = 3 * BEAT_SECONDS
+# A node says so many times in ``lease_seconds`` that it is there, and how many are subscribed.
+BEATS = 3
 # So long a node may be away and still resend what it had not got done, each once.
 RESEND_SECONDS = 86_400.0
 
@@ -96,6 +98,7 @@ class RedisBroker:
         self._reading: Deferred[Any] | None = None
         self._beat = LoopingCall(self._say)
         self._beat.clock = reactor
+        self._presence = RedisPresence(self._ask_ready, self.bounds)
         self._loaded = self._is_closed = False
         self._page_posts = PAGE_POSTS
         self._pause_seconds = MIN_PAUSE_SECONDS
@@ -109,7 +112,7 @@ class RedisBroker:
     def start(self, node: IBrokerNode) -> None:
         if self._node is not None:
             raise ValueError("a broker is one hub's: make another RedisBroker for the same Redis")
-        self._node = node
+        self._node = self._presence.node = node
         self._following = Deferred.fromCoroutine(self._follow(node))
 
     async def _close(self) -> None:
@@ -122,6 +125,7 @@ class RedisBroker:
             self._reading.cancel()
         if self._beat.running:
             self._beat.stop()
+        self._presence.close()
         if was is BrokerState.READY:
             with suppress(StoreError):  # they will find out
                 await self._ask(redisscripts.BEAT, *self._beat_words(b"-"))
@@ -138,31 +142,27 @@ class RedisBroker:
 
     async def _post(self, post: Post) -> Posted:
         node, bounds = self._node, self.bounds
-        if node is None or self.state is not BrokerState.READY:
-            raise BrokerAwayError(self.why_away or "it is not started")
+        if node is None:
+            raise BrokerAwayError("it is not started")
         now = self._reactor.seconds()
-        try:
-            answer = await self._ask(
-                redisscripts.POST,
-                node.epoch.encode(),
-                post.node.encode(),
-                b"%d" % (post.number if post.resent else 0),
-                _number(now),
-                *(b"%d" % most for most in (bounds.max_topic_updates, bounds.max_topic_bytes)),
-                *(b"%d" % most for most in (bounds.max_updates, bounds.max_bytes)),
-                _number(self._horizon(now)),
-                b"%d" % bounds.max_idempotency_keys,
-                _number(now + bounds.idempotency_seconds),
-                _text(post.idempotency_key or ""),
-                _text(post.id or ""),
-                _text(topic_of(post)),
-                b"%d" % size_of(post),
-                pack(post),
-                _number(now - bounds.read_seconds),
-            )
-        except StoreError as error:
-            self._stumble(str(error))
-            raise BrokerAwayError(str(error)) from None
+        answer = await self._ask_ready(
+            redisscripts.POST,
+            node.epoch.encode(),
+            post.node.encode(),
+            b"%d" % (post.number if post.resent else 0),
+            _number(now),
+            *(b"%d" % most for most in (bounds.max_topic_updates, bounds.max_topic_bytes)),
+            *(b"%d" % most for most in (bounds.max_updates, bounds.max_bytes)),
+            _number(self._horizon(now)),
+            b"%d" % bounds.max_idempotency_keys,
+            _number(now + bounds.idempotency_seconds),
+            _text(post.idempotency_key or ""),
+            _text(post.id or ""),
+            _text(topic_of(post)),
+            b"%d" % size_of(post),
+            pack(post),
+            _number(now - bounds.read_seconds),
+        )
         if answer[0] in (-1, -2):
             self._stumble("it has lost what it had" if answer[0] == -1 else "an earlier event is not done")
             raise BrokerAwayError("the broker begins anew")
@@ -283,7 +283,7 @@ class RedisBroker:
             self._log.info("the broker {address} is back", address=str(self._address))
         self.state, self.why_away = BrokerState.READY, None
         if not self._beat.running:
-            self._beat.start(BEAT_SECONDS * random.uniform(1 - JITTER / 2, 1))
+            self._beat.start(self.bounds.lease_seconds / BEATS * random.uniform(1 - JITTER / 2, 1))
         node.changed(self.state)
 
     def _away(self, node: IBrokerNode, why: str) -> None:
@@ -311,19 +311,49 @@ class RedisBroker:
     async def _beat_once(self) -> None:
         assert self._node is not None  # it is ready
         try:
-            nodes, subscribers = await self._ask(
+            nodes, subscribers, known, gone = await self._ask(
                 redisscripts.BEAT, *self._beat_words(b"%d" % self._node.subscriber_count)
             )
         except StoreError as error:
             return self._stumble(str(error))
         if self.state is BrokerState.READY:
             self.everywhere = Everywhere(nodes, subscribers)
+            if not known:  # it is the first time, or others thought that it was gone
+                self._node.changed(self.state)
+            if gone and self._node.tells_presence:
+                self._presence.tell()
         return None
 
     def _beat_words(self, said: bytes) -> tuple[bytes, ...]:
         assert self._node is not None
         horizon = self._horizon(self._reactor.seconds())
-        return (self._node.name.encode(), said, _number(GONE_SECONDS), _number(RESEND_SECONDS), _number(horizon))
+        return (
+            self._node.name.encode(),
+            said,
+            _number(self.bounds.lease_seconds),
+            _number(RESEND_SECONDS),
+            _number(horizon),
+        )
+
+    # -- who is present -----------------------------------------------------------------------
+
+    def record(self, present: Mapping[str, bytes]) -> Deferred[Collection[str] | None]:
+        return Deferred.fromCoroutine(self._presence.record(present))
+
+    def erase(self, ids: Collection[str]) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._presence.erase(ids))
+
+    def present(self, word: bytes = b"", id: str | None = None, place: object = None) -> Deferred[PresentPage]:
+        return Deferred.fromCoroutine(self._presence.present(word, id, place))
+
+    async def _ask_ready(self, script: Script, *arguments: bytes) -> Any:
+        if self.state is not BrokerState.READY:
+            raise BrokerAwayError(self.why_away or "it is not started")
+        try:
+            return await self._ask(script, *arguments)
+        except StoreError as error:
+            self._stumble(str(error))
+            raise BrokerAwayError(str(error)) from None
 
     def _ask(self, script: Script, *arguments: bytes) -> Deferred[Any]:
         return self._commands.run(script, (*self._keys, *arguments))

@@ -10,7 +10,9 @@ Keys, all with one hash tag so that a cluster keeps them together:
 - ``PREFIX lost``: a hash: up to which number a topic has lost what it had;
 - ``PREFIX done``: a hash: the last number of each node that resends what has failed;
 - ``PREFIX ids`` and ``PREFIX due``: what was posted with an idempotency key, and until when that is known;
-- ``PREFIX nodes`` and ``PREFIX seen``: what each node says of itself, and when it did (by the clock of Redis).
+- ``PREFIX nodes`` and ``PREFIX seen``: what each node says of itself, and when it did (by the clock of Redis);
+  ``meta`` has ``beat``, when any of them last did, and ``since``, when they began to after all were silent;
+- who is present: see ``redispresence``.
 
 A script that cannot go on before ``HELLO`` was said (Redis has lost its data, or another node has noticed that)
 answers -1.
@@ -20,7 +22,7 @@ from __future__ import annotations
 
 from hardhttp.remote.script import Script
 
-__all__ = ["BEAT", "HELLO", "LOSSES", "POST"]
+__all__ = ["BEAT", "HELLO", "LOSSES", "POST", "script"]
 
 _COMMON = """
 local meta, prefix = KEYS[1], ARGV[1]
@@ -73,14 +75,15 @@ end
 """
 
 
-def _script(body: str) -> Script:
+def script(body: str) -> Script:
+    """What begins with what all scripts share: ``prefix`` and ``meta``."""
     return Script.of(_COMMON + body)
 
 
 # the epoch the node knows, the last number it has, a name for a new epoch, the step to its numbers, the number up to
 # which none may be given
 # -> the last number given, and the epochs
-HELLO = _script("""
+HELLO = script("""
 local epoch, number = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'seq') or 0)
 local known = tonumber(ARGV[3])
 if not epoch or (epoch == ARGV[2] and known > number) then
@@ -106,7 +109,7 @@ return {string.format('%d', number), redis.call('LRANGE', prefix .. 'epochs', 0,
 # before which all is too old, the most keys, until when this one is known, idempotency key, id, topic, size, post,
 # the time after which a topic's bounds are not held yet
 # -> number, id, 1 if it is that of an earlier post
-POST = _script("""
+POST = script("""
 local epoch, node, count, now = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 if redis.call('HGET', meta, 'epoch') ~= epoch then
     return {-1}
@@ -168,7 +171,7 @@ return {number .. ' ' .. epoch, ARGV[14], 0}
 """)
 
 # the epoch -> up to which number all that is kept nowhere was lost, and TOPIC NUMBER for each that has lost something
-LOSSES = _script("""
+LOSSES = script("""
 if redis.call('HGET', meta, 'epoch') ~= ARGV[2] then
     return {-1}
 end
@@ -177,29 +180,41 @@ return {redis.call('HGET', meta, 'forgotten') or '0', redis.call('HGETALL', pref
 
 # node, its subscribers (or - when it leaves), after how many seconds of silence one is taken to be gone, and after how
 # many it will not resend any more, the time before which all is too old
-# -> how many nodes, and their subscribers
-BEAT = _script("""
-local now, node = here(), ARGV[2]
+# -> how many nodes, their subscribers, whether this node was known to be there, and how many have left someone behind
+BEAT = script("""
+local now, node, known = here(), ARGV[2], redis.call('HEXISTS', prefix .. 'nodes', ARGV[2])
+local function gone(each)
+    redis.call('HDEL', prefix .. 'nodes', each)
+    if redis.call('EXISTS', prefix .. 'p:' .. each) == 1 then
+        redis.call('SADD', prefix .. 'gone', each)
+    end
+end
+-- after an outage of Redis itself nobody is taken to be gone who has not had the time to come back
+if now - tonumber(redis.call('HGET', meta, 'beat') or 0) > ARGV[4] / 2 then
+    redis.call('HSET', meta, 'since', string.format('%.6f', now))
+end
+redis.call('HSET', meta, 'beat', string.format('%.6f', now))
+local since = tonumber(redis.call('HGET', meta, 'since') or 0)
 if ARGV[3] == '-' then
-    redis.call('HDEL', prefix .. 'nodes', node)
+    gone(node)
 else
     redis.call('HSET', prefix .. 'nodes', node, ARGV[3])
     redis.call('ZADD', prefix .. 'seen', now, node)
 end
 for _, each in ipairs(redis.call('HKEYS', prefix .. 'nodes')) do
-    local at = redis.call('ZSCORE', prefix .. 'seen', each)
-    if not at or tonumber(at) < now - ARGV[4] then
-        redis.call('HDEL', prefix .. 'nodes', each)
+    local at = tonumber(redis.call('ZSCORE', prefix .. 'seen', each) or 0)
+    if math.max(at, since) < now - ARGV[4] then
+        gone(each)
     end
 end
-for _, gone in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'seen', '-inf', now - ARGV[5], 'LIMIT', 0, 100)) do
-    redis.call('ZREM', prefix .. 'seen', gone)
-    redis.call('HDEL', prefix .. 'done', gone)
+for _, silent in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'seen', '-inf', now - ARGV[5], 'LIMIT', 0, 100)) do
+    redis.call('ZREM', prefix .. 'seen', silent)
+    redis.call('HDEL', prefix .. 'done', silent)
 end
 expire(tonumber(ARGV[6]), 100)
 local said, sum = redis.call('HVALS', prefix .. 'nodes'), 0
 for _, each in ipairs(said) do
     sum = sum + each
 end
-return {#said, sum}
+return {#said, sum, known, redis.call('SCARD', prefix .. 'gone')}
 """)

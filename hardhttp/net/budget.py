@@ -52,11 +52,12 @@ class Pressure(IntEnum):
 
 @attrs.frozen
 class Keeper:
-    """A store in memory. ``held`` is what it keeps, ``shed(size)`` has it give up its oldest, so many bytes."""
+    """A store in memory. ``held`` is what it keeps, ``shed(size)`` has it give up its oldest, so many bytes; one that
+    has promised what it keeps to somebody has none, and a bound of its own."""
 
     kind: str
     held: Callable[[], int]
-    shed: Callable[[int], object]
+    shed: Callable[[int], object] | None
 
 
 class Refusing:
@@ -183,7 +184,7 @@ class Budget:
     def _trim_keepers(self, most: int) -> None:
         for keeper in self.keepers:
             above = keeper.held() - int(KEEPER_SHARE * most)
-            if above > 0:
+            if above > 0 and keeper.shed is not None:
                 self._server.guard(keeper.shed, above)
                 self._count(f"{keeper.kind} were given up")
 

@@ -164,4 +164,5 @@ def _hub(hub: Any) -> dict[str, Any]:
         "behind_seconds": round(next((now - since for since in hub.waiting.values()), 0.0), 3),
         "slowest": [subscriber_row(subscriber, now) for subscriber in islice(hub.waiting, MAX_ROWS)],
         "ended": {end.value: count for end, count in hub.ends.items() if count},
+        "unpublished": hub.unpublished,
     }

@@ -145,6 +145,21 @@ class Metrics(Collector):
         yield _counter("hardhttp_subscriptions_refused", "Over the bound of subscribers", hub.refused)
         ends = {end.value: count for end, count in hub.ends.items()}
         yield _counters("hardhttp_subscriptions_ended", "Subscriptions that ended, by why", "reason", ends)
+        if hub.outbox is not None:
+            yield from _broker(hub)
+
+
+def _broker(hub: Any) -> Iterator[Metric]:
+    outbox, bounds = hub.outbox, hub.broker_bounds
+    yield _gauge("hardhttp_broker_ready", "1 while the broker can be reached", int(hub.broker_state == "ready"))
+    yield _gauge("hardhttp_unpublished_events", "That wait for the broker, or its answer", len(outbox))
+    yield _gauge("hardhttp_max_unpublished_events", "The limit", outbox.max_events)
+    yield _gauge("hardhttp_max_unpublished_bytes", "The limit of what waits", outbox.max_bytes)
+    yield _counter("hardhttp_events_refused", "Not published because the broker was away", outbox.refused)
+    yield _gauge("hardhttp_max_history_bytes", "The limit of what is kept of the broker's events", bounds.max_bytes)
+    yield _gauge("hardhttp_nodes", "Nodes of the broker; 0 while it is away", hub.everywhere.nodes)
+    yield _gauge("hardhttp_nodes_subscribers", "Open subscriptions of all of them", hub.everywhere.subscribers)
+    yield _gauge("hardhttp_unlisted_subscribers", "That should be told of, and are not", hub.unlisted)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -1,10 +1,12 @@
 """Where a Redis is: its URL, taken apart.
 
-- ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]``, and ``rediss://`` for TLS, the host's certificate checked;
+- ``redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]``;
+- ``rediss://[[USER]:PASSWORD@]HOST[:PORT][/DB][?ca=PATH&cert=PATH&key=PATH]`` for TLS, the host's certificate checked
+  (``hardhttp.remote.redistls`` says more);
 - ``unix:PATH[?db=DB]``, or ``unix://[[USER]:PASSWORD@]/PATH[?db=DB]``;
 - ``redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/MASTER[/DB]``: the sentinels at these hosts say
-  where the Redis is that they call MASTER. ``rediss+sentinel:`` is the same over TLS, to sentinels and master
-  (which then needs to be known to them by its host name). The password is the master's; sentinels are asked
+  where the Redis is that they call MASTER. ``rediss+sentinel:`` is the same over TLS, to sentinels and master, whose
+  certificate must be for the name or address by which they know it. The password is the master's; sentinels are asked
   without one.
 
 A password is percent-encoded where it holds a character that means something in a URL. It is in no ``repr``
@@ -26,6 +28,8 @@ from twisted.internet.endpoints import (
     wrapClientTLS,
 )
 from twisted.internet.interfaces import IStreamClientEndpoint
+
+from hardhttp.remote.redistls import RedisTLS
 
 __all__ = ["RedisAddress"]
 
@@ -49,6 +53,7 @@ class RedisAddress:
     password: str | None = attrs.field(default=None, repr=False)
     sentinels: tuple[tuple[str, int], ...] = ()
     master: str = ""
+    tls: RedisTLS | None = None
 
     @classmethod
     def parse(cls, url: str) -> RedisAddress:
@@ -73,10 +78,11 @@ class RedisAddress:
             return _behind_sentinels(parts, username, password)
         if parts.scheme not in ("redis", "rediss"):
             raise ValueError(f"the Redis URL begins with none of redis:, rediss:, redis+sentinel:, unix:; {EXAMPLES}")
-        if not parts.hostname or parts.query or parts.fragment or port == 0:
+        if not parts.hostname or parts.fragment or port == 0 or (parts.query and parts.scheme == "redis"):
             raise ValueError(f"the Redis URL is malformed; {EXAMPLES}")
         database = _database(parts.path.removeprefix("/") or "0")
-        return cls(parts.scheme, parts.hostname, port or PORT, "", database, username, password)
+        tls = _tls(parts)
+        return cls(parts.scheme, parts.hostname, port or PORT, "", database, username, password, tls=tls)
 
     def __str__(self) -> str:
         if self.scheme == "unix":
@@ -92,10 +98,10 @@ class RedisAddress:
 
     def of_sentinels(self) -> tuple[RedisAddress, ...]:
         """Where each sentinel is."""
-        return tuple(RedisAddress(self.scheme, host, port, "", 0) for host, port in self.sentinels)
+        return tuple(RedisAddress(self.scheme, host, port, "", 0, tls=self.tls) for host, port in self.sentinels)
 
     def endpoint(self, reactor: Any, seconds: float) -> IStreamClientEndpoint:
-        """What connects there within ``seconds``."""
+        """What connects there within ``seconds``. Raises ``ValueError`` for certificates that cannot be used."""
         endpoint: IStreamClientEndpoint
         if self.scheme == "unix":
             return UNIXClientEndpoint(reactor, self.path, timeout=seconds)
@@ -105,11 +111,13 @@ class RedisAddress:
             endpoint = TCP6ClientEndpoint(reactor, self.host, self.port, timeout=seconds)
         else:
             endpoint = HostnameEndpoint(reactor, self.host, self.port, timeout=seconds)
-        if self.scheme == "rediss":
-            from twisted.internet.ssl import optionsForClientTLS
-
-            endpoint = wrapClientTLS(optionsForClientTLS(self.host), endpoint)
+        if self.tls is not None:
+            endpoint = wrapClientTLS(self.tls.options(self.host), endpoint)
         return endpoint
+
+
+def _tls(parts: SplitResult) -> RedisTLS | None:
+    return RedisTLS.parse(parse_qs(parts.query)) if parts.scheme.startswith("rediss") else None
 
 
 def _database(text: str) -> int:
@@ -134,9 +142,8 @@ def _behind_sentinels(parts: SplitResult, username: str | None, password: str | 
         if not host or port == 0:
             raise ValueError(f"the Redis URL names a sentinel that is no HOST:PORT; {EXAMPLES}")
         found.append((host, port or SENTINEL_PORT))
-    if not master or parts.query or parts.fragment or len(found) > MAX_SENTINELS:
-        raise ValueError("the Redis URL is malformed; it should be redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB")
     scheme = parts.scheme.removesuffix(_SENTINEL)
-    return RedisAddress(
-        scheme, "", 0, "", _database(database or "0"), username, password, tuple(found), unquote(master)
-    )
+    if not master or parts.fragment or (parts.query and scheme == "redis") or len(found) > MAX_SENTINELS:
+        raise ValueError("the Redis URL is malformed; it should be redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DB")
+    number = _database(database or "0")
+    return RedisAddress(scheme, "", 0, "", number, username, password, tuple(found), unquote(master), _tls(parts))

@@ -23,6 +23,7 @@ import random
 from collections import deque
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, fail
@@ -34,6 +35,7 @@ from twisted.python.failure import Failure
 
 from hardhttp.errors import StoreError
 from hardhttp.remote.pending import Pending
+from hardhttp.remote.redistls import trouble
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -56,13 +58,27 @@ class Phase(Enum):
     AWAY = "away"
 
 
+@cache
+def _protocol() -> type[Any]:
+    import txredisapi  # here, because it imports the reactor
+
+    class Redis(txredisapi.RedisProtocol):
+        """``lost`` is why it has lost its connection."""
+
+        lost: BaseException | None = None
+
+        def connectionLost(self, why: Failure) -> None:
+            self.lost = why.value
+            super().connectionLost(why)
+
+    return Redis
+
+
 class _Protocols(Factory):
     noisy = False
 
     def buildProtocol(self, address: object) -> Any:
-        import txredisapi  # here, because it imports the reactor
-
-        return txredisapi.RedisProtocol(charset=None, convertNumbers=False)
+        return _protocol()(charset=None, convertNumbers=False)
 
 
 class RedisConnection:
@@ -132,7 +148,6 @@ class RedisConnection:
         address = self._address
         if address.sentinels:
             address = await self._located()
-        protocol = await self._connected(address)
         commands: list[tuple[str, ...]] = [("PING",)]
         if self._address.sentinels:
             commands[0] = ("ROLE",)  # sentinels may not know yet that it is not the master any more
@@ -141,43 +156,50 @@ class RedisConnection:
         if self._address.password is not None:
             username = () if self._address.username is None else (self._address.username,)
             commands.insert(0, ("AUTH", *username, self._address.password))
+        protocol, answer = await self._connected(address, commands)
+        if self._address.sentinels and answer[0] != b"master":
+            protocol.transport.abortConnection()
+            raise ConnectError(string="it is not the master")
+        return protocol
+
+    async def _connected(self, address: RedisAddress, commands: Sequence[Sequence[str]]) -> tuple[Any, Any]:
+        """A protocol, and the answer to the last of ``commands``."""
+        try:
+            endpoint = address.endpoint(self._reactor, self._answer_seconds)
+        except ValueError as error:
+            raise ConnectError(string=str(error)) from None
+        protocol: Any = await endpoint.connect(_Protocols())
         try:
             for command in commands:
                 answer = await protocol.execute_command(*(word.encode("utf-8") for word in command))
-            if self._address.sentinels and answer[0] != b"master":
-                raise ConnectError(string="it is not the master")
         except BaseException:
             protocol.transport.abortConnection()
+            if address.tls is not None and (why := trouble(protocol.lost, address.host)) is not None:
+                raise ConnectError(string=why) from None
             raise
-        return protocol
-
-    async def _connected(self, address: RedisAddress) -> Any:
-        return await address.endpoint(self._reactor, self._answer_seconds).connect(_Protocols())
+        return protocol, answer
 
     async def _located(self) -> RedisAddress:
         """The master, by what the first sentinel says that knows it. The next attempt begins with another one."""
         sentinels = self._address.of_sentinels()
         begin, self._attempts = self._attempts % len(sentinels), self._attempts + 1
         seconds = self._answer_seconds / (len(sentinels) + 1)
+        asked = ("SENTINEL", "get-master-addr-by-name", self._address.master)
+        why = ""
         for sentinel in (*sentinels[begin:], *sentinels[:begin]):
+            asking = Deferred.fromCoroutine(self._connected(sentinel, [asked]))
             try:
-                found = await Deferred.fromCoroutine(self._ask_sentinel(sentinel)).addTimeout(seconds, self._reactor)
+                protocol, found = await asking.addTimeout(seconds, self._reactor)
             except CancelledError:
                 raise
-            except Exception:
+            except Exception as error:
+                why = f"; of the last that was asked: {_reason(error)}"
                 continue  # it is away; another will know
+            protocol.transport.abortConnection()
             if found:
                 host, port = found
                 return self._address.at(host.decode("ascii"), int(port))
-        raise ConnectError(string="no sentinel knows the master")
-
-    async def _ask_sentinel(self, sentinel: RedisAddress) -> Any:
-        protocol = await self._connected(sentinel)
-        try:
-            name = self._address.master.encode("utf-8")
-            return await protocol.execute_command(b"SENTINEL", b"get-master-addr-by-name", name)
-        finally:
-            protocol.transport.abortConnection()
+        raise ConnectError(string=f"no sentinel knows the master{why}")
 
     def _opened(self, protocol: Any, attempt: Deferred[Any]) -> None:
         self._attempt = None

@@ -11,9 +11,10 @@ Receipts are completed in two steps: when the broker has the event (``published`
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -37,11 +38,11 @@ from hardhttp.sse.receipts import BrokerReceipt, Receipt
 from hardhttp.sse.replica import Replica
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from hardhttp.interfaces import IBroker
     from hardhttp.sse.hub import EventHub
+    from hardhttp.sse.sharedpresence import SharedPresence
     from hardhttp.sse.subscriber import Subscriber
 
 __all__ = ["Brokered", "replica_of"]
@@ -81,11 +82,12 @@ class Brokered:
         max_unpublished_bytes: int,
     ) -> None:
         self._hub, self.broker, self._replica = hub, broker, replica
-        self._outbox = Outbox(broker, away, max_unpublished_events, max_unpublished_bytes)
+        self.outbox = Outbox(broker, away, max_unpublished_events, max_unpublished_bytes)
         self._max_receipts = max_unpublished_events
         self._receipts: OrderedDict[int, BrokerReceipt] = OrderedDict()  # by number, of what has not come back
         self._number = 0
         self._early = Early()
+        self.presence: SharedPresence | None = None
         self.name = new_epoch()
         self.epoch = ""
         # In the reactor's turn: whoever makes a hub may still fork.
@@ -101,19 +103,16 @@ class Brokered:
             if call is not None:
                 call.cancel()
         self._start = self._waiting = None
-        self._outbox.close()
+        if self.presence is not None:
+            self.presence.close()
+        self.outbox.close()
         return self.broker.close()
-
-    @property
-    def unpublished(self) -> int:
-        """Events that wait for the broker, or for its answer."""
-        return len(self._outbox)
 
     # -- out ----------------------------------------------------------------------------------
 
     def publish(self, kind: Kind, names: tuple[str, ...], body: bytes, now: float, **more: Any) -> BrokerReceipt:
         """Post an event. Raises ``BrokerAwayError``; nothing has happened then."""
-        self._outbox.check()
+        self.outbox.check()
         receipt, number = BrokerReceipt(str(more.get("id") or "")), self._number + 1
         self._receipts[number] = receipt
         if len(self._receipts) > self._max_receipts:
@@ -127,7 +126,7 @@ class Brokered:
             receipt.answer(became)
 
         self._post(kind, names, done, body=body, published_at=now, **more)
-        away = self.broker.state is BrokerState.AWAY and self._outbox.away is Away.LOCAL
+        away = self.broker.state is BrokerState.AWAY and self.outbox.away is Away.LOCAL
         if away and more.get("idempotency_key") is None:  # with a key, others may have published it already
             self._deliver_early(number, kind, names, body, receipt, **more)
         return receipt
@@ -142,7 +141,7 @@ class Brokered:
 
     def tell(self, kind: Kind, *names: str) -> None:
         """Post a command. Raises ``BrokerAwayError``."""
-        self._outbox.check()
+        self.outbox.check()
         self._post(kind, names, self._told)
 
     def _told(self, became: Posted | Exception) -> None:
@@ -153,8 +152,9 @@ class Brokered:
         self, kind: Kind, names: tuple[str, ...], done: Callable[[Posted | Exception], None], **more: Any
     ) -> None:
         self._number += 1
-        resent = self._outbox.away is not Away.REFUSE
-        self._outbox.put(Post(self.name, self._number, kind, names, resent=resent, **more), done)
+        resent = self.outbox.away is not Away.REFUSE
+        self._hub.grew(len(more.get("body", b"")))
+        self.outbox.put(Post(self.name, self._number, kind, names, resent=resent, **more), done)
 
     # -- in -----------------------------------------------------------------------------------
 
@@ -210,6 +210,16 @@ class Brokered:
         if state is BrokerState.READY:
             self._hub.has_loaded = True
             self._resume(READING_TURNS if self._early else 0)
+            if self.presence is not None:
+                self.presence.renew()
+
+    @property
+    def tells_presence(self) -> bool:
+        return self.presence is not None
+
+    def departed(self, present: Mapping[str, bytes]) -> Deferred[None]:
+        assert self.presence is not None  # it says so
+        return Deferred.fromCoroutine(self.presence.departed(present))
 
     def _resume(self, turns: int) -> None:
         """Send what waits. What was sent here already comes back then, and is to find nobody at the history."""
@@ -219,7 +229,7 @@ class Brokered:
         if turns and self._hub.is_reading:
             self._waiting = self._hub.clock.callLater(READING_SECONDS, self._resume, turns - 1)
         else:
-            self._outbox.resume()
+            self.outbox.resume()
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         deliveries = [each for each in deliveries if each.sequence > self._replica.last_sequence]
@@ -230,7 +240,7 @@ class Brokered:
             self._hub.read_on(place)
             deliveries = deliveries[len(used) :]
         for delivery in deliveries:
-            if self._outbox.is_closed:
+            if self.outbox.is_closed:
                 return
             try:
                 if delivery.post is not None:

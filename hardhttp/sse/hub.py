@@ -21,18 +21,19 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from hardhttp.interfaces import BrokerState, Everywhere, IBroker, IHistory, Kind, Update
+from hardhttp.interfaces import IBroker, IHistory, Kind, Update
 from hardhttp.sse.brokered import Brokered, replica_of
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.journal import For, Remembered
+from hardhttp.sse.oneofseveral import OneOfSeveral
 from hardhttp.sse.outbox import Away
+from hardhttp.sse.presence import LocalPresence
 from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
-from hardhttp.sse.sending import Sending
+from hardhttp.sse.sharedpresence import SharedPresence
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.sse.subscriptions import WEIGHED_BYTES
 from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
 
 __all__ = ["Away", "Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
@@ -43,7 +44,7 @@ MAX_ID_BYTES = 2048
 _NO_FIELD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-class EventHub(Sending):
+class EventHub(OneOfSeveral):
     """Events by topic, to whoever has subscribed. ``clock`` is an ``IReactorTime``, ``history`` an ``IHistory``.
 
     - ``max_subscribers``: one more is told to come back after ``overload_seconds`` (from, to);
@@ -148,7 +149,6 @@ class EventHub(Sending):
         self._max_event_bytes = max_event_bytes
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
         self.has_loaded = broker is None  # whether it is known what was published before
-        self._brokered: Brokered | None = None
         if broker is not None and replica is not None:
             bounds = max_unpublished_events, max_unpublished_bytes
             self._brokered = Brokered(self, broker, replica, clock, Away(broker_away), *bounds)
@@ -176,23 +176,6 @@ class EventHub(Sending):
         """The id of the last event."""
         return f"{self.epoch}-{self._sequence}" if self.history is None else str(self.history.last_id)
 
-    @property
-    def broker_state(self) -> BrokerState | None:
-        """How it stands with the broker; ``None`` without one."""
-        return None if self._brokered is None else self._brokered.broker.state
-
-    @property
-    def everywhere(self) -> Everywhere:
-        """The nodes that are one with this, and their subscribers, as they said a few seconds ago at most."""
-        if self._brokered is None:
-            return Everywhere(1, len(self._subscribers))
-        return self._brokered.broker.everywhere
-
-    @property
-    def unpublished(self) -> int:
-        """Events published here that wait for the broker, or for its answer."""
-        return 0 if self._brokered is None else self._brokered.unpublished
-
     def subscribers(self, topic: str | None = None) -> list[Subscriber]:
         """Who is subscribed, or subscribed to ``topic``."""
         if topic is None:
@@ -202,6 +185,19 @@ class EventHub(Sending):
     def slowest(self, count: int = 10) -> list[Subscriber]:
         """Those whose transports have been full longest, the longest first."""
         return heapq.nsmallest(count, self.waiting, key=self.waiting.__getitem__)
+
+    def presence(self) -> LocalPresence | SharedPresence:
+        """What tells of subscribers that come and go, and who is there: of all nodes, with a broker. Once.
+
+        Raises ``ValueError`` when it was asked for before.
+        """
+        if self._presence is not None:
+            raise ValueError("this hub's subscriptions are told of already")
+        if self._brokered is None:
+            self._presence = LocalPresence(self)
+        else:
+            self._presence = self._brokered.presence = SharedPresence(self, self._brokered.broker)
+        return self._presence
 
     def explain(self, event_id: str, subscriber: Subscriber | str) -> Explanation:
         """What became of an event at a subscriber, or at one that has ended, which may be given by its id.
@@ -297,9 +293,7 @@ class EventHub(Sending):
         self._sequence = sequence
         if self.history is not None:
             self.history.append(Update(sequence, known, names, private, key, encoded, now))
-            self._unweighed_bytes += len(encoded)
-            if self._unweighed_bytes >= WEIGHED_BYTES:
-                self._weigh()
+            self.grew(len(encoded))
         self.journal.publish(sequence, known, For.PRIVATE if private else For.PUBLIC, names, now, id is not None)
         members, policy = self._audience(names, private)
         receipt = Receipt(known, len(members))
@@ -320,6 +314,10 @@ class EventHub(Sending):
             raise ValueError(f"an event's id cannot be {id[:100]!r}: it is empty, or of the hub's own kind")
         if _NO_FIELD.search(id) is not None or len(id.encode("utf-8")) > MAX_ID_BYTES:
             raise ValueError(f"an event's id has at most {MAX_ID_BYTES} bytes, and no control characters")
+
+    def check_data(self, data: Any) -> None:
+        """Raises ``ValueError`` for what is too large to be published."""
+        self._encode(data, None, None, None)
 
     def _encode(self, data: Any, event: str | None, id: str | None, retry: float | None) -> bytes:
         encoded = encode_event(data, event, id, retry_seconds=retry)

@@ -12,21 +12,20 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Container, Iterable
-from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-import attrs
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from hardhttp.errors import BrokerAwayError, HTTPError
+from hardhttp.errors import HTTPError
 from hardhttp.interfaces import BrokerState
 from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
 from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
+from hardhttp.sse.presence import CONTEXT, PATH, Present
 from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
@@ -36,27 +35,16 @@ from hardhttp.web.pages import error_page
 
 __all__ = ["PATH", "Mercure"]
 
-PATH = "/.well-known/mercure"
 MAX_TOPICS = 100
 ACCEPTED = 202
 # So long a publisher waits for the broker at most.
 PUBLISHED_SECONDS = 5.0
 MAX_TOPIC_CHARACTERS = 2048
-_CONTEXT = "https://mercure.rocks/"
 # The specification's name, and those that older clients use.
 _LAST_ID_NAMES = ("lastEventID", "Last-Event-ID", "last-event-id")
 _RETRY_DIGITS = 9
 # For requests of a site that is not ours.
 _LIMITS = Limits()
-
-
-@attrs.define(eq=False)
-class _Presence:
-    """What the hub is to remember of a subscription for those who ask who is there."""
-
-    subscriber_id: str
-    payload: Any = attrs.field(repr=False)
-    subscriber: Subscriber | None = None
 
 
 class Mercure(Resource):
@@ -97,7 +85,7 @@ class Mercure(Resource):
         self._audience = audience
         self.max_topics = max_topics
         self._sockets = None if websocket_origins is None else _Sockets(self, websocket_origins)
-        self._present: dict[str, _Presence] | None = {} if subscriptions else None
+        self._presence = hub.presence() if subscriptions else None
         if subscriptions:
             hub.on_connect(self._began)
             hub.on_close(self._ended)
@@ -113,7 +101,7 @@ class Mercure(Resource):
     def _render(self, request: Any) -> Any:
         rest = [segment for segment in request.postpath if segment]
         if rest:
-            if rest[0] != b"subscriptions" or self._present is None or len(rest) > 3:
+            if rest[0] != b"subscriptions" or self._presence is None or len(rest) > 3:
                 raise HTTPError(404)
             _only(request, b"GET", b"HEAD")
             return self._show(request, [_text(segment) for segment in rest[1:]])
@@ -136,20 +124,20 @@ class Mercure(Resource):
         last_id = (request.getHeader(b"last-event-id") or b"").decode("utf-8", "replace")
         for name in _LAST_ID_NAMES:
             last_id = last_id or query.get(name) or ""
-        presence = _Presence(f"urn:uuid:{uuid.uuid4()}", None if claims is None else claims.payload)
+        present = Present(f"urn:uuid:{uuid.uuid4()}", payload=None if claims is None else claims.payload)
         try:
             return self.hub.subscribe(
                 way,
                 topics,
                 last_event_id=last_id or None,
                 allowed=() if claims is None else claims.subscribe,
-                data=presence,
+                data=present,
                 expires_at=None if claims is None else claims.expires_at,
             )
         finally:
             # Refused or closed by another's on_connect, after it was told of: then on_close is not called.
-            if presence.subscriber is not None and not presence.subscriber.is_open:
-                self._gone(presence)
+            if present.subscriber is not None and not present.subscriber.is_open:
+                self._gone(present)
 
     def _topics(self, topics: list[str]) -> list[str]:
         if not topics:
@@ -233,55 +221,39 @@ class Mercure(Resource):
     # -- who is there -------------------------------------------------------------------------
 
     def _began(self, subscriber: Subscriber) -> None:
-        presence = subscriber.data
-        if isinstance(presence, _Presence) and self._present is not None:
-            presence.subscriber = subscriber
-            self._present[presence.subscriber_id] = presence
+        present = subscriber.data
+        if isinstance(present, Present) and self._presence is not None:
+            present.subscriber, present.topics = subscriber, subscriber.topics
             try:
-                self._tell(presence, subscriber, True)
+                self._presence.came(present)
             except ValueError as error:
                 raise HTTPError(400, f"A topic is too long to be told of: {error}.") from None
 
     def _ended(self, subscriber: Subscriber, reason: Ended) -> None:
-        if isinstance(subscriber.data, _Presence):
+        if isinstance(subscriber.data, Present):
             self._gone(subscriber.data)
 
-    def _gone(self, presence: _Presence) -> None:
-        """It is not there any more; told once, and only where it was told of."""
-        if self._present is not None and self._present.pop(presence.subscriber_id, None) is not None:
-            with suppress(ValueError):  # a byte longer than its begin, and so too long
-                self._tell(presence, presence.subscriber, False)
+    def _gone(self, present: Present) -> None:
+        present.subscriber = None
+        if self._presence is not None:
+            self._presence.went(present)
 
-    def _tell(self, presence: _Presence, subscriber: Any, active: bool) -> None:
-        for topic in subscriber.topics:
-            document = {"@context": _CONTEXT, **_subscription(presence, topic, active)}
-            with suppress(BrokerAwayError):  # nobody is refused, or kept, for that
-                self.hub.publish(document["id"], document, private=True)
-
-    def _show(self, request: Any, path: list[str]) -> bytes:
+    def _show(self, request: Any, path: list[str]) -> bytes | int:
         claims = self._claims_of_subscriber(request)
         if claims is None:
             raise TokenError.missing()
         asked = "/".join([f"{PATH}/subscriptions", *(quote(segment, safe="") for segment in path)])
         if not may_receive(claims, [asked]):
             raise TokenError.insufficient("the token does not allow to see these subscriptions")
-        found = [
-            _subscription(presence, topic, True)
-            for presence in (self._present or {}).values()
-            for topic in (() if presence.subscriber is None else presence.subscriber.topics)
-            if [topic, presence.subscriber_id][: len(path)] == path
-        ]
-        last_id = self.hub.last_id
-        if len(path) == 2:
-            if not found:
-                raise HTTPError(404)
-            document: dict[str, Any] = {"@context": _CONTEXT, **found[0], "lastEventID": last_id}
-        else:
-            document = {"@context": _CONTEXT, "id": asked, "type": "Subscriptions", "lastEventID": last_id}
-            document["subscriptions"] = found
-        request.setHeader(b"Content-Type", b"application/ld+json")
-        request.setHeader(b"Cache-Control", b"no-cache")
-        return encode_json(document)
+        assert self._presence is not None  # _render has seen to it
+        last_id = self.hub.last_id  # of before, so that who goes on from there misses nobody
+        found = self._presence.find(path)
+        if not isinstance(found, Deferred):
+            return _document(request, asked, path, found, last_id)
+        request.notifyFinish().addErrback(lambda _: found.cancel())
+        document = found.addCallback(lambda present: _document(request, asked, path, present, last_id))
+        document.addErrback(_refusal, request).addBoth(_answer, request)
+        return NOT_DONE_YET
 
 
 class _Sockets(EventSockets):
@@ -301,18 +273,34 @@ def _asks_for_websocket(request: Any) -> bool:
     return request.method == b"GET" and b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
 
 
-def _subscription(presence: _Presence, topic: str, active: bool) -> dict[str, Any]:
-    name = presence.subscriber_id
-    found: dict[str, Any] = {
-        "id": f"{PATH}/subscriptions/{quote(topic, safe='')}/{quote(name, safe='')}",
-        "type": "Subscription",
-        "topic": topic,
-        "subscriber": name,
-        "active": active,
-    }
-    if presence.payload is not None:
-        found["payload"] = presence.payload
-    return found
+def _document(request: Any, asked: str, path: list[str], found: list[dict[str, Any]], last_id: str) -> bytes:
+    """What stands at ``asked``. Raises ``HTTPError`` for a subscription that is not there."""
+    if len(path) == 2:
+        if not found:
+            raise HTTPError(404)
+        document: dict[str, Any] = {"@context": CONTEXT, **found[0], "lastEventID": last_id}
+    else:
+        document = {"@context": CONTEXT, "id": asked, "type": "Subscriptions", "lastEventID": last_id}
+        document["subscriptions"] = found
+    request.setHeader(b"Content-Type", b"application/ld+json")
+    request.setHeader(b"Cache-Control", b"no-cache")
+    return encode_json(document)
+
+
+def _refusal(failure: Failure, request: Any) -> bytes | Failure:
+    error = failure.value
+    if not isinstance(error, HTTPError):
+        return failure
+    return error_page(request, error.status, error.detail, error.headers, error.problem)
+
+
+def _answer(became: bytes | Failure, request: Any) -> None:
+    """Whoever asked may have gone."""
+    if not isinstance(became, Failure):
+        request.write(became)
+        request.finish()
+    elif not became.check(CancelledError):
+        request.processingFailed(became)
 
 
 def _only(request: Any, *methods: bytes) -> None:

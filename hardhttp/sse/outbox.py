@@ -55,13 +55,13 @@ class _Waiting:
 
 
 class Outbox:
-    """At most ``max_events`` and ``max_bytes`` that are not confirmed; ``done`` of each is called once with what
-    became of it."""
+    """At most ``max_events`` and ``max_bytes`` that are not confirmed (``held_bytes`` are); ``done`` of each is called
+    once with what became of it."""
 
     def __init__(self, broker: IBroker, away: Away, max_events: int, max_bytes: int) -> None:
         self._broker = broker
         self.away = away
-        self._max_events, self._max_bytes = max_events, max_bytes
+        self.max_events, self.max_bytes = max_events, max_bytes
         self._waiting: dict[int, _Waiting] = {}  # by number, which is the order
         self._unsent: dict[int, _Waiting] = {}  # of them
         self._on_their_way = 0
@@ -69,6 +69,7 @@ class Outbox:
         self._is_held = False  # something failed: nothing is sent before what is on its way has come to an end
         self._is_due = False  # and then it is to be resumed
         self.held_bytes = 0
+        self.refused = 0
 
     @property
     def is_closed(self) -> bool:
@@ -78,12 +79,19 @@ class Outbox:
         return len(self._waiting)
 
     def check(self) -> None:
-        """Raises ``BrokerAwayError`` where nothing can be published now."""
+        """Raises ``BrokerAwayError`` where nothing can be published now; ``refused`` is how often it did."""
+        try:
+            self._check()
+        except BrokerAwayError:
+            self.refused += 1
+            raise
+
+    def _check(self) -> None:
         if self._is_closed:
             raise BrokerAwayError("the hub is closed")
         if self._broker.state is not BrokerState.READY and self.away is Away.REFUSE:
             raise BrokerAwayError(f"the broker is away ({self._broker.why_away})")
-        if len(self._waiting) >= self._max_events or self.held_bytes >= self._max_bytes:
+        if len(self._waiting) >= self.max_events or self.held_bytes >= self.max_bytes:
             raise BrokerAwayError(
                 f"{len(self._waiting)} events of {self.held_bytes} bytes wait for the broker already"
                 " (max_unpublished_events, max_unpublished_bytes)"

@@ -130,6 +130,7 @@ class Sending(Subscriptions):
         sequence, topics = update.sequence, update.topics
         self._sequence = sequence
         self.history.append(update)
+        self.grew(len(update.encoded))
         audience = For.PRIVATE if update.private else For.PUBLIC
         self.journal.publish(sequence, update.id, audience, topics, update.published_at, own)
         members, policy = self._audience(topics, update.private)

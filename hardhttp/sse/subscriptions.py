@@ -278,8 +278,18 @@ class Subscriptions:
         """What is held here, and in the history, counts to what ``server`` may hold."""
         if server is not self._server:
             self._server = server
-            if hasattr(self.history, "shed"):
-                server.budget.keepers.append(Keeper("history", lambda: self.history.held_bytes, self.history.shed))
+            server.budget.keepers += self._keepers()
+
+    def _keepers(self) -> list[Keeper]:
+        if not hasattr(self.history, "shed"):
+            return []
+        return [Keeper("history", lambda: self.history.held_bytes, self.history.shed)]
+
+    def grew(self, size: int) -> None:
+        """So much more is kept here."""
+        self._unweighed_bytes += size
+        if self._unweighed_bytes >= WEIGHED_BYTES:
+            self._weigh()
 
     # -- the way out --------------------------------------------------------------------------
 

@@ -264,6 +264,8 @@ def makeService(options: Options) -> IService:
     if options["config"] is not None:
         reads.append(Reloaded(options, site, resource, logs).read_again)
     hub = None if options.mercure is None else options.mercure.hub
+    if hub is not None:
+        hub.counted_by(site.server)
     admin = AdminSide(options.admin, Sources(site.server, sessions, hub, logs=logs), reactor)
     return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
 

@@ -142,11 +142,6 @@ def _broker(options: Mapping[str, Any], reactor: Any) -> IBroker | None:
         return None
     if options["history"] != "memory:":
         raise usage.UsageError("--broker keeps the history, for all processes: leave --history out")
-    if options["subscriptions"] and not text.startswith("memory:"):
-        raise usage.UsageError(
-            "--subscriptions tells who is at this process alone, which is not all there are with --broker: "
-            "leave one of them out"
-        )
     try:
         return open_broker(resolved("broker", text), reactor)
     except (ValueError, StoreError) as error:

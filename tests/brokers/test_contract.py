@@ -251,8 +251,8 @@ async def test_closing_on_all_nodes(cluster: Cluster) -> None:
 
 
 @ensureDeferred
-async def test_how_many_there_are(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardhttp.brokers.redis.BEAT_SECONDS", 0.02)
+async def test_how_many_there_are(cluster: Cluster) -> None:
+    cluster.bounds = BrokerBounds(lease_seconds=0.06)
     one, two = await cluster.node(), await cluster.node()
     for node, count in ((one, 2), (two, 3)):
         for _ in range(count):
@@ -303,9 +303,8 @@ async def test_what_is_too_old_goes(cluster: Cluster) -> None:
 
 
 @ensureDeferred
-async def test_what_has_grown_too_old_meanwhile_is_told(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardhttp.brokers.redis.BEAT_SECONDS", 0.02)
-    cluster.bounds = BrokerBounds(max_age_seconds=0.05)
+async def test_what_has_grown_too_old_meanwhile_is_told(cluster: Cluster) -> None:
+    cluster.bounds = BrokerBounds(max_age_seconds=0.05, lease_seconds=0.06)
     one, two = await cluster.node(), await cluster.node()
     peer = one.subscribe("topic=t")
     await cluster.cut(one)
@@ -452,7 +451,7 @@ async def test_what_waited_is_not_sent_all_at_once(cluster: Cluster, monkeypatch
 
     def come() -> bool:
         nonlocal most
-        most = max(most, one.hub._brokered._outbox._on_their_way)
+        most = max(most, one.hub._brokered.outbox._on_their_way)
         return last("299", peer)
 
     await cluster.until(come)
@@ -649,7 +648,7 @@ async def test_what_was_done_though_the_answer_was_lost_is_not_done_again(
     ids: list[str] = []
     for receipt in receipts:
         receipt.when_published().addCallback(lambda receipt: ids.append(receipt.id))
-    await cluster.until(lambda: one.hub._brokered._outbox._on_their_way == 0)
+    await cluster.until(lambda: one.hub._brokered.outbox._on_their_way == 0)
     assert one.hub.unpublished == 2
     made[0].loses = False
     one.hub._brokered.changed(BrokerState.READY)

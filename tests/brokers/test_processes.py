@@ -6,6 +6,7 @@ again, and one of the services is killed: those of the other must lose nothing b
 
 from __future__ import annotations
 
+import json
 import selectors
 import signal
 import threading
@@ -17,7 +18,7 @@ import attrs
 import pytest
 
 from tests.brokers.conftest import own_redis  # noqa: F401 - a fixture
-from tests.sse.interop import Hub, Publisher, Stream
+from tests.sse.interop import PATH, Hub, Publisher, Stream, token
 from tests.stores.redis_process import RedisProcess
 
 pytestmark = pytest.mark.slow
@@ -179,3 +180,37 @@ def test_two_services_are_one_hub(hubs: list[Hub], own_redis: RedisProcess) -> N
             back.reset()
         check([*here, *last.values()], published)
     assert crowd.failure is None
+
+
+def test_who_was_at_a_service_that_is_killed_is_told_to_have_gone(tmp_path: Path, own_redis: RedisProcess) -> None:  # noqa: F811
+    hubs, bearer = [], token(subscribe=["*"])
+    try:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            hubs.append(Hub(tmp_path / name, f"--broker={own_redis.url}", "--subscriptions"))
+        watching = Stream(hubs[0].port, PATH + "/subscriptions/t{number}/{subscriber}", bearer=bearer)
+        watching.wait_for_hello()
+        streams = [Stream(hubs[1].port, f"t{number}").wait_for_hello() for number in range(100)]
+        came = watching.wait(100)
+        assert present(hubs[0], bearer) == present(hubs[1], bearer) == {f"t{number}" for number in range(100)}
+        hubs[1].server.stop(signal.SIGKILL)
+        went = watching.wait(100)  # within the lease of six seconds, and two
+        assert [json.loads(event.data)["active"] for event in (*came, *went)] == [True] * 100 + [False] * 100
+        assert {json.loads(event.data)["id"] for event in came} == {json.loads(event.data)["id"] for event in went}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while present(hubs[0], bearer):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        for stream in (watching, *streams):
+            stream.reset()
+    finally:
+        for hub in hubs:
+            hub.server.close()
+
+
+def present(hub: Hub, bearer: str) -> set[str]:
+    """The topics that it lists, of ours."""
+    status, said = hub.server.get(f"{PATH}/subscriptions", Authorization=f"Bearer {bearer}")
+    assert status == 200, said
+    found = {each["topic"] for each in json.loads(said)["subscriptions"]}
+    return {topic for topic in found if topic.startswith("t")}

@@ -116,7 +116,9 @@ class Stream:
     ``greeted``: the hub's answer has come, and its hello, so whatever is published from now on is for it.
     """
 
-    def __init__(self, port: int, topic: str, last_event_id: str = "", *, accepts_gzip: bool = False) -> None:
+    def __init__(
+        self, port: int, topic: str, last_event_id: str = "", *, accepts_gzip: bool = False, bearer: str = ""
+    ) -> None:
         self._parser = Parser(last_event_id=last_event_id)
         self._inflater: Any = None  # when the answer is in gzip
         self._head: bytes | None = b""
@@ -125,6 +127,7 @@ class Stream:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS)
         fields = f"Last-Event-ID: {last_event_id}\r\n" if last_event_id else ""
         fields += "Accept-Encoding: gzip\r\n" if accepts_gzip else ""
+        fields += f"Authorization: Bearer {bearer}\r\n" if bearer else ""
         target = f"{PATH}?topic={quote(topic, safe='')}"
         self.socket.sendall(
             f"GET {target} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n{fields}\r\n".encode("ascii")

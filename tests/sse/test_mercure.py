@@ -16,7 +16,8 @@ from twisted.web.server import Site
 
 from hardhttp.sse.history import MemoryHistory
 from hardhttp.sse.hub import EventHub
-from hardhttp.sse.mercure import PATH, Mercure, _Presence
+from hardhttp.sse.mercure import PATH, Mercure
+from hardhttp.sse.presence import Present
 from hardhttp.sse.tokens import Key
 from hardhttp.testing import Peer, Rig
 from hardhttp.testing.memory import MemoryReactor
@@ -315,7 +316,7 @@ def test_a_topic_too_long_to_be_told_of_is_refused() -> None:
         hub.hub._max_event_bytes = 500
         assert status(hub.subscribe("/short", "/" + "long" * 100)) == 400
         assert hub.ask("POST", PATH, "topic=a", Authorization=f"Bearer {token(publish=[])}").status == 200
-        assert len(hub.hub.subscribers()) == len(hub.mercure._present) == 0
+        assert len(hub.hub.subscribers()) == len(hub.mercure._presence) == 0
         assert status(hub.subscribe("/short")) == 200
 
 
@@ -383,7 +384,7 @@ def test_a_site_that_is_not_ours() -> None:
 def test_nothing_secret_is_shown() -> None:
     presence = repr(Mercure(EventHub(MemoryReactor()), publisher_key=key(), subscriber_key=key()).__dict__)
     assert SECRET not in presence
-    assert "Ada" not in repr(_Presence("urn:uuid:1", {"name": "Ada"}))
+    assert "Ada" not in repr(Present("urn:uuid:1", payload={"name": "Ada"}))
 
 
 # -- over WebSocket -----------------------------------------------------------------------------
@@ -411,10 +412,10 @@ def test_a_websocket_subscribes_by_the_same_rules() -> None:
         late = socket(hub, f"topic=t&lastEventID=earliest&authorization={token()}")
         hub.rig.clock.turn()
         assert said(late) == []
-        assert len(hub.mercure._present or ()) == 2
+        assert len(hub.mercure._presence or ()) == 2
         for one in (client, late):
             one.send(closing())
-        assert hub.mercure._present == {}
+        assert not hub.mercure._presence
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://a", "http://friend.example"])

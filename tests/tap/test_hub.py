@@ -151,10 +151,6 @@ def test_without_a_key_there_is_none() -> None:
             [KEY, "--anonymous", "--broker=redis://h", "--history=sqlite:e.db"],
             "--broker keeps the history, for all processes: leave --history out",
         ),
-        (
-            [KEY, "--anonymous", "--broker=redis://h", "--subscriptions"],
-            "--subscriptions tells who is at this process alone, which is not all there are with --broker",
-        ),
         ([KEY, "--anonymous", "--history=redis:"], "--history is redis:; it must be memory: or sqlite:PATH"),
         ([KEY, "--anonymous", "--max-topics=0"], "--max-topics: 0 is out of bounds; it must be from 1 to 10,000"),
         ([KEY, "--anonymous", "--max-event-bytes=65MiB"], "it must be from 1 to 64MiB"),
@@ -236,7 +232,7 @@ async def test_a_broker_by_its_url_or_where_that_is(tmp_path: Path, monkeypatch:
         hub = options.mercure.hub
         assert hub.broker_state == "connecting"
         assert repr(hub._brokered.broker) == "<RedisBroker redis://127.0.0.1:1/3, connecting>"
-        assert hub._brokered._outbox.away == "queue"
+        assert hub._brokered.outbox.away == "queue"
         await hub.stop()
 
 
