@@ -59,7 +59,7 @@ class ChunkedBody:
     trailer section past the bounds of a head. ``trailers`` are (lower-case name, value).
     """
 
-    __slots__ = ("_carry", "_excess", "_limits", "_received", "_remaining", "_state", "rest", "trailers")
+    __slots__ = ("_carry", "_excess", "_limits", "_looked", "_received", "_remaining", "_state", "rest", "trailers")
 
     # Where in the grammar: a chunk's line, its data, the CRLF behind it, the trailers, the end.
     LINE, DATA, CRLF, TRAILERS, DONE = range(5)
@@ -71,6 +71,7 @@ class ChunkedBody:
         self._remaining = 0
         self._received = 0
         self._excess = 0
+        self._looked = 0  # bytes of the trailers that were looked through, lest a trickle costs their square
         self.rest = b""
         self.trailers: list[tuple[bytes, bytes]] = []
 
@@ -150,17 +151,19 @@ class ChunkedBody:
         if data.startswith(b"\r\n", position):
             return position + 2
         bound = self._limits.max_head_bytes
-        window = data[position : position + bound]
-        end = window.find(b"\r\n\r\n")
+        begin, stop = position + self._looked, min(len(data), position + bound)
+        end = data.find(b"\r\n\r\n", max(position, begin - 3), stop)
         if end >= 0:
-            window = window[: end + 4]
-        if (window[0] == 0x0D and len(window) > 1) or window.count(b"\n") != window.count(b"\r\n"):
+            stop = end + 4
+        lines_end = data.count(b"\r\n", max(position, begin - 1), stop)
+        if (data[position] == 0x0D and stop - position > 1) or data.count(b"\n", begin, stop) != lines_end:
             raise PeerFault(400, Reason.BAD_CHUNK, "lines end in CR LF")
         if end < 0:
             if len(data) - position >= bound:
                 raise LimitFault(431, Reason.HEAD_BYTES, f"the trailers are longer than {bound} bytes")
+            self._looked = stop - position
             return -1
-        section = window[: end + 2]
+        section = data[position : end + 2]
         if FIELD_LINES.fullmatch(section) is None:
             raise PeerFault(400, Reason.BAD_CHUNK, "the trailers are not made of well-formed field lines")
         lines = section[:-2].split(b"\r\n")
@@ -169,7 +172,7 @@ class ChunkedBody:
         for line in lines:
             name, _, value = line.partition(b":")
             self.trailers.append((name.lower(), value.strip(b" \t")))
-        return position + end + 4
+        return end + 4
 
 
 BodyDecoder = LengthBody | ChunkedBody
