@@ -1,4 +1,4 @@
-"""``python -m benchmarks http``, ``h2``, ``client``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
+"""``python -m benchmarks http``, ``h2``, ``client``, ``memory``, ``web``, ``sse``, ``watched``, and so on."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from benchmarks import (
     http_rows,
     memory_rows,
     sse_rows,
+    watched_rows,
     web_rows,
     ws_rows,
 )
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     sse_rows.add_options(commands.add_parser("sse", help="events to everyone who listens: speed, delay, memory"))
     coding_rows.add_options(commands.add_parser("coding", help="compressed streams of events: saving and cost"))
     hints_rows.add_options(commands.add_parser("hints", help="what early hints cost a request: time and memory"))
+    watched_rows.add_options(commands.add_parser("watched", help="what metrics, sentinel and ledger cost"))
     ws_rows.add_options(commands.add_parser("ws", help="WebSocket messages a second: echoed, and to everybody"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")

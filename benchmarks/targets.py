@@ -22,6 +22,8 @@ AT_LEAST: dict[tuple[str, str], float] = {
     ("json", "starlette"): 1.5,
     ("json", "klein"): 5.0,
     ("session", "without"): 0.7,
+    ("watched", "unwatched"): 0.95,
+    ("watched-bare", "unwatched"): 0.95,
     ("static-1k", "nginx"): 0.3,
     ("static-10m", "nginx"): 0.7,
     # Deliveries a second.

@@ -31,6 +31,7 @@ from benchmarks import (  # noqa: E402
     report,
     sse_rows,
     targets,
+    watched_rows,
     web_rows,
     wrk,
 )
@@ -110,10 +111,13 @@ def test_verdicts_at_the_bound():
             entered = {each.name for each in web_rows.ROWS[row][1]}
         elif row in h2_rows.ROWS:
             entered = set(h2_rows.H2_PEERS)
+        elif row in watched_rows.ROWS:
+            entered = {each.name for each in watched_rows.WATCHED}
         else:
             entered = set(peers.PEERS)
         assert peer in entered
-        assert row in {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *(f"sse-{size}" for size in sse_rows.SIZES)}
+        rows = {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *watched_rows.ROWS}
+        assert row in rows | {f"sse-{size}" for size in sse_rows.SIZES}
 
 
 # -- h2load -------------------------------------------------------------------------------------
@@ -511,6 +515,23 @@ def test_one_second_of_every_row_of_the_web(tmp_path):
     for name, entries in rows.items():
         for peer, entry in entries.items():
             assert entry["valid"], (name, peer, entry)
+
+
+@pytest.mark.slow
+def test_one_second_of_being_looked_after(tmp_path, capsys):
+    assert main(["watched", "--list"]) == 0
+    assert "hardhttp, unwatched" in capsys.readouterr().out
+    file = tmp_path / "result.json"
+    words = ["watched", "--pairs", "1", "--seconds", "1", "--connections", "8", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *words], cwd=processes.ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    rows = {row["row"]: row["peers"] for row in json.loads(file.read_text())["rows"]}
+    assert set(rows) == set(watched_rows.ROWS)
+    for entries in rows.values():
+        assert all(entry["valid"] for entry in entries.values())
+        assert entries["unwatched"]["verdict"].startswith(">= 0.95 ")
 
 
 @pytest.mark.slow

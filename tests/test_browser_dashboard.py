@@ -133,7 +133,9 @@ def test_figures_move(browser: webdriver.Chrome, watched: Watched) -> None:
     until(lambda: figure(browser, "requests", "2xx", 1) not in (NOT_KNOWN, "0/s"), "requests are seen")
     until(lambda: figure(browser, "requests", "4xx", 1) not in (NOT_KNOWN, "0/s"), "by their status")
     until(lambda: int(figure(browser, "connections", "handling")) >= 2, "connections are seen, by phase")
-    until(lambda: figure(browser, "waits", "wait for an answer") not in (NOT_KNOWN, "0 ms"), "a wait is seen")
+    until(lambda: figure(browser, "waits", "longest wait now") not in (NOT_KNOWN, "0 ms"), "a wait is seen")
+    for share in ("half within", "95 of 100 within", "99 of 100 within"):
+        until(lambda: figure(browser, "waits", share, 1) != "0 ms", "answers are timed")  # noqa: B023
     until(lambda: figure(browser, "sse", "open") == "1", "a subscriber is seen")
     until(lambda: "bad-host" in text(browser, "refusals"), "a refusal is seen, by its reason")
     until(lambda: "GET /later?token=***" in buttons(browser), "the connection is seen, its secret is not")

@@ -449,6 +449,7 @@ class Channel(Connection):
 
     def _go_on(self) -> None:
         """Take up what has been waiting."""
+        self.server.now = self.server.seconds()  # for a head that is whole, it is read now
         waiting, self._input = self._input, b""
         self.server.ledger.hold(self._transport, INPUT, 0)
         self._resume_input()

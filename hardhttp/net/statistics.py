@@ -6,12 +6,14 @@ Every key comes from a closed set: methods outside the registry's count as ``oth
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 
 from hardhttp.errors import Reason
+from hardhttp.net.latency import BOUNDS, CLASSES, Latency
 
 __all__ = ["Statistics"]
 
@@ -35,15 +37,17 @@ class Statistics:
         "_clock",
         "_samples",
         "_started",
+        "_untimed",
+        "_whole",
         "accepted",
         "bytes_in",
         "bytes_out",
-        "classes",
         "closed",
         "errors",
         "hints_late",
         "hints_sent",
         "ignored_writes",
+        "latency",
         "methods",
         "peak",
         "pushes",
@@ -62,17 +66,35 @@ class Statistics:
         self.accepted = self.rejected = self.errors = self.ignored_writes = self.peak = 0
         self.bytes_in = self.bytes_out = self.hints_sent = self.hints_late = self.pushes = 0
         self.methods: dict[bytes, int] = dict.fromkeys(_METHODS, 0) | {b"other": 0}
-        self.classes = [0] * 10  # by the status's first digit
+        self._untimed = [0] * CLASSES  # by the status's first digit
+        self.latency = Latency()
+        self._whole = self.latency.whole
         self.closed: dict[Reason, int] = dict.fromkeys(Reason, 0)
         self.refused: dict[Reason, int] = dict.fromkeys(Reason, 0)
 
-    def response(self, method: bytes, status: int) -> None:
-        """A response to ``method`` has ended."""
+    def response(
+        self, method: bytes, status: int, seconds: float | None = None, first_seconds: float | None = None
+    ) -> None:
+        """A response to ``method`` has ended, ``seconds`` after the head was read (``None``: it never was whole), and
+        had begun after ``first_seconds`` if that was earlier."""
         try:
             self.methods[method] += 1
         except KeyError:
             self.methods[b"other"] += 1
-        self.classes[status // 100 % 10] += 1
+        digit = status // 100 % CLASSES
+        if seconds is None:
+            self._untimed[digit] += 1
+        elif first_seconds is None:
+            counts = self._whole[digit]
+            counts[bisect_left(BOUNDS, seconds)] += 1
+            counts[-1] += seconds
+        else:
+            self.latency.in_parts(digit, first_seconds, seconds)
+
+    @property
+    def classes(self) -> list[int]:
+        """Responses, by the first digit of their status."""
+        return [untimed + self.latency.count(digit) for digit, untimed in enumerate(self._untimed)]
 
     @property
     def requests(self) -> int:

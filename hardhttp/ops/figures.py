@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hardhttp import __version__
+from hardhttp.net.latency import BOUNDS
 from hardhttp.net.phase import Phase
 from hardhttp.net.portrait import portrait, unanswered_seconds, waited_seconds
 from hardhttp.net.server import Server
@@ -105,6 +106,7 @@ def snapshot(sources: Sources, census: Census, verdict: Verdict | None) -> dict[
             "by_status": {f"{digit}xx": statistics.classes[digit] for digit in range(1, 6)},
             "failed": statistics.errors,
             "unanswered_seconds": round(census.unanswered_seconds, 3),
+            "first_byte": {"bounds": BOUNDS, "counts": statistics.latency.all_to_first().counts},
         },
         "bytes_in": statistics.bytes_in,
         "bytes_out": statistics.bytes_out,

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from twisted import copyright as twisted_copyright
 
 from hardhttp import __version__
+from hardhttp.net.latency import Timed
 from hardhttp.net.phase import Phase
 from hardhttp.ops.limitsview import REASONS, hits
 from hardhttp.ops.sources import Sources
@@ -90,6 +91,12 @@ class Metrics(Collector):
         yield _counters("hardhttp_requests", "Requests answered, by method", "method", methods)
         codes = {f"{digit}xx": statistics.classes[digit] for digit in range(1, 6)}
         yield _counters("hardhttp_responses", "Responses, by the class of their status", "code", codes)
+        latency = statistics.latency
+        first = {f"{digit}xx": latency.to_first(digit) for digit in range(1, 6)}
+        last = {f"{digit}xx": latency.to_last(digit) for digit in range(1, 6)}
+        text = "From a request's head to the {} byte of its answer, by the class of its status"
+        yield _histograms("hardhttp_first_byte_seconds", text.format("first"), first)
+        yield _histograms("hardhttp_response_seconds", text.format("last"), last)
         refused = {reason.value: count for reason, count in statistics.refused.items()}
         yield _counters("hardhttp_refusals", "What was refused, by why", "reason", refused)
         yield _counter("hardhttp_handler_errors", "Handlers that failed", statistics.errors)
@@ -160,6 +167,13 @@ def _broker(hub: Any) -> Iterator[Metric]:
     yield _gauge("hardhttp_nodes", "Nodes of the broker; 0 while it is away", hub.everywhere.nodes)
     yield _gauge("hardhttp_nodes_subscribers", "Open subscriptions of all of them", hub.everywhere.subscribers)
     yield _gauge("hardhttp_unlisted_subscribers", "That should be told of, and are not", hub.unlisted)
+
+
+def _histograms(name: str, text: str, timed: dict[str, Timed]) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=["code"])
+    for code, found in timed.items():
+        family.add_metric([code], found.buckets, found.seconds)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

@@ -69,6 +69,8 @@ class Request(Watched, Told, Hinting, Asking, Handling):
     etag: bytes | None = None
     lastModified: int | None = None
     receivedBytes = 0
+    _started_seconds = 0.0
+    _first_seconds: float | None = None  # until the answer's first byte, where its last one is not sent with it
     _store: BodyStore | None = None
     _streamed: StreamedBody | None = None
     _remaining: int | None = None
@@ -267,7 +269,9 @@ class Request(Watched, Told, Hinting, Asking, Handling):
         if self.producer is not None:
             self._log.warn("{path!r}: the response ended with its producer registered", path=self.path)
             self.unregisterProducer()
-        site.server.statistics.response(self.method, self.code)
+        server = site.server
+        seconds = server.seconds() - self._started_seconds
+        server.statistics.response(self.method, self.code, seconds, self._first_seconds)
         if site.logs:
             site.log(self)
         notifications, self.notifications = self.notifications, None

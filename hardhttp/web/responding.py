@@ -49,6 +49,8 @@ class Responding(BeforeHead, Remembering, OnStream, server.Request):
     _plain: dict[bytes, bytes] | None
     _cookies: list[bytes] | None
     _remaining: int | None
+    _started_seconds: float
+    _first_seconds: float | None
 
     # Whether ``write`` and ``finish`` are the ones below, so that nothing is missed by going around them.
     _own_output: ClassVar[bool] = True
@@ -292,6 +294,7 @@ class Responding(BeforeHead, Remembering, OnStream, server.Request):
 
     def _begin_stream(self) -> bytes:
         """The head of a response whose end is not known."""
+        self._first_seconds = self.site.server.seconds() - self._started_seconds
         if self._session is not None:
             self._session_before_stream()
         if self._head_calls is not None:

@@ -363,6 +363,10 @@ def test_metrics(both: Both) -> None:
     found = samples(both)
     assert found["hardhttp_requests_total", "method=GET"] == 1
     assert found["hardhttp_responses_total", "code=2xx"] == 1
+    for name in ("hardhttp_first_byte_seconds", "hardhttp_response_seconds"):
+        assert found[name + "_bucket", "code=2xx,le=0.0001"] == found[name + "_bucket", "code=2xx,le=+Inf"] == 1
+        assert (found[name + "_count", "code=2xx"], found[name + "_sum", "code=2xx"]) == (1, 0)
+        assert found[name + "_count", "code=4xx"] == 0
     assert found["hardhttp_refusals_total", "reason=bad-host"] == 1
     assert found["hardhttp_connections", "phase=handling"] == 1
     assert found["hardhttp_connections_accepted_total", ""] == 3

@@ -30,6 +30,8 @@ def test_a_snapshot(both: Both) -> None:
     assert seen["ready"] is True
     assert seen["requests"]["by_status"] == {"1xx": 0, "2xx": 1, "3xx": 0, "4xx": 1, "5xx": 0}
     assert seen["requests"]["unanswered_seconds"] == 2.0
+    assert sum(seen["requests"]["first_byte"]["counts"]) == seen["requests"]["first_byte"]["counts"][0] == 1
+    assert len(seen["requests"]["first_byte"]["counts"]) == len(seen["requests"]["first_byte"]["bounds"]) + 1
     assert seen["refusals"] == {"bad-host": 1}
     assert seen["connections"]["phases"]["handling"] == 1
     assert set(seen["connections"]["phases"]) == {"idle", "head", "body", "handling", "upgraded", "closing"}

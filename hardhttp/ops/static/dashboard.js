@@ -10,13 +10,14 @@ const REFUSALS_SECONDS = 300;
 const SAID = {connecting: "connecting", live: "live", lost: "lost, trying again", denied: "token needed", paused: "paused"};
 const PHASES = ["handling", "idle", "head", "body", "upgraded", "closing"];
 const STATUSES = ["2xx", "3xx", "4xx", "5xx", "1xx"];
+const QUANTILES = [["half within", .5], ["95 of 100 within", .95], ["99 of 100 within", .99]];
 const perSecond = n => `${rate(n)}/s`, bytesPerSecond = n => `${size(n)}/s`;
 const many = (n, what) => `${whole(n)} ${what}${Math.round(n) === 1 ? "" : "s"}`;
 
 const charts = Object.fromEntries([
   {id: "connections", title: "Connections, by phase", stacked: true, floor: 4, format: whole, meter: "share of the connections allowed", series: PHASES.map(name => ({name, format: whole}))},
   {id: "requests", title: "Requests, by status", stacked: true, floor: 4, format: rate, series: STATUSES.map(name => ({name, format: perSecond}))},
-  {id: "waits", title: "Latency", floor: .01, format: span, series: [{name: "wait for an answer", format: span}, {name: "reactor late by", format: span}]},
+  {id: "waits", title: "Latency", floor: .01, format: span, series: [...QUANTILES.map(([name]) => ({name, format: span})), {name: "longest wait now", format: span}, {name: "reactor late by", format: span}]},
   {id: "memory", title: "Memory", floor: 1 << 20, format: size, bytes: true, meter: "share of the bytes that may be held", series: [{name: "resident", format: size}, {name: "held (ledger)", format: size}]},
   {id: "bytes", title: "Traffic", floor: 1024, format: size, bytes: true, series: [{name: "out", format: bytesPerSecond}, {name: "in", format: bytesPerSecond}]},
   {id: "sse", title: "Event subscribers and lag", floor: 4, format: whole, right: {format: span, floor: 1}, series: [{name: "open", format: whole}, {name: "connection full", format: whole}, {name: "furthest behind", format: span, right: true}]},
@@ -33,6 +34,26 @@ function since(now, count) {
   return seconds > 0 && seconds < 60 ? Math.max(0, count(now) - count(last)) / seconds : null;
 }
 
+/** The seconds within which answers since the last snapshot had begun, for each quantile; null when there were none. */
+function within(now) {
+  const {bounds, counts} = now.requests.first_byte;
+  const before = last === null ? counts : last.requests.first_byte.counts;
+  const fresh = counts.map((count, i) => Math.max(0, count - before[i]));
+  const all = fresh.reduce((sum, n) => sum + n, 0);
+  return QUANTILES.map(([, share]) => all ? quantile(bounds, fresh, share * all) : null);
+}
+
+/** Where the `wanted`th of all lies, as if those of a bucket were spread over it; above the last bound, that bound. */
+function quantile(bounds, counts, wanted) {
+  let below = 0;
+  for (const [i, bound] of bounds.entries()) {
+    const least = i ? bounds[i - 1] : 0;
+    if (below + counts[i] >= wanted) return least + (bound - least) * (wanted - below) / counts[i];
+    below += counts[i];
+  }
+  return bounds.at(-1);
+}
+
 function showCharts(now) {
   const {connections: open, requests, memory, reactor, hub} = now;
   charts.connections.push(now.at, PHASES.map(phase => open.phases[phase]));
@@ -41,8 +62,9 @@ function showCharts(now) {
   const failed = requests.failed ? `, ${many(requests.failed, "handler")} failed` : "";
   charts.requests.say(perSecond(since(now, f => f.requests.total) ?? 0), `${whole(requests.total)} so far${failed}`);
   const stalls = reactor.stalls ? `${many(reactor.stalls, "stall")}, up to ${span(reactor.worst_seconds)}` : "no stall";
-  charts.waits.push(now.at, [requests.unanswered_seconds, reactor.late_seconds]);
-  charts.waits.say(span(requests.unanswered_seconds), `longest wait; ${stalls}`);
+  const [half, most, nearlyAll] = within(now);
+  charts.waits.push(now.at, [half, most, nearlyAll, requests.unanswered_seconds, reactor.late_seconds]);
+  charts.waits.say(nearlyAll === null ? "–" : span(nearlyAll), `for 99 of 100 answers to begin; ${stalls}`);
   charts.memory.push(now.at, [memory.resident_bytes, memory.held_bytes]);
   const pressure = memory.pressure === "none" ? "" : `, ${memory.pressure}`;
   charts.memory.say(size(memory.held_bytes), `of ${size(memory.max_bytes)} held${pressure}`, memory.held_bytes / memory.max_bytes);

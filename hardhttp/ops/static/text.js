@@ -27,7 +27,7 @@ export function size(n) {
 }
 
 export function span(s) {
-  if (s < 1) return s < 0.0005 ? "0 ms" : `${s < 0.01 ? +(s * 1000).toFixed(1) : Math.round(s * 1000)} ms`;
+  if (s < 1) return s < 0.000005 ? "0 ms" : `${s < 0.001 ? +(s * 1000).toPrecision(2) : s < 0.01 ? +(s * 1000).toFixed(1) : Math.round(s * 1000)} ms`;
   if (s < 120) return `${+s.toFixed(s < 10 ? 1 : 0)} s`;
   if (s < 7200) return `${+(s / 60).toFixed(0)} min`;
   if (s < 172800) return `${+(s / 3600).toFixed(1)} h`;
