@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.usage import UsageError
 
 from hardhttp.soak.adminside import check_admin_url, check_token
-from hardhttp.soak.catalogue import CATALOGUE, choose
+from hardhttp.soak.catalogue import CATALOGUE, choose, load
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, make_plan
@@ -121,7 +121,13 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--duration", help=f"of all of it, from 2s to 30d; default: {DEFAULT_DURATION}")
     how.add_argument("--each", metavar="DURATION", help="of each scenario at each server, in the place of --duration")
     how.add_argument("--rounds", type=int, help="of each scenario; default: as many as there is time for, up to 12")
-    how.add_argument("--scenario", action="append", default=[], metavar="NAME", help="only these; * stands for any")
+    how.add_argument(
+        "--scenario",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only these; * stands for any; MODULE:CLASS is one of your own",
+    )
     how.add_argument("--scale", type=float, default=1.0, help="how many clients, as a factor; default: %(default)s")
     how.add_argument("--honest", type=float, default=20.0, metavar="N", help="honest requests a second (%(default)s)")
     how.add_argument("--replay", metavar="FILE", help="an access log (common or combined) for mixed-traffic")
@@ -174,6 +180,16 @@ def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running 
     return found
 
 
+def own(asked: Sequence[str]) -> list[str]:
+    """``--scenario``'s, after those of one's own were loaded, from the working directory too. Raises ``Wrong``."""
+    if any(":" in text for text in asked) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return [load(text) if ":" in text else text for text in asked]
+    except ValueError as error:
+        raise Wrong(str(error)) from None
+
+
 def state_of(
     asked: argparse.Namespace, servers: Mapping[str, Running | Started], directory: Path, words: Sequence[str]
 ) -> State:
@@ -187,6 +203,9 @@ def state_of(
         unknown = [name for name in state.plan.servers if name not in servers]
         if unknown:
             raise Wrong(f"--resume: give the servers of that run again: {', '.join(state.plan.servers)}")
+        strange = [name for name in state.plan.scenarios if name not in CATALOGUE]
+        if strange:
+            raise Wrong(f"--resume: name the scenarios of your own again: {', '.join(strange)}")
         state.begin_again()
         return state
     if file.exists() or (directory / SAMPLES).exists():
@@ -331,6 +350,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return PASSED
     directory = Path(asked.into)
     try:
+        asked.scenario = own(asked.scenario)
         directory.mkdir(parents=True, exist_ok=True)
         servers = servers_of(asked, directory)
         state = state_of(asked, servers, directory, words)

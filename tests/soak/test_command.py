@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
 from tests.soak.memoryserver import MemoryServer
 from tests.soak.series import sample
-from tests.twistd_process import ENVIRONMENT
+from tests.twistd_process import ENVIRONMENT, ROOT
 
 SERVER = """
 import http.server, sys
@@ -74,6 +75,7 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tu
         (("--against=hardhttp", "--duration=1M"), "1M"),
         (("--against=hardhttp", "--duration=20s"), "too short"),
         (("--against=hardhttp", "--scenario=drop"), "no scenario is called 'drop'"),
+        (("--against=hardhttp", "--scenario=no.such:Thing"), "--scenario no.such:Thing: No module named"),
         (("--against=hardhttp", "--rounds=0"), "--rounds"),
         (("--against=hardhttp", "--resume"), "--resume: "),
         (("--against=hardhttp", "--replay=/nonexistent"), "/nonexistent"),
@@ -100,6 +102,26 @@ def test_another_runs_servers_are_asked_for(said: Any, tmp_path: Path) -> None:
     State(Plan(("a",), ("idle",), 1, 2.0)).save(tmp_path / "state.json")
     status, text = said("--against=hardhttp", "--resume")
     assert (status, "give the servers of that run again: a" in text) == (2, True)
+
+
+def test_scenarios_of_ones_own_are_asked_for_again(said: Any, tmp_path: Path) -> None:
+    State(Plan(("node",), ("idle", "lurker"), 1, 2.0)).save(tmp_path / "state.json")
+    status, text = said("--against=node", "--resume")
+    assert (status, "name the scenarios of your own again: lurker" in text) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_scenario_of_ones_own_is_run_from_the_working_directory(tmp_path: Path, script: Path) -> None:
+    """The one of ``docs/soak.rst``."""
+    text = (ROOT / "docs" / "soak.rst").read_text("utf-8")
+    code = text[text.index("   from hardhttp.soak.scenario") : text.index("In `lurking.py`")]
+    (tmp_path / "lurking.py").write_text(textwrap.dedent(code))
+    words = [f"--command={sys.executable} {script} {{port}}", "--scenario=lurking:Lurker", "--duration=2s"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hardhttp.soak", *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS   server       lurker" in done.stdout
 
 
 def test_the_list_tells_what_each_does(said: Any) -> None:
