@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from hardhttp.soak import __main__ as command
+from hardhttp.soak.commandline import pairs_of, parser
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
 from hardhttp.soak.peers import PEERS
@@ -136,12 +137,12 @@ def test_the_list_tells_what_each_does(said: Any) -> None:
 def test_only_what_a_server_has_the_paths_for_takes_time(tmp_path: Path) -> None:
     servers = {"a": named("a=run {port}", tmp_path, {"large": "/x"}), "node": named("node", tmp_path)}
     servers["here"] = Running("here", Where.of("http://127.0.0.1:80/"))
-    assert command.pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
-    assert command.pairs_of(servers, ("endless-fragments",)) == 1
+    assert pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
+    assert pairs_of(servers, ("endless-fragments",)) == 1
 
 
 def test_help_teaches() -> None:
-    text = command.parser().format_help()
+    text = parser().format_help()
     for word in ("examples:", "--resume --into soak", "Only ever attack what is yours", *PEERS):
         assert word in text
 
