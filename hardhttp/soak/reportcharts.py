@@ -96,11 +96,13 @@ def pictures(subject: Subject, runs: Sequence[Run], numbers: Mapping[str, int]) 
         figures.append(
             f"<figure><figcaption><b>{escape(run.server)}</b> <span>{said}</span></figcaption>{picture}</figure>"
         )
+    # Where loads are too many to be marked, none is.
+    loaded = '<span><i class="loaded"></i> load is on</span>' if any(run.loads for run in runs) else ""
     return (
         f'<section class="panel" id="{subject.name}"><h2>{subject.title}</h2><p class="lead">{subject.lead}</p>'
         f'<div class="charts">{"".join(figures)}</div>'
         '<p class="key"><span><i></i> a scenario, by its number</span><span><i class="drift"></i> DRIFT</span>'
-        '<span><i class="leak"></i> LEAK</span><span><i class="loaded"></i> load is on</span></p>'
+        f'<span><i class="leak"></i> LEAK</span>{loaded}</p>'
         f"{_figures_table(subject, runs, numbers)}</section>"
     )
 
