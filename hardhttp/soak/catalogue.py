@@ -1,16 +1,17 @@
-"""Every scenario there is, by name and in the order of a run: the quiet ones first."""
+"""Every scenario there is, by name and in the order of a run: the quiet ones first, one's own last."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import importlib
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from hardhttp.soak.scenario import Scenario
 from hardhttp.soak.scenarios import crowds, drips, http2, leaving, messages, readers, streams, visitors, websockets
 
-__all__ = ["CATALOGUE", "choose"]
+__all__ = ["CATALOGUE", "choose", "load"]
 
-CATALOGUE: Mapping[str, type[Scenario]] = {
+CATALOGUE: dict[str, type[Scenario]] = {
     kind.name: kind
     for kind in (
         visitors.MixedTraffic,
@@ -81,3 +82,17 @@ def choose(patterns: Iterable[str]) -> list[type[Scenario]]:
         if not any(fnmatchcase(name, pattern) for name in CATALOGUE):
             raise ValueError(f"no scenario is called {pattern!r}; there are: {', '.join(CATALOGUE)}")
     return [kind for name, kind in CATALOGUE.items() if not wanted or any(fnmatchcase(name, p) for p in wanted)]
+
+
+def load(text: str) -> str:
+    """Take ``MODULE:CLASS``, a scenario of one's own, into the catalogue; its name. Raises ``ValueError``."""
+    module, _, name = text.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"--scenario {text}: {error}") from None
+    if not (isinstance(kind, type) and issubclass(kind, Scenario) and isinstance(getattr(kind, "name", None), str)):
+        raise ValueError(f"--scenario {text}: it is no subclass of hardhttp.soak.scenario.Scenario with a name")
+    if CATALOGUE.setdefault(kind.name, kind) is not kind:
+        raise ValueError(f"--scenario {text}: there is another scenario that is called {kind.name}")
+    return kind.name

@@ -61,10 +61,21 @@ SUBJECTS = (
         lambda most, least: log_scale(most, least, milliseconds_text),
         lambda run: [lambda sample: sample.honest_p99_ms, lambda sample: sample.honest_p50_ms],
     ),
+    Subject(
+        "ledger",
+        "What the server says it holds",
+        "hardhttp enters all it holds of requests, responses, sessions and messages in a ledger, and was asked for the "
+        "sum. After each load it must be back at its floor.",
+        bytes_text,
+        lambda most, least: bytes_scale(most),
+        lambda run: [lambda sample: sample.ledger_bytes],
+    ),
 )
 
 
 def pictures(subject: Subject, runs: Sequence[Run], numbers: Mapping[str, int]) -> str:
+    """Of those that have such figures; nothing where none has."""
+    runs = [run for run in runs if run.extent(subject.figures(run)[0]) is not None]
     curves = {run.server: [run.curve(figure) for figure in subject.figures(run)] for run in runs}
     values = [value for each in curves.values() for curve in each for piece in curve for _, value in piece]
     if not values:
@@ -85,11 +96,13 @@ def pictures(subject: Subject, runs: Sequence[Run], numbers: Mapping[str, int]) 
         figures.append(
             f"<figure><figcaption><b>{escape(run.server)}</b> <span>{said}</span></figcaption>{picture}</figure>"
         )
+    # Where loads are too many to be marked, none is.
+    loaded = '<span><i class="loaded"></i> load is on</span>' if any(run.loads for run in runs) else ""
     return (
         f'<section class="panel" id="{subject.name}"><h2>{subject.title}</h2><p class="lead">{subject.lead}</p>'
         f'<div class="charts">{"".join(figures)}</div>'
         '<p class="key"><span><i></i> a scenario, by its number</span><span><i class="drift"></i> DRIFT</span>'
-        '<span><i class="leak"></i> LEAK</span><span><i class="loaded"></i> load is on</span></p>'
+        f'<span><i class="leak"></i> LEAK</span>{loaded}</p>'
         f"{_figures_table(subject, runs, numbers)}</section>"
     )
 

@@ -22,9 +22,9 @@ from hardhttp.soak import verdict
 if TYPE_CHECKING:
     from hardhttp.soak.load import Load
 
-__all__ = ["ALLOCATOR_BYTES", "HELD", "MIB", "PATHS", "Expectation", "Scenario"]
+__all__ = ["ALLOCATOR_BYTES", "HELD", "KIB", "MIB", "PATHS", "Expectation", "Scenario"]
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 # What glibc may rightly keep after many bodies of 16 MiB were held at once: blocks up to 32 MiB come from the heap once
 # one of that size was freed (mallopt(3), M_MMAP_THRESHOLD), and the heap shrinks from its top alone. It does not grow
 # from round to round, which is judged apart.
@@ -53,10 +53,24 @@ class Expectation(verdict.Expectation):
     ``answers``: how a client of the load may be answered, in the words of ``Load.count``, of which the first counts
     (``413`` stands for ``413 body-bytes`` too); empty: in any way. ``held_seconds``: how long a client that earns
     nothing may be kept; a load that is shorter proves nothing of it. ``None``: as long as it likes.
+    ``until_expiry``: what a client rightly leaves behind until its time is over, in bytes, by how it was answered.
+    Memory and ledger may grow by that; what they may grow to is bounded by ``left_bytes`` all the same.
     """
 
     answers: frozenset[str] = frozenset()
     held_seconds: float | None = None
+    until_expiry: Mapping[str, int] = attrs.field(factory=dict)
+
+    def after(self, outcomes: Mapping[str, int], rounds: int) -> Expectation:
+        """These bounds with what so many clients, in so many rounds together, have rightly left behind."""
+        rightly = sum(outcomes.get(outcome, 0) * size for outcome, size in self.until_expiry.items())
+        if not rightly:
+            return self
+        return attrs.evolve(
+            self,
+            slope_bytes_per_round=self.slope_bytes_per_round + rightly // max(1, rounds),
+            left_ledger_bytes=self.left_ledger_bytes + rightly,
+        )
 
     def strange(self, outcomes: Mapping[str, int]) -> dict[str, int]:
         """Those outcomes that are not a sound server's."""

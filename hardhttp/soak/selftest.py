@@ -166,6 +166,8 @@ def _why_not(chosen: Attack, limits: Limits) -> str | None:
             return f"it takes {needed:,} descriptors, and this process may have {hard:,}"
     if "websocket" in chosen.limit and importlib.util.find_spec("wsproto") is None:
         return "a WebSocket needs wsproto, which is not installed"
+    if CATALOGUE.get(chosen.scenario, Scenario).speaks == "http2" and importlib.util.find_spec("h2") is None:
+        return "HTTP/2 needs h2, which is not installed"
     if chosen.limit == "max_websocket_message_bytes" and limits.max_websocket_message_bytes >= MOST_SENT_BYTES:
         return f"the attack sends no more than {format_size(MOST_SENT_BYTES)}"
     if chosen.limit == "max_headers" and limits.max_headers * 4 + 1000 > limits.max_head_bytes:

@@ -111,7 +111,8 @@ def _row(server: str, scenario: str, result: Result, samples: Sequence[Sample], 
     if result.skipped is not None:
         return Row(server, scenario, None, f"{NOT_RUN}{result.skipped}.", {})
     try:
-        verdict = judge(samples, CATALOGUE[scenario].expectation)
+        rounds = len({sample.round for sample in samples})
+        verdict = judge(samples, CATALOGUE[scenario].expectation.after(result.outcomes, rounds))
     except ValueError as error:
         return Row(server, scenario, None, f"No verdict: {error}.", result.outcomes)
     verdict = _with(verdict, [*_answers(result, scenario), *_kept(result, scenario, plan.load_seconds)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from io import StringIO
 from types import SimpleNamespace
@@ -376,6 +377,19 @@ def test_metrics(both: Both) -> None:
     assert found["hardhttp_reactor_stalls_total", ""] == 0
     assert found["process_open_fds", ""] > 0
     assert found["hardhttp_received_bytes_total", ""] > 50
+
+
+def test_metrics_tell_of_pythons_own_memory(both: Both) -> None:
+    found = samples(both)
+    assert found["python_gc_objects_collected_total", "generation=2"] >= 0
+    assert ("hardhttp_traced_bytes", "") not in found
+    tracemalloc.start()
+    try:
+        held = bytearray(1 << 20)
+        found = samples(both)
+    finally:
+        tracemalloc.stop()
+    assert len(held) <= found["hardhttp_traced_bytes", ""] <= found["hardhttp_traced_peak_bytes", ""]
 
 
 def test_nothing_a_peer_sends_makes_a_label(both: Both) -> None:

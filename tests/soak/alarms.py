@@ -53,7 +53,8 @@ class Line:
 
     def __str__(self) -> str:
         right = f"{self.right} of {self.runs}"
-        text = f"{self.kind:12} {self.scenario:22} {self.expected.name:8} {right:10} {self.nearest}"
+        kind = "sound" if self.kind == SOUND else self.kind
+        text = f"{kind:12} {self.scenario:22} {self.expected.name:8} {right:10} {self.nearest}"
         return "\n".join([text, *(f"    {each}" for each in self.wrong)])
 
 

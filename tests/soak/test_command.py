@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from hardhttp.soak import __main__ as command
+from hardhttp.soak.commandline import pairs_of, parser
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
 from hardhttp.soak.peers import PEERS
@@ -26,7 +28,7 @@ from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
 from tests.soak.memoryserver import MemoryServer
 from tests.soak.series import sample
-from tests.twistd_process import ENVIRONMENT
+from tests.twistd_process import ENVIRONMENT, ROOT
 
 SERVER = """
 import http.server, sys
@@ -74,6 +76,7 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tu
         (("--against=hardhttp", "--duration=1M"), "1M"),
         (("--against=hardhttp", "--duration=20s"), "too short"),
         (("--against=hardhttp", "--scenario=drop"), "no scenario is called 'drop'"),
+        (("--against=hardhttp", "--scenario=no.such:Thing"), "--scenario no.such:Thing: No module named"),
         (("--against=hardhttp", "--rounds=0"), "--rounds"),
         (("--against=hardhttp", "--resume"), "--resume: "),
         (("--against=hardhttp", "--replay=/nonexistent"), "/nonexistent"),
@@ -102,6 +105,26 @@ def test_another_runs_servers_are_asked_for(said: Any, tmp_path: Path) -> None:
     assert (status, "give the servers of that run again: a" in text) == (2, True)
 
 
+def test_scenarios_of_ones_own_are_asked_for_again(said: Any, tmp_path: Path) -> None:
+    State(Plan(("node",), ("idle", "lurker"), 1, 2.0)).save(tmp_path / "state.json")
+    status, text = said("--against=node", "--resume")
+    assert (status, "name the scenarios of your own again: lurker" in text) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_scenario_of_ones_own_is_run_from_the_working_directory(tmp_path: Path, script: Path) -> None:
+    """The one of ``docs/soak.rst``."""
+    text = (ROOT / "docs" / "soak.rst").read_text("utf-8")
+    code = text[text.index("   from hardhttp.soak.scenario") : text.index("In `lurking.py`")]
+    (tmp_path / "lurking.py").write_text(textwrap.dedent(code))
+    words = [f"--command={sys.executable} {script} {{port}}", "--scenario=lurking:Lurker", "--duration=2s"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hardhttp.soak", *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PASS   server       lurker" in done.stdout
+
+
 def test_the_list_tells_what_each_does(said: Any) -> None:
     status, text = said("--list")
     assert status == 0
@@ -114,12 +137,12 @@ def test_the_list_tells_what_each_does(said: Any) -> None:
 def test_only_what_a_server_has_the_paths_for_takes_time(tmp_path: Path) -> None:
     servers = {"a": named("a=run {port}", tmp_path, {"large": "/x"}), "node": named("node", tmp_path)}
     servers["here"] = Running("here", Where.of("http://127.0.0.1:80/"))
-    assert command.pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
-    assert command.pairs_of(servers, ("endless-fragments",)) == 1
+    assert pairs_of(servers, ("idle", "stopped-reader", "endless-fragments")) == 5
+    assert pairs_of(servers, ("endless-fragments",)) == 1
 
 
 def test_help_teaches() -> None:
-    text = command.parser().format_help()
+    text = parser().format_help()
     for word in ("examples:", "--resume --into soak", "Only ever attack what is yours", *PEERS):
         assert word in text
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 import pytest
 
 from hardhttp.soak.charts import Band, bytes_scale, chart, count_scale, log_scale
@@ -115,6 +116,18 @@ def test_servers_without_an_honest_client_have_no_latency() -> None:
     assert "no answer" in text
     assert 'id="latency"' not in text
     assert 'id="memory"' in text
+
+
+def test_only_who_tells_of_its_ledger_has_a_picture_of_it(text: str) -> None:
+    assert 'id="ledger"' not in text
+    told, untold = run("told", sound), run("untold", sound)
+    told = Run("told", [attrs.evolve(one, ledger_bytes=5 * MiB) for one in told.samples], told.verdicts)
+    page = report_text([told, untold], FACTS)
+    section = page[page.index('id="ledger"') :]
+    section = section[: section.index("</section>")]
+    assert section.count("<figure>") == 1
+    assert "5 MiB before, 5 MiB at most, 5 MiB after" in section
+    assert "untold" not in section
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 
 from hardhttp.limits import Limits
+from hardhttp.soak import catalogue
 from hardhttp.soak.catalogue import CATALOGUE, choose
-from hardhttp.soak.scenario import PATHS
+from hardhttp.soak.scenario import PATHS, Scenario
 from tests.soak.memoryserver import OK, MemoryServer, Transport
 
 SOCKET = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
@@ -87,6 +88,32 @@ def test_every_row_that_can_be_seen_from_outside_has_one() -> None:
     named = {row for kind in CATALOGUE.values() for row in kind.rows}
     assert [row for row in OUTSIDE if row not in named] == []
     assert [row for row in TEN if f"ten: {row}" not in named] == []
+
+
+class Lurker(Scenario):
+    """Asks for nothing. A sound server does nothing."""
+
+    name = "lurker"
+    rows = ("V02",)
+
+
+class Again(Lurker):
+    name = "idle"
+
+
+def test_a_scenario_of_ones_own_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "CATALOGUE", dict(CATALOGUE))
+    assert catalogue.load(f"{__name__}:Lurker") == catalogue.load(f"{__name__}:Lurker") == "lurker"
+    assert [kind.name for kind in choose(["lurker"])] == ["lurker"]
+    for text, says in {
+        "no.such:Lurker": "No module named",
+        f"{__name__}:Absent": "Absent",
+        f"{__name__}:test_every_row_that_can_be_seen_from_outside_has_one": "no subclass",
+        f"{__name__}:Again": "another scenario that is called idle",
+        ":Lurker": "--scenario :Lurker",
+    }.items():
+        with pytest.raises(ValueError, match=says):
+            catalogue.load(text)
 
 
 def test_scenarios_are_chosen_by_pattern() -> None:

@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
 from hardhttp.soak import selftest
+from hardhttp.soak.applications.hardhttp_app import make_root
 from hardhttp.soak.selftest import ATTACKS, Answered, Attack, FasterClock, attack, line
 from hardhttp.tap import selftest as tap_selftest
 from hardhttp.tap.options import Options
@@ -112,6 +113,25 @@ def test_lines_say_which_limit_at_what_value() -> None:
 def test_what_cannot_be_tried_says_why() -> None:
     assert "max-head-bytes" in str(selftest._why_not(of("max_headers"), Limits(max_headers=10_000)))
     assert selftest._why_not(of("max_headers"), Limits()) is None
+
+
+def test_what_needs_a_library_that_is_not_installed_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would say that a limit has not answered."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    said = {attack.scenario: selftest._why_not(attack, Limits()) for attack in selftest.ATTACKS}
+    assert said["silent-socket"] == said["endless-fragments"] == "a WebSocket needs wsproto, which is not installed"
+    assert said["rapid-reset"] == said["ping-flood"] == "HTTP/2 needs h2, which is not installed"
+    assert said["idle"] is None
+
+
+def test_the_ready_tree_does_without_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: object) -> None:
+        raise ImportError("no wsproto")
+
+    monkeypatch.setattr("hardhttp.soak.applications.hardhttp_app.WebSocketResource", absent)
+    root = make_root(Clock())
+    assert b"websocket" not in root.children
+    root.close()
 
 
 def test_a_faster_clock_is_faster_in_both_directions() -> None:

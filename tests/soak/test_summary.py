@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from hardhttp.soak.plan import Plan, Result, State
 from hardhttp.soak.samples import Sample
 from hardhttp.soak.summary import latest_attempt, rows, runs, too_short, worst_of
 from hardhttp.soak.verdict import Kind, Measure
-from tests.soak.series import sample
+from tests.soak.series import sample, series
 
 MiB = 1 << 20
 
@@ -51,6 +52,35 @@ def test_a_leak_is_worse_than_a_strange_answer() -> None:
     assert row.kind is Kind.LEAK
     assert row.verdict is not None
     assert row.verdict.measure is Measure.GROWTH
+
+
+def makers(bytes_a_round: int) -> list[Sample]:
+    """Eleven rounds of session-makers, each of which leaves so much, and 20,000 bytes in the ledger."""
+
+    def told(one: Sample) -> int:
+        return 20_000 * (one.round - (one.phase == "baseline"))
+
+    return [
+        attrs.evolve(one, server="a", scenario="session-makers", ledger_bytes=told(one))
+        for one in series([number * bytes_a_round for number in range(1, 12)], peak=MiB)
+    ]
+
+
+@pytest.mark.parametrize(("each_bytes", "kind"), [(4 << 10, Kind.PASS), (6 << 10, Kind.LEAK)])
+def test_sessions_are_rightly_held_until_they_expire(each_bytes: int, kind: Kind) -> None:
+    """Each of eleven rounds makes a thousand, for twenty minutes: that is no leak. More than they take is one."""
+    (row,) = rows(state("session-makers", {"a session": 11_000, "held": 44}), makers(1000 * each_bytes))
+    assert row.kind is kind
+    assert row.verdict is not None
+    assert {finding.measure for finding in row.verdict.findings if finding.kind} <= {Measure.GROWTH}
+
+
+def test_what_sessions_may_take_is_of_those_that_were_made() -> None:
+    """The same growth by clients who were given none is a leak, also of the ledger."""
+    (row,) = rows(state("session-makers", {"200": 11_000}), makers(1000 * (4 << 10)))
+    assert row.kind is Kind.LEAK
+    assert row.verdict is not None
+    assert {finding.measure for finding in row.verdict.findings if finding.kind} == {Measure.GROWTH, Measure.LEDGER}
 
 
 def _round(number: int) -> list[Sample]:
