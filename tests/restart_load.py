@@ -156,6 +156,18 @@ class Load:
                 self.lost.append(f"one request: {lost}")
             time.sleep(0.001)
 
+    def hesitant(self) -> None:
+        """Connects, and thinks for a moment."""
+        while not self._over.is_set():
+            try:
+                connection = Connection(self.port)
+                time.sleep(0.05)
+                status, _, body = connection.ask("GET", "/hello")
+                self._count(status == 200 and body == b"hello", f"{status} {body!r}")
+                connection.close()
+            except Lost as lost:
+                self.lost.append(f"hesitant: {lost}")
+
     def session(self) -> None:
         """Counts in its session; ``acknowledged`` is the number it was told last."""
         connection = Connection(self.port)

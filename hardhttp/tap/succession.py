@@ -65,11 +65,12 @@ class Succession:
             self._log.info("{where} is listened at no longer", where=given.where)
         self.inherited.close()
         self._ports = ports
+        self._signal.start()  # before the log says that it listens, and somebody believes it
         if self._predecessor is not None:
             self._predecessor.hold(ports())
 
     def start(self) -> None:
-        self._signal.start()
+        """The reactor is about to run."""
         self._reactor.callWhenRunning(self._running)
 
     def _running(self) -> None:
