@@ -77,7 +77,7 @@ class Restart:
         ready_seconds: float = READY_SECONDS,
     ) -> None:
         self._start, self._ports, self._leaves, self._reactor = start, ports, leaves, reactor
-        self._gives, self._takes_back = gives or {}, [*takes_back]
+        self._gives, self._takes_back = {} if gives is None else gives, [*takes_back]
         self._ready_seconds = ready_seconds
         self.phase = Phase.SERVING
         self._successor: _Successor | None = None
