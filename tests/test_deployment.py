@@ -246,7 +246,7 @@ def test_caddy(shop: Callable[..., tuple[Server, int]], tmp_path: Path) -> None:
     text = adapted("Caddyfile", p8080=server.port, p8081=admin)
     # Without a certificate authority that would know the name.
     text = text.replace("shop.example {", f"http://shop.example:{port} {{")
-    (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n}\n" + text)
+    (tmp_path / "Caddyfile").write_text("{\n\tadmin off\n\tgrace_period 1s\n}\n" + text)
     with running(tmp_path, port, *words):
         address, scheme, host, forwarded, real = told(port)
         assert (address, scheme, forwarded, real) == ("127.0.0.7", "http", None, None)
