@@ -26,8 +26,7 @@ from hardhttp.interfaces import BrokerState, Everywhere, IBroker, IHistory, Kind
 from hardhttp.sse.brokered import Brokered, replica_of
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
-from hardhttp.sse.history import EARLIEST
-from hardhttp.sse.historysqlite import SQLiteHistory
+from hardhttp.sse.history import EARLIEST, MemoryHistory
 from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.outbox import Away
 from hardhttp.sse.queue import Entry, Policy, Room
@@ -388,11 +387,11 @@ class EventHub(Sending):
     def hand_over(self) -> Deferred[None]:
         """Let another process have the file of the history; fires when it may. Nothing is published here any more."""
         self._handed_over = self._brokered is None
-        return self.history.hand_over() if isinstance(self.history, SQLiteHistory) else succeed(None)
+        return self.history.hand_over() if isinstance(self.history, MemoryHistory) else succeed(None)
 
     def take_back(self) -> None:
         """That process has not come about."""
-        if self._handed_over and isinstance(self.history, SQLiteHistory):
+        if self._handed_over and isinstance(self.history, MemoryHistory):
             self.history.take_back()
         self._handed_over = False
 

@@ -90,7 +90,9 @@ Examples:
       the same behind a proxy, with sessions that survive a restart
 
 Sizes: 1048576, 64k, 10MiB (1024s), 10MB (1000s). Times: 1.5, 500ms, 90s, 2m, 1h.
-SIGTERM stops listening and lets responses in flight end, for --drain-seconds."""
+SIGTERM stops listening and lets responses in flight end, for --drain-seconds.
+SIGUSR2 has another process like this one take over, without refusing anybody.
+SIGHUP reads certificates and the file of --config again."""
 
     optFlags = [[option.name, None, option.help] for option in OPTIONS.values() if _is_flag(option)]
     optParameters = [
