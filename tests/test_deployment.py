@@ -20,8 +20,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.restart_load import Connection
-from tests.test_restart import wait_until
-from tests.test_systemd_service import LOCAL, free_port
+from tests.test_restart import LOCAL, free_port, wait_until
 from tests.twistd_process import PATIENCE_SECONDS, ROOT, Server
 
 pytestmark = pytest.mark.slow

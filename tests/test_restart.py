@@ -70,6 +70,12 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+def free_port() -> int:
+    with socket.create_server((LOCAL, 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 class Line:
     """A server and those that succeed it; ``pid`` is the one that serves now."""
 
@@ -249,6 +255,40 @@ def test_a_restart_that_fails_costs_nothing(begin, tmp_path: Path) -> None:
     assert "memory alone" not in line.log()
 
 
+def test_a_file_may_ask_for_other_ports(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
+    config = tmp_path / "hardhttp.toml"
+    first, second = free_port(), free_port()
+    config.write_text(f"listen = ['tcp:{first}:interface=127.0.0.1']\nadmin = 'none'\napp = 'shop:root'\n")
+    log = Logged()
+    log.log = tmp_path / "server.log"
+    with log.log.open("wb") as file:
+        log.process = subprocess.Popen(
+            [*TWISTD, "-n", "--pidfile=", "hardhttp", "--config=hardhttp.toml"],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    line = Line(log, log.process.pid)
+    try:
+        log.wait_for("listening: ")
+        good = config.read_text()
+        config.write_text("listen = ['unix:/no/such/place']\nadmin = 'none'\napp = 'shop:root'\n")
+        line.fails(r"hardhttp cannot start: .*No such file or directory")
+        assert ask(first)["pid"] == line.pid
+        config.write_text(good.replace(str(first), str(second)))
+        line.restart()
+        wait_until(lambda: is_gone(line.pids[0]), "it lingers")
+        assert f"127.0.0.1:{first} is listened at no longer" in line.log()
+        assert ask(second)["pid"] == line.pid
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((LOCAL, first))
+    finally:
+        line.end()
+        log.process.wait(PATIENCE_SECONDS)
+
+
 def test_a_stop_ends_a_successor_that_is_not_ready(begin, tmp_path: Path) -> None:
     server, line = begin()
     (tmp_path / "shop.py").write_text("import os, time; open('begun', 'w').write(str(os.getpid())); time.sleep(60)")
@@ -262,8 +302,7 @@ def test_a_stop_ends_a_successor_that_is_not_ready(begin, tmp_path: Path) -> Non
 
 def test_a_daemon_and_its_pidfile(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
-    with socket.create_server((LOCAL, 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     words = ["hardhttp", f"--listen=tcp:{port}:interface=127.0.0.1", "--app=shop:root", "--admin=none"]
     subprocess.run([*TWISTD, *words], cwd=tmp_path, env=ENVIRONMENT, check=True, timeout=PATIENCE_SECONDS)
     log = Logged()

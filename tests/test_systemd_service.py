@@ -15,22 +15,15 @@ import pytest
 
 from tests.ops.test_systemd import Manager
 from tests.restart_load import Connection
-from tests.test_restart import Line, is_gone, wait_until
+from tests.test_restart import LOCAL, Line, free_port, is_gone, wait_until
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, TWISTD, Logged, ended_as_twistd_does
 
 pytestmark = pytest.mark.slow
 
-LOCAL = "127.0.0.1"
 UNWANTED = (
     r"a socket of 127\.0\.0\.1:{port} was passed to this process, and no option wants it: "
     r"give --listen tcp:{port}:interface=127\.0\.0\.1 \(or --listen systemd: for all such\)"
 )
-
-
-def free_port() -> int:
-    with socket.create_server((LOCAL, 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 @pytest.fixture

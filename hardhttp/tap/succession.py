@@ -11,8 +11,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from hardhttp.net.inherited import Inherited, InheritedError
@@ -100,7 +102,11 @@ class Succession:
             self._twistd["pidfile"] = ""  # what twistd would remove at the end
         self._watchdog.stop()
         self._notifier.succeeded_by(pid)
-        self._reactor.callLater(0, self._reactor.stop)
+        self._reactor.callLater(0, self._end)
+
+    def _end(self) -> None:
+        with suppress(ReactorNotRunning):  # SIGTERM was faster
+            self._reactor.stop()
 
     def stopping(self) -> None:
         """The process ends, as by SIGTERM: the drain begins."""
