@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -30,9 +31,11 @@ class Ended(Exception):
 class Connection:
     """One connection of HTTP/1.1. ``Lost`` where the server breaks its word."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         try:
             self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_SECONDS)
+            if tls is not None:
+                self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
         except OSError as error:
             raise Lost(f"refused: {error}") from None
         self.answered = 0
@@ -95,8 +98,8 @@ class Connection:
 class Load:
     """Threads that run until ``end``; ``lost`` says what each was owed."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, tls_port: int, tls: ssl.SSLContext) -> None:
+        self.port, self.tls_port, self.tls = port, tls_port, tls
         self.lost: list[str] = []
         self.answers = self.repeats = self.refused_events = self.retries = 0
         self.acknowledged = 0
@@ -127,7 +130,13 @@ class Load:
     # -- the kinds ------------------------------------------------------------------------------
 
     def keep_alive(self) -> None:
-        connection = Connection(self.port)
+        self._ask_on(lambda: Connection(self.port))
+
+    def keep_alive_tls(self) -> None:
+        self._ask_on(lambda: Connection(self.tls_port, self.tls))
+
+    def _ask_on(self, connect: Callable[[], Connection]) -> None:
+        connection = connect()
         while not self._over.is_set():
             try:
                 status, _, body = connection.ask("GET", "/hello")
@@ -141,8 +150,8 @@ class Load:
                 connection.closes = True
             if connection.closes:
                 connection.close()
-                connection = Connection(self.port)
-            time.sleep(0.001)
+                connection = connect()
+            time.sleep(0.005)
         connection.close()
 
     def one_request(self) -> None:
@@ -154,7 +163,18 @@ class Load:
                 connection.close()
             except Lost as lost:
                 self.lost.append(f"one request: {lost}")
-            time.sleep(0.001)
+            time.sleep(0.005)
+
+    def one_request_tls(self) -> None:
+        while not self._over.is_set():
+            try:
+                connection = Connection(self.tls_port, self.tls)
+                status, _, body = connection.ask("GET", "/hello", Connection="close")
+                self._count(status == 200 and body == b"hello", f"{status} {body!r}")
+                connection.close()
+            except Lost as lost:
+                self.lost.append(f"one request over TLS: {lost}")
+            time.sleep(0.01)
 
     def hesitant(self) -> None:
         """Connects, and thinks for a moment."""

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import textwrap
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+from tests.net.loopback import certificate
 from tests.restart_load import Connection, Load
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, TWISTD, Logged, Server, ended_as_twistd_does
 
@@ -139,8 +141,10 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., tuple[Server, Line]]]:
 
 
 @pytest.mark.parametrize("restarts", [10])
-def test_no_request_is_lost_over_restarts(begin, restarts: int) -> None:
+def test_no_request_is_lost_over_restarts(begin, restarts: int, tmp_path: Path) -> None:
+    pem = certificate(tmp_path)
     server, line = begin(
+        f"--listen=tls:0:{pem}:interface=127.0.0.1",
         "--session-store=sqlite:sessions.db",
         "--history=sqlite:history.db",
         f"--mercure-publisher-key={KEY}",
@@ -148,7 +152,10 @@ def test_no_request_is_lost_over_restarts(begin, restarts: int) -> None:
         "--drain-seconds=2s",
         "--max-connections=400",
     )
-    load = Load(server.port)
+    tls_port = int(server.wait_for(r"https://127\.0\.0\.1:(\d+)/")[1])
+    load = Load(server.port, tls_port, ssl.create_default_context(cafile=str(pem)))
+    load.run(load.keep_alive_tls)
+    load.run(load.one_request_tls)
     for _ in range(3):
         load.run(load.keep_alive)
         load.run(load.one_request)
