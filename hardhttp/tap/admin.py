@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from hardhttp.net.inherited import Inherited
 from hardhttp.ops.admin import admin_site
 from hardhttp.ops.sentinel import Sentinel, kinds_of
 from hardhttp.ops.sources import Sources
@@ -93,7 +94,9 @@ class AdminSide:
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(self, settings: AdminSettings, sources: Sources, reactor: Any) -> None:
+    def __init__(
+        self, settings: AdminSettings, sources: Sources, reactor: Any, inherited: Inherited | None = None
+    ) -> None:
         self._settings, self._sources, self._reactor = settings, sources, reactor
         self.stalls = sources.stalls = StallWatch(reactor)
         self._http: HTTPService | None = None
@@ -102,7 +105,7 @@ class AdminSide:
             events = EventStream(reactor, max_queued_events=30)
             site = admin_site(sources, reactor, settings.token, events)
             sources.others.append(site.server)
-            self._http = HTTPService(site, [settings.endpoint], reactor)
+            self._http = HTTPService(site, [settings.endpoint], reactor, inherited=inherited)
         self.sentinel = sources.sentinel = Sentinel(sources.server, kinds_of(sources, reactor))
 
     @property

@@ -19,6 +19,7 @@ from hardhttp import __version__
 from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
+from hardhttp.net.inherited import Inherited, InheritedError, begun_with
 from hardhttp.stores import open_store
 from hardhttp.tap.admin import AdminSettings, admin_settings
 from hardhttp.tap.around import around
@@ -38,7 +39,9 @@ from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.restart import Start
 from hardhttp.tap.selftest import become_the_attack
+from hardhttp.tap.successor import Predecessor
 from hardhttp.tap.tls import read_listen, secured
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hintrules import HintRules
@@ -87,7 +90,9 @@ Examples:
       the same behind a proxy, with sessions that survive a restart
 
 Sizes: 1048576, 64k, 10MiB (1024s), 10MB (1000s). Times: 1.5, 500ms, 90s, 2m, 1h.
-SIGTERM stops listening and lets responses in flight end, for --drain-seconds."""
+SIGTERM stops listening and lets responses in flight end, for --drain-seconds.
+SIGUSR2 has another process like this one take over, without refusing anybody.
+SIGHUP reads certificates and the file of --config again."""
 
     optFlags = [[option.name, None, option.help] for option in OPTIONS.values() if _is_flag(option)]
     optParameters = [
@@ -119,6 +124,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         super().__init__()
         self.words: list[str] = []  # of the command line
         self.directory = ""  # that a relative --config is in
+        self.start = Start.now()
+        self.predecessor = Predecessor.from_environment(os.environ)
+        self.inherited = Inherited()
         for option in OPTIONS.values():
             if option.several:
                 self[option.name] = []
@@ -135,6 +143,8 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             if "--check" in self.words:
                 print(said, file=sys.stderr)  # noqa: T201 - what was asked for
                 raise SystemExit(1) from None
+            if self.predecessor is not None:
+                self.predecessor.failed(said)
             raise usage.UsageError(said) from None
         self.directory = os.getcwd()  # a daemon goes elsewhere
         if self["check"]:
@@ -160,8 +170,11 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def postOptions(self) -> None:
         self.given = {**self}
+        if self.predecessor is not None:
+            self.predecessor.keep_pidfile(self.parent)
         self.take_limits()
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
+        self.inherited = self._inherited()
         self.listening = self._listening()
         self.take_proxies()
         self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
@@ -200,6 +213,12 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         from twisted.internet import reactor
 
         return read_listen(self, reactor)
+
+    def _inherited(self) -> Inherited:
+        try:
+            return Inherited.from_environment(begun_with(os.environ), os.getpid())
+        except InheritedError as error:
+            raise usage.UsageError(f"--listen: {error}") from None
 
     def _mercure(self) -> Mercure | None:
         from twisted.internet import reactor

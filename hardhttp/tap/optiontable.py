@@ -25,7 +25,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "What is served, and where:": (
         Option(
             "listen",
-            "listen on this endpoint (strports: tcp:80, tls:443:PATH, unix:/run/http); may be repeated",
+            (
+                "listen on this endpoint (strports: tcp:80, tls:443:PATH, unix:/run/http); a socket of it that systemd "
+                "passes is taken; systemd:NAME are those of a name, systemd: the rest; may be repeated"
+            ),
             "tcp:8080:interface=127.0.0.1",
             several=True,
         ),

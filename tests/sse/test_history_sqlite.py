@@ -416,3 +416,40 @@ def test_a_file_that_may_not_grow(service: Service) -> None:
     assert output.split() == ["degraded", "recovered"]
     assert process.returncode == 0
     assert read(service.start()) == list(range(1, 402))
+
+
+# -- for a successor ----------------------------------------------------------------------------
+
+
+def test_a_history_is_handed_over_while_its_process_lives(service: Service) -> None:
+    first = service.start()
+    for number in range(1, 3000):
+        first.append(update(number, id=f"{first.epoch}-{number}"))
+    service.clock.wait(first.hand_over())
+    second = service.start()
+    assert (second.epoch, second.last_sequence) == (first.epoch, first.last_sequence)
+    assert second.get(f"{first.epoch}-2999") is not None
+    assert first.get(f"{first.epoch}-2999") is not None, "readers are served on"
+    first.expire()
+    service.clock.wait(first.flush())
+    service.clock.wait(first.close())
+    assert first.degraded is None
+    second.append(update(3000, id=f"{second.epoch}-3000"))
+    service.stop()
+    service.running.remove(first)
+    third = service.start()
+    assert (third.epoch, third.last_sequence) == (first.epoch, 3000)
+
+
+def test_a_history_is_taken_back_when_no_successor_came(service: Service) -> None:
+    history = service.start()
+    history.append(update(1, id=f"{history.epoch}-1"))
+    service.clock.wait(history.hand_over())
+    service.start()
+    service.stop()
+    history.take_back()
+    history.append(update(2, id=f"{history.epoch}-2"))
+    service.crash()
+    again = service.start()
+    assert again.last_sequence == 2
+    assert again.get(f"{history.epoch}-2") is not None

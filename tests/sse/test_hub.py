@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from hardhttp.errors import HTTPError
+from hardhttp.errors import BrokerAwayError, HTTPError
 from hardhttp.limits import Limits
 from hardhttp.sse.fanout import LOOK_EVERY
 from hardhttp.sse.history import MemoryHistory
+from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import EventHub, Policy, Subscriber
 from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Parser
 from tests.sse.subscribing import Hub, body, data_of, empty, events
+from tests.sse.thread_clock import ThreadClock
 
 
 def test_topics_reach_those_who_want_them() -> None:
@@ -613,3 +616,27 @@ def test_reading_on_with_a_queue() -> None:
         found = data_of(peer)
         assert [data.rstrip("x") for data in found if data != "directed"] == [*map(str, range(300)), "last"]
         assert found.count("directed") == 1
+
+
+def test_nothing_is_published_while_the_history_is_a_successors(tmp_path: Path) -> None:
+    """Else it would be in no history: who comes back to the successor would miss it."""
+    clock = ThreadClock()
+    hub = EventHub(clock, history=SQLiteHistory(tmp_path / "history.db", clock))  # type: ignore[arg-type]
+    first = hub.publish("/a", "1")
+    clock.wait(hub.hand_over())
+    with pytest.raises(BrokerAwayError, match="503") as refused:
+        hub.publish("/a", "2")
+    assert refused.value.headers["Retry-After"] == "2"
+    assert hub.published == 1
+    hub.take_back()
+    assert hub.publish("/a", "2").id == first.id.replace("-1", "-2")
+    clock.wait(hub.stop())
+
+
+def test_without_a_file_there_is_nothing_to_hand_over() -> None:
+    hub = EventHub(Clock())
+    assert hub.hand_over().called
+    with pytest.raises(BrokerAwayError):
+        hub.publish("/a", "1")
+    hub.take_back()
+    hub.publish("/a", "1")
