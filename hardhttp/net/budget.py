@@ -3,7 +3,8 @@
 It counts every kind in bytes of the ledger (heads, bodies, queues, messages, events) and what stores keep in
 memory (sessions, a hub's history). Three things happen as it fills:
 
-- *near* it, past four fifths, the largest bodies that come are not read on; they wait, and their deadlines rest;
+- *near* it, past four fifths, the largest bodies that come, and messages of WebSockets, are not read on; they wait, and
+  their deadlines rest;
 - *full*, past nineteen twentieths, new work is answered 503: new connections, and requests on open ones;
 - *over* it, the heaviest and slowest are shed, until it is kept: what one holds, times the seconds in which it has
   made no progress, decides. A store that keeps more than a quarter of it gives up its oldest first.
@@ -20,14 +21,14 @@ place of the server's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from hardhttp.errors import OurFault, Reason
-from hardhttp.net.ledger import BODY
+from hardhttp.net.ledger import BODY, MESSAGES
 from hardhttp.net.outbound import base_transport
 from hardhttp.net.phase import Phase
 
@@ -81,7 +82,7 @@ class Budget:
         self.keepers: list[Keeper] = []
         self.shed_count = self.held_back_count = 0
         self._full_since = 0.0
-        self._waiting: dict[Any, float] = {}  # bodies that are not read on, and since when
+        self._waiting: dict[Any, float] = {}  # bodies and sockets that are not read on, and since when
         self._working = False  # what is shed gives back, and so asks again
 
     @property
@@ -151,13 +152,14 @@ class Budget:
         self._server.parser = self._refusing if pressure is Pressure.FULL else self._parser
 
     def _hold_back(self) -> None:
-        """The largest body that comes, and is read, is not read on; small ones come to their end."""
+        """The largest body or message that comes, and is read, is not read on; small ones come to their end."""
         server = self._server
         bodies: list[Any] = []
         for owner in server.ledger.owners():
             channel = server.tracker.get(owner)
-            if channel is not None and server.ledger.held(owner).get(BODY):
-                bodies += filter(_comes, channel.streams.values() if channel.multiplexed else (channel,))
+            held = server.ledger.held(owner)
+            if channel is not None and (held.get(BODY) or held.get(MESSAGES)):
+                bodies += _coming(channel)
         read = [body for body in bodies if not body.body_is_paused]
         if not read:
             return
@@ -218,13 +220,21 @@ class Budget:
         self._server.refused(Reason.BUFFERED_BYTES, f"{DETAIL}: {what}")
 
 
-def _comes(body: Any) -> bool:
-    """Whether a body is coming that is kept here, and could wait."""
-    return body.phase is Phase.BODY and body.request is not None and not body.request.streams
+def _coming(channel: Any) -> Iterator[Any]:
+    """What comes on a connection, is kept here, and could wait: bodies, and messages of WebSockets.
+
+    Each has ``body_is_paused``, ``pause_body`` and ``resume_body``; a WebSocket ``incoming_bytes`` too.
+    """
+    for each in channel.streams.values() if channel.multiplexed else (channel,):
+        if each.phase is Phase.BODY and each.request is not None and not each.request.streams:
+            yield each
+        elif each.phase is Phase.UPGRADED and getattr(each._upgraded, "incoming_bytes", None):
+            yield each._upgraded
 
 
 def _size(body: Any) -> int:
-    return int(body.request.heldBytes)
+    incoming = getattr(body, "incoming_bytes", None)
+    return int(body.request.heldBytes if incoming is None else incoming)
 
 
 def _drop_unsent(base: Any) -> None:

@@ -100,6 +100,8 @@ class Multiplexed(Connection):
         "wire",
     )
 
+    multiplexed = True
+
     def __init__(self, server: Server, request_factory: Callable[[Any], Any], peer: Any = None) -> None:
         super().__init__(server, peer)
         self.phase = HEAD  # the client's first word is due

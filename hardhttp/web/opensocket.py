@@ -81,6 +81,7 @@ class WebSocket(SocketEnds):
         "_held",
         "_inbox",
         "_inbox_bytes",
+        "_is_held_back",
         "_kept_bytes",
         "_reader",
         "_reader_end",
@@ -104,6 +105,7 @@ class WebSocket(SocketEnds):
         self._kept_bytes = self._held = 0 if agreed is None else agreed.held_bytes
         self._inbox: deque[Message] = deque()
         self._inbox_bytes = 0
+        self._is_held_back = False  # memory is short: nothing more of a message is read
         self._reader: Deferred[Message] | None = None
         self._reader_end: type[Exception] = WebSocketClosed  # what it is told when no message will come
         self._taken = 0  # messages that were handed on
@@ -220,7 +222,8 @@ class WebSocket(SocketEnds):
         carrier = self._carrier
         if carrier is None or self._state >= ENDING:
             return
-        pause = self._turn is not None or not (self._takes or self._state is ASKED)
+        held_back = self._is_held_back and self._state is OPEN
+        pause = self._turn is not None or held_back or not (self._takes or self._state is ASKED)
         if pause is not self._input_paused:
             self._input_paused = pause
             if pause:
@@ -231,6 +234,26 @@ class WebSocket(SocketEnds):
         if held != self._held:
             self._held = held
             carrier.hold(MESSAGES, held)
+
+    # -- when memory is short, as a body is (``hardhttp.net.budget``) -----------------------------
+
+    @property
+    def incoming_bytes(self) -> int:
+        """Of messages that come, or wait for the application."""
+        return self._inbox_bytes + self._frames.held_bytes if self._state is OPEN else 0
+
+    @property
+    def body_is_paused(self) -> bool:
+        return self._is_held_back and self._state is OPEN
+
+    def pause_body(self) -> None:
+        """Read no more from the client for now; nothing is expected of it meanwhile."""
+        self._is_held_back = True
+        self._balance()
+
+    def resume_body(self) -> None:
+        self._is_held_back = False
+        self._balance()
 
     def _take(self, event: Event) -> None:
         if isinstance(event, (str, bytes)):

@@ -124,6 +124,22 @@ def test_full_a_new_connection_is_told_so_before_it_asks(rig: Rig) -> None:
     assert rig.site.statistics.rejected == 1
 
 
+def test_near_it_the_largest_body_of_http2_waits_too(rig: Rig) -> None:
+    peer = HTTP2Peer(rig)
+    numbers = []
+    for size in (60_000, 21_000):
+        number = peer.begin(b"POST", b"/")
+        for begin in range(0, size, 10_000):
+            peer.body(number, b"x" * min(10_000, size - begin), end=False)
+        numbers.append(number)
+    large, small = (peer.protocol.streams[number] for number in numbers)
+    assert (large.body_is_paused, small.body_is_paused) == (True, False)
+    peer.cancel(numbers[1])
+    rig.advance(1)
+    assert not large.body_is_paused
+    peer.cancel(numbers[0])
+
+
 def test_full_http2_is_refused_by_the_stream(rig: Rig) -> None:
     peer = HTTP2Peer(rig)
     large = upload(rig, 95_001)

@@ -30,6 +30,7 @@ from hardhttp.sse.hub import EventHub
 from hardhttp.sse.mercure import Mercure
 from hardhttp.stores.memory import MemoryStore
 from hardhttp.testing import Peer, Rig
+from hardhttp.testing.http2 import HTTP2Peer
 from hardhttp.web.sessions import Sessions
 
 TOKEN = "a-token-of-some-length"
@@ -198,6 +199,16 @@ def test_a_connection_as_a_row(both: Both) -> None:
         "reason": None,
     }
     assert peer.protocol.bytes_in == 49
+
+
+def test_a_connection_of_streams_as_a_row(both: Both) -> None:
+    peer = HTTP2Peer(both.main)
+    numbers = [peer.request(b"GET", b"/later?%d" % number) for number in range(2)]
+    (row,) = both.json("/connections")["connections"]
+    assert (row["protocol"], row["request_count"]) == ("HTTP/2", 2)
+    assert row["requests"] == ["GET /later?0", "GET /later?1"]
+    for number in numbers:
+        peer.cancel(number)
 
 
 def test_part_of_a_head_is_held_and_due(both: Both) -> None:
