@@ -71,6 +71,7 @@ class Reason(StrEnum):
     BUFFERED_BYTES = "buffered-bytes"
     CONNECTIONS = "connections"
     CONNECTIONS_PER_ADDRESS = "connections-per-address"
+    RATE_LIMIT = "rate-limit"  # of requests, per client: it was answered 429, and the connection goes on
     ACCEPT_HOOK = "accept-hook"
     DESCRIPTORS = "descriptors"
     # deadlines

@@ -483,6 +483,14 @@ def test_a_configuration_file_is_read_again(start, tmp_path: Path) -> None:
     assert ended_as_twistd_does(server.stop())
 
 
+def test_sighup_ends_no_server_that_has_no_file(start) -> None:
+    server = start()
+    server.process.send_signal(signal.SIGHUP)
+    server.wait_for("SIGHUP: there is no file of --config to read again")
+    assert server.get("/")[0] == 200
+    assert ended_as_twistd_does(server.stop())
+
+
 @pytest.mark.slow
 def test_check_says_by_its_status_whether_it_would_start(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("max-connections = 100\n")

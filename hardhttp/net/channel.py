@@ -467,7 +467,7 @@ class Channel(Connection):
         server, head = self.server, self._head
         request, self.request = self.request, None
         request_id = getattr(request, "request_id", None) or secrets.token_hex(8)
-        said = server.refused(fault.reason, fault.detail, request_id)
+        said = server.refused(fault.reason, fault.detail, request_id, self.peer)
         started = request is not None and request.startedWriting
         more = request.refusal_fields(fault.status) if request is not None and not started else None
         if request is not None:
@@ -501,7 +501,7 @@ class Channel(Connection):
         if self.phase is BODY_PHASE:
             self.refuse(fault)
         else:
-            self.server.refused(fault.reason, fault.detail)
+            self.server.refused(fault.reason, fault.detail, peer=self.peer)
             self.abort(fault.reason)
 
     # -- deadlines --------------------------------------------------------------------------

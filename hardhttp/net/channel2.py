@@ -225,12 +225,13 @@ class Channel2(Multiplexed):
     def _refuse_stream(self, number: int) -> None:
         """RFC 9113, 8.7: REFUSED_STREAM says that it may be tried again."""
         if self._leaving is not Leaving.TOLD:
-            self.server.refused(Reason.STREAMS, f"more than {self.server.limits.max_streams} requests at once")
+            most = self.server.limits.max_streams
+            self.server.refused(Reason.STREAMS, f"more than {most} requests at once", peer=self.peer)
         self._reset(number, ErrorCodes.REFUSED_STREAM)
         self.conduct.reset(self.server.now)
 
     def _malformed(self, number: int, fault: StreamFault) -> None:
-        self.server.refused(Reason.BAD_HEADER, fault.detail)
+        self.server.refused(Reason.BAD_HEADER, fault.detail, peer=self.peer)
         self._reset(number, fault.code)
         self.conduct.reset(self.server.now)
 
@@ -254,7 +255,7 @@ class Channel2(Multiplexed):
             stream.body_ended(trailers(event.headers, self.server.limits))
         except StreamFault as fault:
             stream.reason = Reason.BAD_HEADER
-            self.server.refused(Reason.BAD_HEADER, fault.detail)
+            self.server.refused(Reason.BAD_HEADER, fault.detail, peer=self.peer)
             stream.reset(fault.code)
             self.conduct.reset(self.server.now)
         except Fault as fault:

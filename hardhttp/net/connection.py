@@ -20,7 +20,7 @@ from hardhttp.errors import Reason
 from hardhttp.net.ledger import BODY, INPUT
 from hardhttp.net.outbound import PullLoop, base_transport, peer_has_gone, unacknowledged_bytes, unsent_bytes
 from hardhttp.net.phase import MOVES, Event, Phase
-from hardhttp.net.server import CLOSED_UNANSWERED, Server
+from hardhttp.net.server import CLOSED_UNANSWERED, TOO_FAST, TOO_SLOWLY, Server
 from hardhttp.net.told import half_closes
 from hardhttp.net.upgrade import UpgradeTransport
 from hardhttp.wire.deadlines import NEVER, Pace
@@ -155,7 +155,7 @@ class Connection:
         transport, server = self._transport, self.server
         if self.choked and unsent_bytes(self._base) > server.limits.max_unsent_bytes:
             if self.reason is not Reason.UNSENT_BYTES:  # whoever writes on once it was aborted is not told again
-                server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")
+                server.refused(Reason.UNSENT_BYTES, TOO_FAST, peer=self.peer)
             self.abort(Reason.UNSENT_BYTES)
             return
         self._written += len(data)
@@ -221,7 +221,7 @@ class Connection:
         """No TLS came about; ``connectionLost`` follows."""
         if self.reason is None:
             self.reason = Reason.TLS_HANDSHAKE
-            self.server.refused(Reason.TLS_HANDSHAKE, f"a TLS handshake failed: {why}")
+            self.server.refused(Reason.TLS_HANDSHAKE, f"a TLS handshake failed: {why}", peer=self.peer)
 
     # -- deadlines ----------------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ class Connection:
 
     def _takes_too_slowly(self) -> None:
         server = self.server
-        said = server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
+        said = server.refused(Reason.SEND_RATE, TOO_SLOWLY, peer=self.peer)
         if said and self.request is None:  # it has been written whole, and logged as such
             server.tell_refused(self.getPeer(), None, CLOSED_UNANSWERED, Reason.SEND_RATE)
         self.abort(Reason.SEND_RATE)
@@ -336,6 +336,11 @@ class Connection:
 
     def getPeer(self) -> Any:
         return self._transport.getPeer()
+
+    @property
+    def peer(self) -> Any:
+        """``getPeer``, for a line in the log; ``None`` once the transport has gone."""
+        return None if self._transport is None else self._transport.getPeer()
 
     def socket_peer(self) -> Any:
         """Who is at the other end of the socket, where ``getPeer`` is what a proxy has told."""

@@ -280,7 +280,7 @@ class Multiplexed(Connection):
         )
         fault = OurFault(503, Reason.BUFFERED_BYTES, "the server holds as much as it may")
         if stream is None:
-            self.server.refused(fault.reason, fault.detail)
+            self.server.refused(fault.reason, fault.detail, peer=self.peer)
             self.abort(fault.reason)
         else:
             stream.refuse(fault)
@@ -340,7 +340,7 @@ class Multiplexed(Connection):
         server = self.server
         if self.phase >= LINGERING or self._transport is None:
             return
-        if server.refused(reason, detail):
+        if server.refused(reason, detail, peer=self.peer):
             server.tell_refused(self.getPeer(), None, CLOSED_UNANSWERED, reason)
         self.put(goaway_frame(self.wire.highest_inbound_stream_id, code, detail))
         self._write_out()

@@ -169,8 +169,9 @@ class HeaderFirst:
 
     def _end(self, reason: Reason, detail: str) -> None:
         if self.reason is None:
-            if self.server.refused(reason, detail) and self._transport is not None:
-                self.server.tell_refused(self._transport.getPeer(), None, CLOSED_UNANSWERED, reason)
+            peer = None if self._transport is None else self._transport.getPeer()
+            if self.server.refused(reason, detail, peer=peer) and peer is not None:
+                self.server.tell_refused(peer, None, CLOSED_UNANSWERED, reason)
             self.abort(reason)
 
     def abort(self, reason: Reason) -> None:

@@ -32,10 +32,13 @@ if TYPE_CHECKING:
     from hardhttp.net.proxyprotocol import HeaderFirst
     from hardhttp.net.refusal import Refusal
 
-__all__ = ["CLOSED_UNANSWERED", "FIRST_REQUEST_SECONDS", "Server"]
+__all__ = ["CLOSED_UNANSWERED", "FIRST_REQUEST_SECONDS", "TOO_FAST", "TOO_SLOWLY", "Server"]
 
 # nginx's status for a log, never sent: the server closed the connection and gave no answer.
 CLOSED_UNANSWERED = 444
+# Said of several protocols.
+TOO_FAST = "a response was written faster than its client takes it"
+TOO_SLOWLY = "a client takes its response too slowly"
 
 # Log lines a reason may cause in a minute; what is beyond is counted and said in one line.
 LINES_PER_MINUTE = 10
@@ -186,7 +189,7 @@ class Server:
     def rejected(self, reason: Reason, peer: IAddress | None = None) -> None:
         """A connection was not admitted."""
         self.statistics.rejected += 1
-        if self.refused(reason, "connection refused"):
+        if self.refused(reason, "connection refused", peer=peer):
             self.tell_refused(peer, None, 503, reason)
 
     def may_refuse(self) -> bool:
@@ -233,13 +236,15 @@ class Server:
             self.failed("a refusal's page failed")
             return None
 
-    def refused(self, reason: Reason, detail: str, request_id: str | None = None) -> bool:
-        """Count a refusal, and log it within the minute's budget; whether it was."""
+    def refused(self, reason: Reason, detail: str, request_id: str | None = None, peer: IAddress | None = None) -> bool:
+        """Count a refusal, and log it within the minute's budget, with who it was; whether it was."""
         self.statistics.refused[reason] += 1
         lines = self._lines[reason] = self._lines.get(reason, 0) + 1
         if lines <= LINES_PER_MINUTE:
-            which = "" if request_id is None else f", request {request_id}"
-            self._log.info("{detail} ({reason}{which})", detail=detail, reason=reason.value, which=which, id=request_id)
+            who = None if peer is None else getattr(peer, "host", None) or "a Unix socket"
+            which = ("" if who is None else f", from {who}") + ("" if request_id is None else f", request {request_id}")
+            known = {"reason": reason.value, "which": which, "id": request_id, "peer": who}
+            self._log.info("{detail} ({reason}{which})", detail=detail, **known)
         return lines <= LINES_PER_MINUTE
 
     def tell_refused(

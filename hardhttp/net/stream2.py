@@ -274,7 +274,7 @@ class Stream(StreamOutput):
         server, head = self.server, self._head
         request, self.request = self.request, None
         request_id = getattr(request, "request_id", None) or secrets.token_hex(8)
-        said = server.refused(fault.reason, fault.detail, request_id)
+        said = server.refused(fault.reason, fault.detail, request_id, connection.peer)
         more = request.refusal_fields(fault.status) if request is not None and not request.startedWriting else None
         self.reason = fault.reason
         if request is not None:

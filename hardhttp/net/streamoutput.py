@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from hardhttp.errors import Reason
 from hardhttp.net.outbound import PullLoop
+from hardhttp.net.server import TOO_FAST, TOO_SLOWLY
 from hardhttp.wire.deadlines import Pace
 from hardhttp.wire.fieldblock import encode_block
 from hardhttp.wire.http2 import FRAME_BYTES, ErrorCodes, data_frame
@@ -152,7 +153,7 @@ class StreamOutput:
         if connection is None or self.said is not Said.HEAD or not data or self.bodiless:
             return
         if self.queued and connection.queued > self.server.limits.max_unsent_bytes:
-            self.server.refused(Reason.UNSENT_BYTES, "a response was written faster than its client takes it")
+            self.server.refused(Reason.UNSENT_BYTES, TOO_FAST, peer=connection.peer)
             self.abort(Reason.UNSENT_BYTES)
             return
         self.queue(data)
@@ -249,7 +250,7 @@ class StreamOutput:
         else:
             self._send_pace.progress(now, taken)
         if now >= self._send_pace.deadline:
-            self.server.refused(Reason.SEND_RATE, "a client takes its response too slowly")
+            self.server.refused(Reason.SEND_RATE, TOO_SLOWLY, peer=connection.peer)
             self.abort(Reason.SEND_RATE, ErrorCodes.CANCEL)
 
     # -- producers ----------------------------------------------------------------------------

@@ -81,7 +81,8 @@ class Tunnel(Stream):
         if self.phase < UPGRADED:
             super().refuse(fault)
         else:
-            self.server.refused(fault.reason, fault.detail)
+            peer = None if self._connection is None else self._connection.peer
+            self.server.refused(fault.reason, fault.detail, peer=peer)
             self.abort(fault.reason, code_of(fault))
 
     def upgrade(self, protocol: Any) -> None:

@@ -2,10 +2,11 @@
 
 Text is what twistd writes anyway. JSON is one object a line, of ASCII alone, so that nothing a peer sent can end
 a line: ``time`` (UTC), ``level``, ``namespace``, ``message``; and where they are known ``reason`` (why something was
-refused or ended), ``request`` (the id that its error page and the access log bear) and ``traceback``.
+refused or ended), ``peer`` (the address whose it was), ``request`` (the id that its error page and the access log
+bear) and ``traceback``.
 
-A fault that strikes with every request must not fill the disk: of the failures that one place in the code tells
-of, ten a minute are written, and then their number. (Refusals are bounded in the same way where they are made, by
+A fault that strikes with every request must not fill the disk: of the failures that one line of code raises, ten a
+minute are written, and then their number. (Refusals are bounded in the same way where they are made, by
 ``hardhttp.net.server``.) What was passed to a log as a format and its values is written as the format says, and no
 other value of an event is: so a secret is in the log only where a sentence names it.
 """
@@ -38,8 +39,10 @@ LEVELS = tuple(level.name for level in LogLevel.iterconstants())
 MAX_MESSAGE_CHARACTERS = 16 * 1024
 MAX_TRACEBACK_CHARACTERS = 32 * 1024
 FAILURES_PER_MINUTE = 10
-# Places in the code that tell of failures; those beyond share one budget.
+# Lines of code that raise failures; those beyond share one budget.
 MAX_PLACES = 256
+OTHERS = ("", "other failures")
+BUDGET_SECONDS = 60.0
 
 
 class Logs:
@@ -70,41 +73,73 @@ class Logs:
 
 @attrs.define
 class _Place:
-    """Where failures are told of, in the minute that goes on."""
+    """A line of code that raises failures, in the minute that goes on."""
 
     until: float
     told: int = 0
+    last: LogEvent = attrs.field(factory=dict)  # of those that were not written: what a summary needs of it
 
 
 @implementer(ILogObserver)
 class Bounded:
-    """Passes events on to ``observer``; failures from one place only ten times a minute."""
+    """Passes events on to ``observer``; failures from one line of code only ten times a minute, then their number.
+
+    It is the line that raised that counts, not the one that logs: a page that always fails hides no other's failure.
+    """
 
     def __init__(self, observer: Any, clock: IReactorTime) -> None:
-        self._observer, self._seconds = observer, clock.seconds
-        self._places: dict[str, _Place] = {}
+        self._observer, self._clock = observer, clock
+        self._places: dict[tuple[str, str], _Place] = {}
+        self._summing = False  # whether a call is due that writes the numbers
 
     def __call__(self, event: LogEvent) -> None:
         if "log_failure" not in event:
             self._observer(event)
             return
-        now = self._seconds()
-        name = str(event.get("log_format"))[:200]
+        now = self._clock.seconds()
+        name = (str(event.get("log_format"))[:200], _raised_at(event["log_failure"]))
         if name not in self._places and len(self._places) >= MAX_PLACES:
-            name = "other failures"
-        place = self._places.setdefault(name, _Place(now + 60))
+            name = OTHERS
+        place = self._places.setdefault(name, _Place(now + BUDGET_SECONDS))
         if now >= place.until:
-            self._say(event, name, place.told - FAILURES_PER_MINUTE)
-            place.until, place.told = now + 60, 0
+            self._sum_up(name, place)
+            place.until = now + BUDGET_SECONDS
         place.told += 1
         if place.told <= FAILURES_PER_MINUTE:
             self._observer(event)
+            return
+        place.last = {key: event[key] for key in ("log_level", "log_namespace") if key in event}
+        if not self._summing:
+            self._summing = True
+            self._clock.callLater(max(place.until - now, 0), self._sum_all)
 
-    def _say(self, event: LogEvent, name: str, untold: int) -> None:
+    def _sum_all(self) -> None:
+        """A minute is over, and maybe no failure comes after it."""
+        self._summing = False
+        now = self._clock.seconds()
+        for name, place in list(self._places.items()):
+            if now >= place.until:
+                self._sum_up(name, place)
+                del self._places[name]
+        waiting = [place.until - now for place in self._places.values() if place.told > FAILURES_PER_MINUTE]
+        if waiting:
+            self._summing = True
+            self._clock.callLater(min(waiting), self._sum_all)
+
+    def _sum_up(self, name: tuple[str, str], place: _Place) -> None:
+        untold, place.told = place.told - FAILURES_PER_MINUTE, 0
         if untold > 0:
-            copied = ("log_level", "log_namespace", "log_time")
-            said = {key: event[key] for key in copied if key in event}
-            self._observer({**said, "log_format": "{n} more: {what}", "n": untold, "what": name})
+            said = {**place.last, "log_time": self._clock.seconds(), "log_format": "{n} more: {what}"}
+            self._observer({**said, "n": untold, "what": name[1] or name[0]})
+
+
+def _raised_at(failure: Any) -> str:
+    """What was raised and where: ``KeyError at /srv/shop/cart.py:12``."""
+    if not isinstance(failure, Failure):
+        return ""
+    name = getattr(failure.type, "__name__", str(failure.type))[:100]
+    frames = failure.frames
+    return f"{name} at {frames[-1][1]}:{frames[-1][2]}" if frames else name
 
 
 def json_line(event: LogEvent) -> str:
@@ -118,7 +153,7 @@ def json_line(event: LogEvent) -> str:
         "namespace": event.get("log_namespace"),
         "message": formatEvent(event)[:MAX_MESSAGE_CHARACTERS],
     }
-    for field, names in (("reason", ("reason",)), ("request", ("request_id", "id"))):
+    for field, names in (("reason", ("reason",)), ("peer", ("peer",)), ("request", ("request_id", "id"))):
         found = next((event[name] for name in names if isinstance(event.get(name), str)), None)
         if found is not None:
             line[field] = str(found)

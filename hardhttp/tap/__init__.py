@@ -34,7 +34,7 @@ from hardhttp.tap.admin import AdminSide
 from hardhttp.tap.hints import read_again
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.options import Options
-from hardhttp.tap.reload import Reloaded
+from hardhttp.tap.reload import Reloaded, no_file_to_read
 from hardhttp.tap.signals import OnSignal
 from hardhttp.tap.succession import Succession
 from hardhttp.tap.tls import certificates_of
@@ -276,8 +276,8 @@ def makeService(options: Options) -> IService:
     if options.hints is not None:
         reads.append(partial(read_again, options.hints, options["early-hints"]))
     logs = make_logs(options, reactor)
-    if options["config"] is not None:
-        reads.append(Reloaded(options, site, resource, logs).read_again)
+    # Always something: a process without a handler is ended by SIGHUP, and with it whoever is being answered.
+    reads.append(no_file_to_read if options["config"] is None else Reloaded(options, site, resource, logs).read_again)
     hub = None if options.mercure is None else options.mercure.hub
     if hub is not None:
         hub.counted_by(site.server)

@@ -23,7 +23,7 @@ from hardhttp.tap.logging import check_log
 from hardhttp.tap.options import Options
 from hardhttp.web.site import Site
 
-__all__ = ["Reloaded"]
+__all__ = ["Reloaded", "no_file_to_read"]
 
 _LIMITS = frozenset(option_name(field) for field in FIELDS)
 _STAY = frozenset(KINDS) - AT_ONCE - _LIMITS
@@ -51,6 +51,11 @@ class _Again(Options):
         check_log(self)
         self.listening, self.mercure, self.hints = running.listening, running.mercure, running.hints
         self.around(Resource())
+
+
+def no_file_to_read() -> None:
+    """SIGHUP at a server that was started without ``--config``: it goes on, and says so."""
+    Reloaded._log.info("SIGHUP: there is no file of --config to read again; the options stay as they are")
 
 
 class Reloaded:

@@ -161,19 +161,15 @@ class Handling(Responding):
         """Count and log what a handler raised; whoever calls this answers it."""
         self.site.server.statistics.errors += 1
         self._log.failure(
-            "request {id} failed: {method} {path!r}",
-            failure=reason,
-            id=self.request_id,
-            method=self.method,
-            path=self.path,
+            "request {id} failed: {what}", failure=reason, id=self.request_id, what=_asked(self.method, self.path)
         )
 
     def noteError(self, error: HTTPError) -> None:
         """The same for an answer of the application's own; those below 500 are no failure of ours."""
         if error.status >= 500:
             self.site.server.statistics.errors += 1
-            said = {"id": self.request_id, "method": self.method, "path": self.path, "error": str(error)}
-            self._log.warn("request {id} failed: {method} {path!r}: {error}", **said)
+            said = {"id": self.request_id, "what": _asked(self.method, self.path), "error": str(error)}
+            self._log.warn("request {id} failed: {what}: {error}", **said)
 
     def _answer_error(self, error: HTTPError) -> bool:
         """Whether the application's own answer could be sent; nobody may wait for it any more."""
@@ -188,6 +184,13 @@ class Handling(Responding):
             self._log.failure("an error page could not be sent")
             return bool(self.startedWriting)
         return True
+
+
+def _asked(*words: object) -> str:
+    """Method and path for a line in the log, as bytes or whatever an application has made of them."""
+    return " ".join(
+        word.decode("ascii", "backslashreplace") if isinstance(word, bytes) else str(word) for word in words
+    )
 
 
 def render_as_get(request: Any, resource: Any) -> Any:

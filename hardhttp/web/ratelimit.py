@@ -21,8 +21,10 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
+from hardhttp.errors import Reason
 from hardhttp.web import pages
 from hardhttp.web.beforehead import before_head, set_field
+from hardhttp.web.fileanswer import server_of
 from hardhttp.web.wrapping import Answer, Wrapper
 from hardhttp.wire.forwarded import parse_network
 from hardhttp.wire.tokenbucket import Rate, Taken, TokenBuckets
@@ -46,7 +48,7 @@ class RateLimited(Wrapper):
     by default. Raises ``ValueError`` for a rate or a bound that cannot be.
 
     ``refused`` counts the answers 429, ``forgotten`` the buckets forgotten before they were full; ``len`` is
-    how many buckets there are.
+    how many buckets there are. Each 429 is a refusal of the site's server too, for the reason ``rate-limit``.
     """
 
     _log = Logger(namespace="hardhttp")
@@ -95,11 +97,19 @@ class RateLimited(Wrapper):
         clock = request.site.reactor if self._clock is None else self._clock
         taken = self._buckets.take(key, clock.seconds())
         if taken.wait_seconds:
-            self.refused += 1
+            self._note(request)
             return Answer(partial(self._refuse, taken))
         if self._announce:
             before_head(request, partial(self._say, taken))
         return None
+
+    def _note(self, request: Any) -> None:
+        self.refused += 1
+        server = server_of(request)
+        if server is not None:
+            rate, request_id = self._buckets.rate, getattr(request, "request_id", None)
+            detail = f"a client asks more than {rate.count} times in {rate.seconds:g} s"
+            server.refused(Reason.RATE_LIMIT, detail, request_id, request.getClientAddress())
 
     def _counted(self, request: Any) -> None:
         """That this is asked to be called says that the request has been counted."""

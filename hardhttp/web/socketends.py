@@ -86,7 +86,8 @@ class SocketEnds(SocketOutput):
             self._received_at_ping = self._received
             carrier.wake_at(now + limits.websocket_pong_seconds)
         else:
-            self._server.refused(Reason.PONG_SECONDS, "a WebSocket's client did not answer a ping")
+            detail = "a WebSocket's client did not answer a ping"
+            self._server.refused(Reason.PONG_SECONDS, detail, peer=carrier.getPeer())
             self._note(Ended.PONG_SECONDS, Reason.PONG_SECONDS)
             self._finish(1011, "no answer to a ping", linger=False)
 
@@ -135,7 +136,8 @@ class SocketEnds(SocketOutput):
     def _wrong(self, fault: WebSocketFault) -> None:
         """The client broke a rule or a bound."""
         why, reason = _WRONG.get(fault.code, _OTHERWISE)
-        self._server.refused(why, f"a WebSocket was closed with {fault.code}: {fault.detail}")
+        peer = None if self._carrier is None else self._carrier.getPeer()
+        self._server.refused(why, f"a WebSocket was closed with {fault.code}: {fault.detail}", peer=peer)
         self._note(reason, why)
         if self._state is CLOSING:
             self._end(linger=True)

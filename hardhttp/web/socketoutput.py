@@ -98,7 +98,8 @@ class SocketOutput(ResponseWatcher):
         if self._state > ASKED or carrier is None:
             self._server.statistics.ignored_writes += 1
         elif self.waits and carrier.unsent_bytes > self._server.limits.max_websocket_unsent_bytes:
-            self._server.refused(Reason.UNSENT_BYTES, "a WebSocket was sent more than its client takes")
+            detail = "a WebSocket was sent more than its client takes"
+            self._server.refused(Reason.UNSENT_BYTES, detail, peer=carrier.getPeer())
             self._abort(Ended.OVERFLOW, Reason.UNSENT_BYTES)
         else:
             self._write(frames)

@@ -88,6 +88,15 @@ def test_the_log_has_a_budget_a_minute(lines: list[str]) -> None:
         assert rig.site.statistics.refused["idle"] == LINES_PER_MINUTE + 91
 
 
+def test_a_line_says_who_was_refused(lines: list[str]) -> None:
+    with Rig(LATER, limits=Limits(max_connections=1)) as rig:
+        rig.connect("192.0.2.7").send(b"nonsense\r\n\r\n")
+        (line,) = [line for line in lines if "bad-request-line" in line]
+        assert "(bad-request-line, from 192.0.2.7, request " in line
+        rig.connect("192.0.2.8")
+        assert "connection refused (connections, from 192.0.2.8)" in lines
+
+
 def test_limits_change_at_once() -> None:
     with Rig(Answer(lambda request: b"")) as rig:
         peer = rig.connect()

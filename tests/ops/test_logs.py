@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO, StringIO
 from typing import Any
 
@@ -97,10 +98,10 @@ def test_what_is_no_level_or_format() -> None:
         log_to("xml")
 
 
-def fail(log: Logger, place: str = "a handler failed") -> None:
+def fail(log: Logger, place: str = "a handler failed", error: type[Exception] = RuntimeError) -> None:
     try:
-        raise RuntimeError
-    except RuntimeError:
+        raise error
+    except error:
         log.failure(place)
 
 
@@ -112,15 +113,33 @@ def test_a_fault_that_strikes_always_is_bounded_and_summed_up() -> None:
     log.info("something else")
     said = [line["message"] for line in lines(file)]
     assert said == ["a handler failed"] * FAILURES_PER_MINUTE + ["a store failed", "something else"]
-    clock.advance(60)
+    clock.advance(59)
+    assert len(lines(file)) == len(said)
+    clock.advance(1)  # nothing fails any more: the sum is told all the same
+    more = lines(file)[-1]
+    assert re.fullmatch(r"990 more: RuntimeError at .*test_logs.py:\d+", more["message"])
+    assert (more["level"], "traceback" in more) == ("critical", False)
+    assert clock.getDelayedCalls() == []
     fail(log)
-    more, again = lines(file)[-2:]
-    assert more["message"] == "990 more: a handler failed"
-    assert "traceback" not in more
-    assert again["message"] == "a handler failed"
     clock.advance(60)
     fail(log)
     assert lines(file)[-1]["message"] == lines(file)[-2]["message"] == "a handler failed"
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_page_that_always_fails_hides_no_other() -> None:
+    """One sentence tells of the failures of all handlers: what counts is where they were raised."""
+    log, file, clock, _ = log_to()
+    for _ in range(30):
+        fail(log)
+    clock.advance(30)
+    for _ in range(30):
+        fail(log, error=KeyError)
+    assert len(lines(file)) == 2 * FAILURES_PER_MINUTE
+    clock.advance(60)
+    sums = [line["message"].partition(" at ")[0] for line in lines(file)[2 * FAILURES_PER_MINUTE :]]
+    assert sums == ["20 more: RuntimeError", "20 more: KeyError"]
+    assert clock.getDelayedCalls() == []
 
 
 def test_places_are_bounded() -> None:
@@ -144,5 +163,6 @@ def test_refusals_have_their_reason_and_id() -> None:
     assert len(said) == 11
     assert said[0]["reason"] == "bad-host"
     assert said[0]["request"] in said[0]["message"]
+    assert said[0]["peer"] == "127.0.0.1"
     assert said[-1]["message"] == "20 more: bad-host"
     assert "sesame" not in file.getvalue()

@@ -40,6 +40,7 @@ def test_past_the_rate_it_is_429_and_later_it_is_not() -> None:
         assert refused.get(b"ratelimit") == b'"default";r=0;t=20'
         assert b"No more than 3 requests in 60 s" in refused.body
         assert limited.refused == 1
+        assert rig.site.statistics.refused["rate-limit"] == 1
         rig.advance(19)
         assert statuses(rig, 1) == [429]
         rig.advance(1)

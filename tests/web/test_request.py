@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import deferLater
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.web import http, server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource, Resource
@@ -433,10 +433,12 @@ def broken(request: Any) -> Any:
 @pytest.mark.parametrize("answer", [broken, lambda request: fail(LookupError("a secret <of> the application"))])
 def test_a_failed_handler_is_a_500_with_an_id_that_is_in_the_log(answer: Any) -> None:
     said: list[str] = []
+    lines: list[str] = []
 
     def see(event: dict[str, Any]) -> None:
         if "id" in event:
             said.append(event["id"])
+            lines.append(formatEvent(event))
 
     globalLogPublisher.addObserver(see)
     try:
@@ -448,6 +450,7 @@ def test_a_failed_handler_is_a_500_with_an_id_that_is_in_the_log(answer: Any) ->
             assert response.status == 500
             assert found is not None
             assert said == [found[1].decode()]
+            assert lines == [f"request {said[0]} failed: GET /"]
             assert b"secret" not in response.body
             assert b"Traceback" not in response.body
             assert rig.site.statistics.errors == 1
