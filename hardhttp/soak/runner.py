@@ -131,7 +131,8 @@ class Runner:
             await self._steps(server, steps)
         except (TargetError, ProbeError) as error:
             self._state.problems[server.name] = str(error)
-            self._watcher.said(f"{server.name}: {error}")
+            name = f"{server.name}: "
+            self._watcher.said(name + str(error).removeprefix(name))
         finally:
             if self._honest is not None:
                 self._honest.close()
