@@ -1,8 +1,8 @@
 """``hardhttp-soak``: a run from its command line to its report, and its exit status.
 
-0: every verdict on the server under test is PASS. 1: there is a DRIFT or a LEAK. 2: it was used
-wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes on. Servers that it is compared with
-(``--against``) do not change the status.
+0: every verdict on the server under test is PASS. 1: there is a DRIFT or a LEAK, or no verdict on what was run. 2: it
+was used wrongly, or the server did not start. 130: it was interrupted; ``--resume`` goes on. Servers that it is
+compared with (``--against``) do not change the status.
 """
 
 from __future__ import annotations
@@ -147,7 +147,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"hardhttp-soak: interrupted; go on with --resume --into {directory} and the same servers")
         return INTERRUPTED
     worst = worst_of(found, first)
-    return PASSED if worst is Kind.PASS else FAILED
+    undecided = any(row.undecided for row in found if row.server == first)
+    return PASSED if worst is Kind.PASS and not undecided else FAILED
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class AdminSide:
 
         text = self._ask("/metrics", "text/plain; version=0.0.4").decode("utf-8")
         sums = {
-            family.name: int(sum(sample.value for sample in family.samples if not sample.name.endswith("_created")))
+            family.name: int(sum(sample.value for sample in family.samples))
             for family in text_string_to_metric_families(text)
             if family.name in METRICS
         }

@@ -87,6 +87,7 @@ class Runner:
         self._lost: str | None = None
         self._failure: Failure | None = None
         self._trouble: str | None = None
+        self._seen: tuple[Step, str] | None = None  # what the last sample is of
         self._began = 0.0
         self._stopped = False
 
@@ -130,7 +131,8 @@ class Runner:
             await self._steps(server, steps)
         except (TargetError, ProbeError) as error:
             self._state.problems[server.name] = str(error)
-            self._watcher.said(f"{server.name}: {error}")
+            name = f"{server.name}: "
+            self._watcher.said(name + str(error).removeprefix(name))
         finally:
             if self._honest is not None:
                 self._honest.close()
@@ -223,6 +225,8 @@ class Runner:
         while not self._stopped and (left := until - self._reactor.seconds()) > 0:
             await self._sleep(min(left, self.plan.sample_seconds))
             self._check()
+        if not self._stopped and self._seen != (self._step, phase):
+            await self._take()  # a short phase on a busy machine would be over without a look, and give no verdict
         self._check()
 
     def _check(self) -> None:
@@ -284,6 +288,7 @@ class Runner:
         )
         if self._file is not None:
             self._file.write(sample)
+        self._seen = (step, phase)
         return sample
 
     def _take_honest(self) -> Any:

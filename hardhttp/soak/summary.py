@@ -35,6 +35,11 @@ class Row:
     outcomes: dict[str, int]
 
     @property
+    def undecided(self) -> bool:
+        """It was run, and there is no verdict."""
+        return self.verdict is None and not self.sentence.startswith(NOT_RUN)
+
+    @property
     def kind(self) -> Kind | None:
         return None if self.verdict is None else self.verdict.kind
 

@@ -20,8 +20,9 @@ from hardhttp.soak.commandline import pairs_of, parser
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
 from hardhttp.soak.peers import PEERS
-from hardhttp.soak.plan import Plan, State, Step
+from hardhttp.soak.plan import Plan, State, Step, make_plan
 from hardhttp.soak.runner import Now
+from hardhttp.soak.samples import SampleFile
 from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
@@ -85,6 +86,7 @@ def said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tu
         (("--against=hardhttp", "--scenario=idle", "--admin-token=secret"), "must be env:NAME or file:PATH"),
         (("--against=hardhttp", "--scenario=idle", "--admin-token=env:NO_SUCH"), "there is no NO_SUCH"),
         (("--against=hardhttp", "--scenario=idle", "--admin-token=file:/nonexistent"), "cannot be read"),
+        (("--against=hardhttp", "--scenario=idle", f"--admin-token=file:{__file__}"), "of visible ASCII characters"),
     ],
 )
 def test_what_cannot_be_done_is_told_with_what_would_do(said: Any, words: tuple[str, ...], says: str) -> None:
@@ -97,6 +99,26 @@ def test_a_run_is_not_written_over(said: Any, tmp_path: Path) -> None:
     (tmp_path / "samples.csv").write_text("")
     status, text = said("--against=hardhttp")
     assert (status, "--resume it, or choose another directory" in text) == (2, True)
+
+
+@pytest.mark.slow
+def test_what_was_run_and_has_no_verdict_has_not_passed(tmp_path: Path) -> None:
+    """Gone on with, the run is over; it has samples of one scenario and none of the other."""
+    state = State(make_plan(("mine",), ("idle", "churn"), 4.0))
+    for step in state.plan.steps("mine"):
+        state.done.add(step)
+        state.result(step).add({"closed": 1}, 0.0)
+    with SampleFile(tmp_path / "samples.csv") as file:
+        for phase in ("baseline", "load", "rest"):
+            file.write(sample(phase, 1, 50 << 20, server="mine", scenario="idle"))
+    state.save(tmp_path / "state.json")
+    words = [f"--into={tmp_path}", "--against=mine=run {port}", "--resume"]
+    done = subprocess.run(
+        [sys.executable, "-m", "hardhttp.soak", *words], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert "PASS   mine         idle" in done.stdout, done.stdout + done.stderr
+    assert "-      mine         churn                    No verdict" in done.stdout
+    assert done.returncode == 1
 
 
 def test_another_runs_servers_are_asked_for(said: Any, tmp_path: Path) -> None:

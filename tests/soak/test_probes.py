@@ -336,6 +336,15 @@ def test_a_token_is_one_word() -> None:
         Probe(os.getpid(), "http://127.0.0.1:1", admin_token="a\r\nB: c")
 
 
+def test_without_its_parser_metrics_are_not_told(admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``prometheus_client`` comes with the extra ``soak``."""
+    monkeypatch.setitem(sys.modules, "prometheus_client.parser", None)
+    probe = Probe(os.getpid(), admin(well).url)
+    figures = probe.look()
+    assert (figures.ledger_bytes, figures.connections) == (None, 6)
+    assert "prometheus_client" in (probe.admin_trouble or "")
+
+
 def test_the_collector_and_tracemalloc_are_told_where_the_server_tells_of_them(admin) -> None:
     more = (
         b"# TYPE python_gc_objects_collected_total counter\n"

@@ -118,6 +118,11 @@ def test_servers_without_an_honest_client_have_no_latency() -> None:
     assert 'id="memory"' in text
 
 
+def test_the_legend_says_of_loads_only_where_they_are_marked(text: str) -> None:
+    assert text.count("load is on") == 3
+    assert "load is on" not in report_text([run("s", sound, rounds=60)], FACTS)
+
+
 def test_only_who_tells_of_its_ledger_has_a_picture_of_it(text: str) -> None:
     assert 'id="ledger"' not in text
     told, untold = run("told", sound), run("untold", sound)

@@ -103,8 +103,10 @@ def test_what_was_not_run_says_why() -> None:
     at.results["a", "lookers"].skipped = "it has no path for: look"
     (row,) = rows(at, [])
     assert (row.kind, row.sentence) == (None, "Not run: it has no path for: look.")
+    assert not row.undecided
     (row,) = rows(state("lookers", {}), [])
     assert row.sentence.startswith("No verdict: ")
+    assert row.undecided
     assert worst_of([row], "a") is None
 
 
