@@ -182,8 +182,18 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_words_that_are_no_options() -> None:
-    assert refusal("--max-conections=5") == "option --max-conections not recognized"
-    assert refusal("public") == "Wrong number of arguments."
+    assert refusal("--max-conections=5") == "option --max-conections not recognized; did you mean --max-connections?"
+    assert refusal("--zzzz") == "option --zzzz not recognized"
+    assert refusal("public") == "'public' belongs to no option; a directory of files is --webroot public"
+
+
+def test_what_is_wrong_is_not_lost_below_every_option() -> None:
+    """twistd prints the usage above the error."""
+    options = Options()
+    with pytest.raises(UsageError):
+        options.parseOptions(["--max-connections=lots"])
+    assert options.getUsage() == "twistd hardhttp --help tells of all options."
+    assert "--max-connections=1000" in Options().getUsage()
 
 
 # -- descriptors -------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from hardhttp.ops.limitsview import limits_view
 from hardhttp.ops.logs import LEVELS
 from hardhttp.ops.sources import Sources
 from hardhttp.ops.subscribers import subscribers_page
+from hardhttp.web.pages import Problem
 from hardhttp.web.response import Response
 from hardhttp.web.routing import Router, delete, get, put
 from hardhttp.web.site import Site
@@ -70,7 +71,16 @@ def admin_site(sources: Sources, clock: IReactorTime, token: str | None = None, 
     resource = guarded(sources, clock, token, events)
     site = Site(resource, limits=ADMIN_LIMITS, reactor=clock, http2=False)
     site.noisy = False  # "starting on" is said of the server
+    site.error_page = _error_page
     return site
+
+
+def _error_page(request: Any, problem: Problem) -> Response | None:
+    """A problem document (RFC 9457) but for browsers: who asks here by curl reads it in a terminal."""
+    if b"text/html" in (request.getHeader(b"accept") or b""):
+        return None  # the ordinary page
+    headers = {"Content-Type": "application/problem+json", "Vary": "Accept"}
+    return Response(problem.status, headers, problem.json())
 
 
 def guarded(sources: Sources, clock: IReactorTime, token: str | None, events: Stream | None) -> Guarded:

@@ -24,7 +24,7 @@ __all__ = ["MAX_FILE_BYTES", "ConfigError", "Kind", "Setting", "nearest", "read_
 
 MAX_FILE_BYTES = 1 << 20
 # Of difflib's ratio: below it two names have little in common.
-LIKENESS = 0.4
+LIKENESS = 0.6
 
 
 class ConfigError(ValueError):
@@ -59,7 +59,7 @@ def read_config(path: str, kinds: Mapping[str, Kind], elsewhere: Iterable[str] =
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ConfigError(f"{path} is not TOML: {error}") from None
     lines = text.splitlines()
     settings = []
     for name, value in table.items():
@@ -67,6 +67,8 @@ def read_config(path: str, kinds: Mapping[str, Kind], elsewhere: Iterable[str] =
         where = f"{path}, line {line}"
         if name in elsewhere:
             raise ConfigError(f"{where}: {name} is for the command line alone")
+        if name not in kinds and isinstance(value, dict):
+            raise ConfigError(f"{where}: there are no tables here, and [{name[:60]}] is one; each option is a key")
         if name not in kinds:
             raise ConfigError(f"{where}: there is no option {_quoted(name)}{_hint(name, kinds)}")
         try:

@@ -51,7 +51,9 @@ def kill(server: Server, number: int) -> bool:
     """Abort the connection of this number; whether there was one."""
     for connection, each, _ in server.tracker.entries():
         if each == number:
-            _log.info("connection {number} is ended by the admin side", number=number)
+            seen = portrait(connection)
+            whose = "" if seen is None else f" of {_address(seen.peer)}"
+            _log.info("connection {number}{whose} is ended by the admin side", number=number, whose=whose)
             connection.abort(Reason.KILLED)
             return True
     return False
@@ -83,7 +85,8 @@ def connection_row(seen: Portrait, number: int, age: float, now: float) -> dict[
         "seen": _address(seen.seen),
         "tls": seen.secure,
         "protocol": seen.protocol,
-        "phase": seen.phase,
+        # Between two requests, but for a client that has not taken its answer: nobody would call that idle.
+        "phase": "sending" if seen.phase == "idle" and seen.queued_bytes else seen.phase,
         "age_seconds": round(age, 3),
         "requests": [request_line(request) for request in seen.requests],
         "request_count": seen.request_count,

@@ -7,6 +7,7 @@ could reach needs a token.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -150,5 +151,6 @@ def _where(port: Any) -> str:
     address = port.getHost()
     host = getattr(address, "host", None)
     if host is None:
-        return str(getattr(address, "name", address))
+        name = getattr(address, "name", None)
+        return os.fsdecode(name) if name else str(address)
     return f"port {address.port} of {host}"

@@ -7,6 +7,7 @@ names the option, what was given and what would do: twistd prints it and exits.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
 from hardhttp.net.inherited import Inherited, InheritedError, begun_with
+from hardhttp.ops.configfile import nearest
 from hardhttp.stores import open_store
 from hardhttp.tap.admin import AdminSettings, admin_settings
 from hardhttp.tap.around import around
@@ -32,7 +34,7 @@ from hardhttp.tap.checks import (
     networks,
     resolved,
 )
-from hardhttp.tap.configuration import Sources, effective, gathered
+from hardhttp.tap.configuration import KINDS, ON_THE_COMMAND_LINE, Sources, effective, gathered
 from hardhttp.tap.hints import hint_rules
 from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Options"]
 
+_UNKNOWN = re.compile(r"option --(\S+) not recognized")
+
 
 def _is_flag(option: Option) -> bool:
     return option.value is None and option.name not in ("version", "help")
@@ -61,6 +65,13 @@ def _is_flag(option: Option) -> bool:
 
 def _is_parameter(option: Option) -> bool:
     return option.value is not None and not option.several
+
+
+def _with_nearest(message: str) -> str:
+    """getopt's complaint about an option that there is not, with the one that was most likely meant."""
+    found = _UNKNOWN.fullmatch(message)
+    name = None if found is None else nearest(found[1], KINDS.keys() | ON_THE_COMMAND_LINE)
+    return message if name is None else f"{message}; did you mean --{name}?"
 
 
 class Options(usage.Options):
@@ -119,6 +130,7 @@ SIGHUP reads certificates and the file of --config again."""
     session_store: ISessionStore
     mercure: Mercure | None = None
     hints: HintRules | None = None
+    _is_wrong = False  # what was given
 
     def __init__(self) -> None:
         super().__init__()
@@ -139,7 +151,8 @@ SIGHUP reads certificates and the file of --config again."""
             words, self.sources = gathered(self, self.words, self.directory)
             super().parseOptions(words)
         except usage.UsageError as error:
-            said = self.sources.blamed(str(error))
+            said = self.sources.blamed(_with_nearest(str(error)))
+            self._is_wrong = True
             if "--check" in self.words:
                 print(said, file=sys.stderr)  # noqa: T201 - what was asked for
                 raise SystemExit(1) from None
@@ -152,6 +165,10 @@ SIGHUP reads certificates and the file of --config again."""
             raise SystemExit(0)
         if self["self-test"]:
             become_the_attack(self.words)
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise usage.UsageError(f"{words[0]!r} belongs to no option; a directory of files is --webroot {words[0]}")
 
     def opt_listen(self, description: str) -> None:
         self["listen"].append(description)
@@ -281,7 +298,12 @@ SIGHUP reads certificates and the file of --config again."""
             raise usage.UsageError(f"--webroot {path}: {error}") from None
 
     def getUsage(self, width: int | None = None) -> str:
-        """Every option, in groups, with its default where its value goes; then the examples."""
+        """Every option, in groups, with its default where its value goes; then the examples.
+
+        twistd prints this above what is wrong with a command line too: one line is enough there.
+        """
+        if self._is_wrong:
+            return "twistd hardhttp --help tells of all options."
         width = width or int(os.environ.get("COLUMNS", "80"))
         lines = ["Each limit is shown with its default."]
         groups: dict[str, list[tuple[str, str | None, str]]] = {

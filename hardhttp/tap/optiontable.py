@@ -215,8 +215,8 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option(
             "admin",
             (
-                "an endpoint for a dashboard (open it in a browser), /metrics, /readyz, /connections and more; by "
-                "default it is left out when that port is taken"
+                "an endpoint for a dashboard (open it in a browser), /metrics, /readyz, /connections and more; "
+                "default: tcp:8081:interface=127.0.0.1, left out when that port is taken"
             ),
             "ENDPOINT|none",
             "tcp:8081:interface=127.0.0.1",

@@ -13,13 +13,14 @@ import attrs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from hardhttp.errors import Reason, StoreError
 from hardhttp.interfaces import BrokerState
 from hardhttp.limits import Limits
-from hardhttp.ops.admin import ADMIN_LIMITS, admin_resource
+from hardhttp.ops.admin import ADMIN_LIMITS, admin_resource, admin_site
 from hardhttp.ops.connections import MAX_PAGE
 from hardhttp.ops.guard import Guarded
 from hardhttp.ops.limitsview import REASONS
@@ -106,6 +107,20 @@ def both() -> Iterator[Both]:
 def secret() -> Iterator[Both]:
     with Rig(Page()) as main:
         yield from made(main, TOKEN)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    """What the admin side's own log says."""
+    lines: list[str] = []
+
+    def observe(event: Any) -> None:
+        if event.get("log_namespace") == "hardhttp":
+            lines.append(str(formatEvent(event)))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
 
 
 def field(response: Any, name: bytes) -> bytes | None:
@@ -232,6 +247,7 @@ def test_what_a_client_does_not_take_is_queued(both: Both) -> None:
     peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     both.main.advance(2)
     (row,) = both.json("/connections")["connections"]
+    assert row["phase"] == "sending"
     assert row["bytes_out"] > 100_000
     assert row["queued_bytes"] == row["bytes_out"] - 1000
     assert row["held"]["unsent_bytes"] == 100_000  # a piece that is sent in part is kept whole
@@ -265,15 +281,28 @@ def test_a_number_is_not_used_twice(both: Both) -> None:
     assert [row["id"] for row in both.json("/connections")["connections"]] == [2]
 
 
-def test_kill(both: Both) -> None:
+def test_kill(both: Both, said: list[str]) -> None:
     peer, other = both.begin(), both.begin()
     response = both.ask("/connections/1", method="DELETE")
     assert (response.status, response.body) == (204, b"")
     assert peer.aborted
     assert not other.closed
     assert both.main.site.statistics.closed[Reason.KILLED] == 1
+    assert said == [f"connection 1 of 192.0.2.7 {peer.transport.getPeer().port} is ended by the admin side"]
     assert both.ask("/connections/1", method="DELETE").status == 404
     assert both.ask("/connections/x", method="DELETE").status == 404
+
+
+def test_what_went_wrong_is_a_page_for_browsers_and_a_line_for_all_others(both: Both) -> None:
+    both.admin.site.error_page = admin_site(both.sources, both.main.clock).error_page
+    page = both.ask("/none", "Accept: text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
+    assert (page.status, field(page, b"content-type")) == (404, b"text/html; charset=utf-8")
+    for accept in ("Accept: */*", "X: no Accept"):
+        response = both.ask("/connections?limit=x", accept)
+        assert (response.status, field(response, b"content-type")) == (400, b"application/problem+json")
+        assert json.loads(response.body)["detail"] == "limit must be a whole number from 1 to 200"
+        assert response.body.endswith(b"\n")
+        assert field(response, b"vary") == b"Accept"
 
 
 # -- health --------------------------------------------------------------------------------------

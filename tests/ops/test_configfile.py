@@ -73,6 +73,7 @@ def test_a_key_within_a_text_is_none(tmp_path: Path) -> None:
         ("x" * 200 + " = 1", f", line 1: there is no option '{'x' * 57}...'"),
         ("\n\n[idle-seconds]\na = 1", ", line 3: idle-seconds takes a text or a number, not a table"),
         ("idle-seconds.a = 1", ", line 1: idle-seconds takes a text or a number, not a table"),
+        ("\n[limits]\nkey = 1", ", line 2: there are no tables here, and [limits] is one; each option is a key"),
         ("check = true", ", line 1: check is for the command line alone"),
         ("compress = 'yes'", ", line 1: compress takes true or false, not a text"),
         ("compress = 1", ", line 1: compress takes true or false, not a number"),
@@ -82,8 +83,8 @@ def test_a_key_within_a_text_is_none(tmp_path: Path) -> None:
         ("key = true", ", line 1: key takes a text or a number, not true or false"),
         ("key = ['a']", ", line 1: key takes a text or a number, not a list"),
         ("key = 2026-01-01", ", line 1: key takes a text or a number, not a date or a time"),
-        ("key = ", ": Invalid value (at end of document)"),
-        ("a = 1\nkey 2", ": Expected '=' after a key in a key/value pair (at line 2, column 5)"),
+        ("key = ", " is not TOML: Invalid value (at end of document)"),
+        ("a = 1\nkey 2", " is not TOML: Expected '=' after a key in a key/value pair (at line 2, column 5)"),
         (b"key = '\xff'", " is not UTF-8: byte 7"),
         (b"#" * (MAX_FILE_BYTES + 1), f" is longer than {MAX_FILE_BYTES} bytes"),
     ],
@@ -116,3 +117,4 @@ def _write(tmp_path: Path, text: str) -> Path:
 def test_nearest() -> None:
     assert nearest("Idle_Second", KINDS) == "idle-seconds"
     assert nearest("q", KINDS) is None
+    assert nearest("bad-key", ["admin-token", "listen"]) is None

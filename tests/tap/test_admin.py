@@ -137,6 +137,14 @@ async def test_it_serves_and_stops_last(said: list[str]) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_where_it_is_on_a_unix_socket(said: list[str], tmp_path: Path) -> None:
+    started = Started(f"--admin=unix:{tmp_path}/admin")
+    started.start()
+    assert f"the admin side is at {tmp_path}/admin" in said
+    await started.stop()
+
+
+@pytest_twisted.ensureDeferred
 async def test_the_dashboard_is_live_and_stops_with_it() -> None:
     started = Started("--admin=tcp:0:interface=127.0.0.1")
     started.start()

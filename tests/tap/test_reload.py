@@ -102,7 +102,7 @@ def test_a_file_that_says_the_same_changes_nothing(running: Running, said: list[
         ("trusted-proxies = ['x']", "a.toml, line 1: --trusted-proxies 'x'"),
         ("early-hints-to = 'some'", "a.toml, line 1: --early-hints-to is some"),
         ("idle-seconds = 50\nlog-level = 'loud'", "a.toml, line 2: --log-level is loud"),
-        ("idle-seconds = ", "a.toml: Invalid value"),
+        ("idle-seconds = ", "a.toml is not TOML: Invalid value"),
     ],
 )
 def test_a_bad_file_is_one_line_and_changes_nothing(running: Running, said: list[str], text: str, why: str) -> None:
