@@ -148,6 +148,7 @@ class Workers:
         self.starts: Counter[int] = Counter()  # by number
         self.ends: Counter[str] = Counter(dict.fromkeys(("died", "stuck", "failed", "memory", "asked", "stopped"), 0))
         self._serial = 0
+        self._begun = clock.seconds()
         self._course = Course.TRYING
         self._failures = 0  # since one has lived
         self._pause: IDelayedCall | None = None
@@ -184,6 +185,10 @@ class Workers:
     @property
     def stopping(self) -> bool:
         return self._course is Course.STOPPING
+
+    @property
+    def uptime_seconds(self) -> float:
+        return self._clock.seconds() - self._begun
 
     def replace_all(self) -> None:
         """Each in turn, the oldest first."""
