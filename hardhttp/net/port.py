@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet import main, tcp, unix
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
@@ -32,8 +33,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from hardhttp.net.inherited import Given, Inherited
 from hardhttp.net.poller import Poller
 from hardhttp.net.sendfile import SendsFiles
+from hardhttp.net.sharing import SharedPort, SharedUNIXPort
 from hardhttp.net.tls import TLSFactory
 
 __all__ = ["EagerReactor"]
@@ -264,11 +267,11 @@ class _Accepting:
     loseConnection = stopListening
 
 
-class EagerPort(_Accepting, tcp.Port):
+class EagerPort(_Accepting, SharedPort, tcp.Port):
     transport = EagerServer
 
 
-class EagerUNIXPort(_Accepting, unix.Port):
+class EagerUNIXPort(_Accepting, SharedUNIXPort, unix.Port):
     transport = EagerUNIXServer
 
 
@@ -277,7 +280,8 @@ class EagerReactor:
     """A reactor whose listening ports are fast ones; all else is ``reactor``'s.
 
     ``on_exhausted`` is called, with the number of clients let go, each time a port runs out of
-    descriptors. ``wrap`` makes of each port's factory the one that is used, below TLS.
+    descriptors. ``wrap`` makes of each port's factory the one that is used, below TLS. What is among
+    the ``inherited`` sockets is adopted, and not bound anew.
     """
 
     def __init__(
@@ -285,10 +289,12 @@ class EagerReactor:
         reactor: Any,
         on_exhausted: Callable[[int], None] | None = None,
         wrap: Callable[[Any], Any] | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self._reactor = reactor
         self._on_exhausted = on_exhausted
         self._wrap = wrap
+        self._inherited = inherited or Inherited()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
@@ -302,22 +308,46 @@ class EagerReactor:
         return listening
 
     def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> IListeningPort:
-        return self._listen(EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor))
+        return self._listen(self._tcp_port(port, factory, backlog, interface))
+
+    def _tcp_port(self, port: int, factory: Any, backlog: int, interface: str) -> EagerPort:
+        family = socket.AF_INET6 if isIPv6Address(interface) else socket.AF_INET
+        given = self._inherited.take(family, (interface, port))
+        if given is not None:
+            return self._adopted(given, factory)
+        return EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor)
 
     def listenSSL(
         self, port: int, factory: IProtocolFactory, contextFactory: Any, backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
         factory = TLSFactory(contextFactory, factory, self._reactor)
-        listening = EagerPort(port, factory, max(backlog, BACKLOG), interface, self._reactor)
+        listening = self._tcp_port(port, factory, backlog, interface)
         listening._type = "TLS"
         return self._listen(listening)
 
     def listenUNIX(
         self, address: Any, factory: IProtocolFactory, backlog: int = 50, mode: int = 0o666, wantPID: int = 0
     ) -> IListeningPort:
-        return self._listen(EagerUNIXPort(address, factory, max(backlog, BACKLOG), mode, self._reactor, wantPID))
+        given = self._inherited.take(socket.AF_UNIX, address)
+        if given is None:
+            return self._listen(EagerUNIXPort(address, factory, max(backlog, BACKLOG), mode, self._reactor, wantPID))
+        port = self._adopted(given, factory)
+        port.mode = mode
+        return self._listen(port)
 
     def adoptStreamPort(self, fileno: int, addressFamily: int, factory: IProtocolFactory) -> IListeningPort:
-        if addressFamily == socket.AF_UNIX:
-            return self._listen(EagerUNIXPort._fromListeningDescriptor(self._reactor, fileno, factory))
-        return self._listen(EagerPort._fromListeningDescriptor(self._reactor, fileno, addressFamily, factory))
+        name = self._inherited.forget(fileno)  # who calls this will close it
+        return self.adopt(Given(socket.fromfd(fileno, addressFamily, socket.SOCK_STREAM), name), factory)
+
+    def adopt(self, given: Given, factory: IProtocolFactory) -> IListeningPort:
+        """Listen on a socket that another process bound."""
+        return self._listen(self._adopted(given, factory))
+
+    def _adopted(self, given: Given, factory: Any) -> Any:
+        fileno, family = given.socket.fileno(), given.socket.family
+        if family == socket.AF_UNIX:
+            port: Any = EagerUNIXPort._fromListeningDescriptor(self._reactor, fileno, factory)
+        else:
+            port = EagerPort._fromListeningDescriptor(self._reactor, fileno, family, factory)
+        port.adopted(given)
+        return port

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 
+from hardhttp.net.inherited import Given, Inherited, InheritedError, socket_name
 from hardhttp.net.port import EagerReactor
 from hardhttp.net.proxyprotocol import ProxyProtocolFactory
 from hardhttp.net.tlsendpoint import TLSListen, read_tls
@@ -26,6 +27,7 @@ def listen(
     *,
     proxy_protocol: bool = False,
     tls: TLSPolicy | None = None,
+    inherited: Inherited | None = None,
 ) -> Deferred[IListeningPort]:
     """Listen at ``description`` (a Twisted endpoint string) on the fast port.
 
@@ -35,15 +37,19 @@ def listen(
     ``CertificateError``, and ``ValueError`` for what is no endpoint.
 
     With ``proxy_protocol`` connections from ``site.trusted_proxies`` must begin with a PROXY header,
-    before TLS where there is any; see ``hardhttp.net.proxyprotocol``.
+    before TLS where there is any; see ``hardhttp.net.proxyprotocol``. A socket of that address among the
+    ``inherited`` is adopted.
     """
+    eager = _eager(reactor, site, proxy_protocol, inherited)
+    where = read_tls(description, reactor, tls) if isinstance(description, str) else description
+    return (serverFromString(eager, str(description)) if where is None else where.on(eager)).listen(site)
 
+
+def _eager(reactor: Any, site: Site, proxy_protocol: bool, inherited: Inherited | None) -> EagerReactor:
     def wrap(factory: Any) -> ProxyProtocolFactory:
         return ProxyProtocolFactory(factory, site.server)
 
-    eager = EagerReactor(reactor, site.server.exhausted, wrap if proxy_protocol else None)
-    where = read_tls(description, reactor, tls) if isinstance(description, str) else description
-    return (serverFromString(eager, str(description)) if where is None else where.on(eager)).listen(site)
+    return EagerReactor(reactor, site.server.exhausted, wrap if proxy_protocol else None, inherited)
 
 
 class HTTPService(Service):
@@ -51,7 +57,8 @@ class HTTPService(Service):
 
     ``stopService`` stops listening, drains for up to ``Limits.drain_seconds`` and fires when the last
     connection has gone. The site, its resources and its sessions stay as they are: ``startService``
-    serves as before. ``proxy_protocol`` and ``tls`` are ``listen``'s.
+    serves as before. ``proxy_protocol``, ``tls`` and ``inherited`` are ``listen``'s; a description may be
+    ``systemd:NAME`` too, for the inherited sockets of that name. What is ``systemd:`` alone is ``listen_rest``'s.
     """
 
     name = "hardhttp"
@@ -64,8 +71,10 @@ class HTTPService(Service):
         *,
         proxy_protocol: bool = False,
         tls: TLSPolicy | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self.site = site
+        self.inherited = Inherited() if inherited is None else inherited
         self.proxy_protocol, self.tls = proxy_protocol, tls
         self.descriptions = tuple(descriptions)
         self._reactor = reactor
@@ -83,22 +92,41 @@ class HTTPService(Service):
         return self.listening if self.listening is not None else self._listen()
 
     def _listen(self) -> Deferred[list[IListeningPort]]:
-        reactor = self._reactor
-        if reactor is None:
-            from twisted.internet import reactor
-        waiting: list[Deferred[Any]] = [
-            maybeDeferred(
-                listen, reactor, description, self.site, proxy_protocol=self.proxy_protocol, tls=self.tls
-            ).addCallback(self._listens)
-            for description in self.descriptions
-        ]
+        waiting = [maybeDeferred(self._listen_at, each) for each in self.descriptions]
         # Kept before it can fail: who cannot listen forgets it, and may try again.
         self.listening = all_listen = DeferredList(waiting, fireOnOneErrback=True, consumeErrors=True)
         return all_listen.addCallbacks(lambda _: self.ports, self._cannot_listen)
 
-    def _listens(self, port: IListeningPort) -> IListeningPort:
-        self.ports.append(port)
-        return port
+    def _listen_at(self, description: str | TLSListen) -> Any:
+        name = socket_name(description) if isinstance(description, str) else None
+        if name is not None:
+            return self._adopt(description, self.inherited.take_named(name)) if name else None
+        return listen(
+            self._get_reactor(),
+            description,
+            self.site,
+            proxy_protocol=self.proxy_protocol,
+            tls=self.tls,
+            inherited=self.inherited,
+        ).addCallback(self.ports.append)
+
+    def listen_rest(self) -> None:
+        """Listen on the inherited sockets that no other has taken, for ``systemd:``. Raises ``InheritedError``."""
+        self._adopt("systemd:", self.inherited.take_rest())
+
+    def _adopt(self, description: object, given: Sequence[Given]) -> None:
+        if not given:
+            raise InheritedError(f"{description}: no such socket was passed to this process")
+        eager = _eager(self._get_reactor(), self.site, self.proxy_protocol, None)
+        for each in given:
+            self.ports.append(eager.adopt(each, self.site))
+
+    def _get_reactor(self) -> Any:
+        if self._reactor is not None:
+            return self._reactor
+        from twisted.internet import reactor
+
+        return reactor
 
     def _cannot_listen(self, failure: Any) -> Any:
         error = failure.value.subFailure

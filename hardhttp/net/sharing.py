@@ -1,0 +1,99 @@
+"""Ports whose sockets other processes may have too.
+
+A port that is handed on (``hardhttp.net.inherited``) goes on in another process: when it ends here, connections that
+wait in its queue must stay there, and a Unix socket's file and lock are the other's. So such a port is closed and
+not shut down (shutdown(2) would stop it for everybody), and files are removed by whoever owns them alone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet import tcp
+from twisted.python.lockfile import FilesystemLock
+
+from hardhttp.net.inherited import Given
+
+__all__ = ["SharedPort", "SharedUNIXPort"]
+
+
+class SharedPort:
+    """Mixed into a TCP port."""
+
+    socket: socket.socket
+    port: Any
+    name = ""
+    chosen = False
+    owned = False
+    _shouldShutdown: bool
+
+    def adopted(self, given: Given) -> None:
+        """It has been made of ``given``, and will listen."""
+        self.name, self.chosen, self.owned = given.name, given.chosen, given.owned
+        given.socket.setblocking(False)
+        given.socket.close()  # the port has a descriptor of its own
+
+    def given(self) -> Given:
+        """What another process is to be given."""
+        return Given(self.socket, self.name, self.chosen or self.port == 0, self.owned)
+
+    def leave(self) -> None:
+        """Another process has the socket now: nothing of it is touched when this port ends."""
+        self._shouldShutdown = False
+        self.owned = False
+
+    def take_over(self) -> None:
+        """Whoever had the socket before has left it."""
+
+
+class SharedUNIXPort(SharedPort):
+    """Mixed into a Unix port. One that was bound here owns its file."""
+
+    owned = True
+    lockFile: Any
+    mode: int
+    factory: Any
+    fileno: Any
+    connected: Any
+    _bindPath: bytes
+    _preexistingSocket: Any
+
+    def given(self) -> Given:
+        return Given(self.socket, self.name, owned=self.owned)
+
+    def startListening(self) -> None:
+        if self._preexistingSocket is None:
+            super().startListening()  # type: ignore[misc]
+            return
+        # As Twisted's, but that a file is let be which is not ours: its mode is the unit's SocketMode=.
+        self.socket, self._preexistingSocket = self._preexistingSocket, None
+        self._shouldShutdown = False
+        if self.owned and not self._bindPath.startswith(b"\0"):
+            os.chmod(self._bindPath, self.mode)
+        self.factory.doStart()
+        self.connected = True
+        self.fileno = self.socket.fileno
+        self.startReading()  # type: ignore[attr-defined]
+
+    def leave(self) -> None:
+        super().leave()
+        self.lockFile = None
+
+    def take_over(self) -> None:
+        """The lock names this process from now on, and never nobody in between."""
+        link = self._bindPath + b".lock"
+        if not (self.owned and os.path.islink(link)):
+            return
+        fresh = link + b".%d" % os.getpid()
+        os.symlink(b"%d" % os.getpid(), fresh)
+        os.replace(fresh, link)
+        self.lockFile = FilesystemLock(os.fsdecode(link))
+        self.lockFile.locked = True
+
+    def connectionLost(self, reason: Any) -> None:
+        if self.owned:
+            super().connectionLost(reason)  # type: ignore[misc]
+        else:
+            tcp.Port.connectionLost(self, reason)  # type: ignore[arg-type]
