@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 @attrs.frozen
 class Place:
-    """Worker ``number`` of ``total``; no other has its ``serial``. ``fd`` is the channel, ``parent`` the parent's pid."""
+    """Worker ``number`` of ``total``; no other has its ``serial``. ``fd`` is the channel, ``parent`` a pid."""
 
     number: int
     serial: int

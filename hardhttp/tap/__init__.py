@@ -28,8 +28,10 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from hardhttp.net.inherited import Inherited
 from hardhttp.ops.logs import Logs
 from hardhttp.ops.sources import Sources
+from hardhttp.ops.workerlink import Link
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminSide
 from hardhttp.tap.hints import read_again
@@ -38,6 +40,7 @@ from hardhttp.tap.options import Options
 from hardhttp.tap.reload import Reloaded
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
+from hardhttp.tap.workers import make_link, make_parent, private_admin
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
 from hardhttp.web.sessions import Sessions
@@ -78,7 +81,8 @@ class Serving(Service):
         self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
-        self._hangup = HangUp(self._hung_up, http.site.reactor) if self._hang_ups else None
+        self._hangup = HangUp(self.hung_up, http.site.reactor) if self._hang_ups else None
+        self.link: Link | None = None  # to the parent of workers
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -104,7 +108,7 @@ class Serving(Service):
         if self._figures is not None:
             self._figures.start()
 
-    def _hung_up(self) -> None:
+    def hung_up(self) -> None:
         """SIGHUP: a new log file; certificates and other files read again."""
         for act in self._hang_ups:
             try:
@@ -113,6 +117,8 @@ class Serving(Service):
                 self._log.failure("what SIGHUP asks for could not be done")
 
     def _listen(self) -> None:
+        if self.link is not None:
+            self.link.start()
         early: list[Any] = []
         listening = maybeDeferred(self._begin).addBoth(early.append)
         if early:
@@ -131,6 +137,8 @@ class Serving(Service):
             result.raiseException()
         for port in result:
             self._log.info("listening: {where}", where=where(port))
+        if self.link is not None:
+            self.link.ready()
 
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:
@@ -237,6 +245,9 @@ def makeService(options: Options) -> IService:
     """The service that parsed ``options`` describe."""
     from twisted.internet import reactor
 
+    if options.supervises:
+        return make_parent(options, _quits(options.parent, reactor), reactor)
+
     def figures() -> dict[str, Any]:
         statistics = {**site.statistics.snapshot(), "connections": site.connection_count}
         return {"statistics": statistics, "ledger": site.ledger.snapshot(), "limits": attrs.asdict(site.limits)}
@@ -255,7 +266,10 @@ def makeService(options: Options) -> IService:
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    http = HTTPService(site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]))
+    inherited = Inherited.from_environment(os.environ, os.getpid())
+    http = HTTPService(
+        site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]), inherited=inherited
+    )
     closes = [] if options.mercure is None else [options.mercure.hub.stop]
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
     if options.hints is not None:
@@ -264,8 +278,13 @@ def makeService(options: Options) -> IService:
     if options["config"] is not None:
         reads.append(Reloaded(options, site, resource, logs).read_again)
     hub = None if options.mercure is None else options.mercure.hub
-    admin = AdminSide(options.admin, Sources(site.server, sessions, hub, logs=logs), reactor)
-    return Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
+    sources = Sources(site.server, sessions, hub, logs=logs)
+    private = None if options.place is None else private_admin(sources, reactor)
+    admin = AdminSide(options.admin, sources, reactor)
+    serving = Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
+    if options.place is not None:
+        serving.link = make_link(options.place, reactor, private, serving.hung_up)
+    return serving
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:
