@@ -147,7 +147,7 @@ class WorkerProcess(ProcessProtocol):
 
     def signal(self, number: int) -> None:
         try:
-            self.transport.signalProcess(signal.Signals(number).name.removeprefix("SIG"))
+            self.transport.signalProcess(int(number))
         except ProcessExitedAlready:
             pass
 

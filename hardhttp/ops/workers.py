@@ -46,6 +46,7 @@ FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0
 LIVED_SECONDS = 60.0
 START_TRIES = 3
 WEIGH_TICKS = 5
+KEPT_ENDINGS = 20
 
 _SIGNALS = {Act.TERMINATE: signal.SIGTERM, Act.ABORT: signal.SIGABRT, Act.KILL: signal.SIGKILL}
 
@@ -100,8 +101,9 @@ class Worker:
 
 @attrs.frozen
 class Ended:
-    """The last of a number: ``cause`` is one of ``Workers.ends``, ``how`` what the system said."""
+    """A worker that was: ``cause`` is one of ``Workers.ends``, ``how`` what the system said."""
 
+    number: int
     cause: str
     how: str
     at: float
@@ -144,7 +146,7 @@ class Workers:
         self.drain_seconds, self.stuck_seconds, self.max_rss_bytes = drain_seconds, stuck_seconds, max_rss_bytes
         self._rss_of, self._jitter, self._failed, self._changed = rss_of, jitter, failed, changed
         self.alive: dict[int, Worker] = {}
-        self.last: dict[int, Ended] = {}
+        self.ended: deque[Ended] = deque(maxlen=KEPT_ENDINGS)
         self.starts: Counter[int] = Counter()  # by number
         self.ends: Counter[str] = Counter(dict.fromkeys(("died", "stuck", "failed", "memory", "asked", "stopped"), 0))
         self._serial = 0
@@ -232,7 +234,7 @@ class Workers:
                 self._hang_up_next()
         cause = worker.why or ("failed" if before is State.STARTING else "died")
         self.ends[cause] += 1
-        self.last[worker.number] = Ended(cause, how, self._clock.seconds())
+        self.ended.append(Ended(worker.number, cause, how, self._clock.seconds()))
         unexpected = not self.stopping and cause not in ("asked", "memory", "stopped")
         tell = self._log.warn if unexpected else self._log.info
         tell("worker {number} has ended ({cause}): {how}", number=worker.number, cause=cause, how=how)
@@ -369,16 +371,22 @@ class Workers:
     def _tick(self) -> None:
         self._ticks += 1
         for worker in [*self.alive.values()]:
-            if worker.state not in (State.READY, State.RETIRING):
-                continue
-            if self.stuck_seconds is not None and worker.unanswered >= self.stuck_seconds:
-                self._event(worker, Event.SILENT)
-                continue
-            worker.unanswered += 1
-            worker.say("ping")
-            if self._ticks % WEIGH_TICKS == 0:
-                self._weigh(worker)
-                self._judge_weight(worker)
+            try:
+                self._look_after(worker)
+            except Exception:  # it costs the others nothing
+                self._log.failure("worker {number} could not be looked after", number=worker.number)
+
+    def _look_after(self, worker: Worker) -> None:
+        if worker.state not in (State.READY, State.RETIRING):
+            return
+        if self.stuck_seconds is not None and worker.unanswered >= self.stuck_seconds:
+            self._event(worker, Event.SILENT)
+            return
+        worker.unanswered += 1
+        worker.say("ping")
+        if self._ticks % WEIGH_TICKS == 0:
+            self._weigh(worker)
+            self._judge_weight(worker)
 
     def _weigh(self, worker: Worker) -> None:
         worker.rss_bytes = None if worker.pid is None else self._rss_of(worker.pid)
@@ -420,28 +428,27 @@ class Workers:
 
     def as_dict(self) -> dict[str, Any]:
         now = self._clock.seconds()
-        rows = []
-        for number in sorted({*self.alive, *self.last}):
-            worker, last = self.alive.get(number), self.last.get(number)
-            if worker is None and number > self.wanted:
-                continue
-            rows.append(
-                {
-                    "number": number,
-                    "pid": None if worker is None else worker.pid,
-                    "state": State.GONE.value if worker is None else worker.state.value,
-                    "age_seconds": None if worker is None else round(now - worker.born, 1),
-                    "rss_bytes": None if worker is None else worker.rss_bytes,
-                    "unanswered_pings": 0 if worker is None else max(0, worker.unanswered - 1),
-                    "restarts": max(0, self.starts[number] - 1),
-                    "last_end": None if last is None else f"{last.cause}: {last.how}",
-                    "last_end_seconds": None if last is None else round(now - last.at, 1),
-                }
-            )
         return {
             "wanted": self.wanted,
             "ready": len(self._of(State.READY)),
             "stopping": self.stopping,
             "ends": dict(self.ends),
-            "workers": rows,
+            "workers": [self._row(self.alive[number], now) for number in sorted(self.alive)],
+            "ended": [
+                {"number": each.number, "cause": each.cause, "how": each.how, "seconds_ago": round(now - each.at, 1)}
+                for each in reversed(self.ended)
+            ],
+        }
+
+    def _row(self, worker: Worker, now: float) -> dict[str, Any]:
+        last = next((each for each in reversed(self.ended) if each.number == worker.number), None)
+        return {
+            "number": worker.number,
+            "pid": worker.pid,
+            "state": worker.state.value,
+            "age_seconds": round(now - worker.born, 1),
+            "rss_bytes": worker.rss_bytes,
+            "unanswered_pings": max(0, worker.unanswered - 1),
+            "restarts": self.starts[worker.number] - 1,
+            "last_end": None if last is None else f"{last.cause}: {last.how}",
         }

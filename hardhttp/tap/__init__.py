@@ -81,7 +81,7 @@ class Serving(Service):
         self._closes = (http.site.cookie_sessions.close, *closes)
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
-        self._hangup = HangUp(self.hung_up, http.site.reactor) if self._hang_ups else None
+        self._hangup = HangUp(self._hung_up, http.site.reactor) if self._hang_ups else None
         self.link: Link | None = None  # to the parent of workers
 
     @property
@@ -108,7 +108,7 @@ class Serving(Service):
         if self._figures is not None:
             self._figures.start()
 
-    def hung_up(self) -> None:
+    def _hung_up(self) -> None:
         """SIGHUP: a new log file; certificates and other files read again."""
         for act in self._hang_ups:
             try:
@@ -283,7 +283,7 @@ def makeService(options: Options) -> IService:
     admin = AdminSide(options.admin, sources, reactor)
     serving = Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
     if options.place is not None:
-        serving.link = make_link(options.place, reactor, private, serving.hung_up)
+        serving.link = make_link(options.place, reactor, private, serving._hung_up)
     return serving
 
 

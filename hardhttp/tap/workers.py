@@ -48,6 +48,7 @@ from hardhttp.ops.workers import Workers
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
 from hardhttp.tap.logging import make_logs
+from hardhttp.tap.optiontable import OPTIONS
 from hardhttp.units import UnitError, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
@@ -104,7 +105,7 @@ def worker_settings(options: Options) -> WorkerSettings | None:
     text = options["workers"]
     if text is None:
         for name in ("worker-max-rss", "worker-stuck-seconds"):
-            if options.sources.of(name) != "default":
+            if options[name] != OPTIONS[name].default:
                 raise usage.UsageError(f"--{name} is for worker processes, which --workers begins")
         return None
     settings = WorkerSettings(_count(text), _max_rss(options), _stuck(options))

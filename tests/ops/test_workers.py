@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 
 from hardhttp.ops.workers import (
     ABORT_SECONDS,
     DRAIN_SPARE_SECONDS,
     HANG_UP_SECONDS,
+    KEPT_ENDINGS,
     LIVED_SECONDS,
     START_SECONDS,
     START_TRIES,
@@ -113,6 +115,19 @@ def kit(request: pytest.FixtureRequest) -> Any:
         each.end()
 
 
+@pytest.fixture
+def said() -> Any:
+    """What is logged."""
+    lines: list[str] = []
+
+    def keep(event: Any) -> None:
+        lines.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(keep)
+    yield lines
+    globalLogPublisher.removeObserver(keep)
+
+
 def test_the_table_is_total() -> None:
     assert set(TABLE) == {(state, event) for state in State for event in Event}
     for (state, event), (after, act) in TABLE.items():
@@ -162,7 +177,7 @@ def test_no_process_to_be_had_is_a_failure_as_any_other(kit) -> None:
     each.pass_seconds(1)
     each.made[0].ready()
     assert each.states == {1: "ready"}
-    assert each.workers.last[1].how == "it could not be started: Resource temporarily unavailable"
+    assert each.workers.ended[0].how == "it could not be started: Resource temporarily unavailable"
 
 
 def test_one_that_takes_too_long_to_start_is_killed(kit) -> None:
@@ -234,7 +249,7 @@ def test_one_that_does_not_answer_is_killed_and_replaced(kit) -> None:
     assert each.made[0].signals == [signal.SIGABRT, signal.SIGKILL]
     each.made[0].exits("signal 9")
     each.made[2].ready()
-    assert each.workers.last[1].cause == "stuck"
+    assert each.workers.ended[0].cause == "stuck"
     each.pass_seconds(60)
     assert each.states == {2: "ready", 3: "ready"}
     assert each.made[1].signals == []
@@ -372,7 +387,7 @@ def test_a_large_one_is_replaced_at_the_bound_and_not_before(kit) -> None:
     each.made[0].exits()
     each.pass_seconds(2 * WEIGH_TICKS)
     assert each.states == {2: "ready", 3: "ready"}
-    assert each.workers.last[1].cause == "memory"
+    assert each.workers.ended[0].cause == "memory"
 
 
 def test_two_large_ones_are_never_replaced_at_once(kit) -> None:
@@ -467,11 +482,37 @@ def test_as_data(kit) -> None:
     each.made[1].exits("signal 9 (SIGKILL)")
     said = each.workers.as_dict()
     assert (said["wanted"], said["ready"], said["stopping"]) == (2, 1, False)
-    first, second = said["workers"]
+    (first,) = said["workers"]
     assert (first["number"], first["pid"], first["state"], first["rss_bytes"]) == (1, 100, "ready", 7 * MiB)
-    assert (second["state"], second["pid"], second["last_end"]) == ("gone", None, "died: signal 9 (SIGKILL)")
+    assert said["ended"] == [{"number": 2, "cause": "died", "how": "signal 9 (SIGKILL)", "seconds_ago": 0}]
     each.pass_seconds(1)
-    assert each.workers.as_dict()["workers"][1]["restarts"] == 1
+    second = each.workers.as_dict()["workers"][1]
+    assert (second["restarts"], second["last_end"]) == (1, "died: signal 9 (SIGKILL)")
+    assert len(str(said)) < 2000
+
+
+def test_what_is_kept_of_the_past_is_bounded(kit) -> None:
+    each = kit(1).start()
+    for _ in range(KEPT_ENDINGS + 5):
+        each.made[-1].exits()
+        each.pass_seconds(31)
+        each.made[-1].ready()
+    assert len(each.workers.ended) == KEPT_ENDINGS
+    assert len(each.workers.starts) == 1
+
+
+def test_one_that_cannot_be_looked_after_costs_the_others_nothing(kit, said) -> None:
+    each = kit(2, stuck_seconds=3).start()
+
+    def fails(line: str) -> None:
+        raise OSError("Broken pipe")
+
+    each.made[0].say = fails
+    each.made[1].answers = False
+    each.pass_seconds(4)
+    assert each.made[1].signals == [signal.SIGABRT]
+    assert each.made[0].signals == [signal.SIGABRT]
+    assert any("worker 1 could not be looked after" in line for line in said)
 
 
 def test_lines_that_are_not_known_are_let_pass(kit) -> None:
