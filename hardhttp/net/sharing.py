@@ -28,11 +28,12 @@ class SharedPort:
     name = ""
     chosen = False
     owned = False
+    will_own = False  # once whoever had it before has left
     _shouldShutdown: bool
 
     def adopted(self, given: Given) -> None:
         """It has been made of ``given``, and will listen."""
-        self.name, self.chosen, self.owned = given.name, given.chosen, given.owned
+        self.name, self.chosen, self.owned, self.will_own = given.name, given.chosen, False, given.owned
         given.socket.setblocking(False)
         given.socket.close()  # the port has a descriptor of its own
 
@@ -52,6 +53,7 @@ class SharedPort:
 
     def take_over(self) -> None:
         """Whoever had the socket before has left it."""
+        self.owned, self.will_own = self.owned or self.will_own, False
 
 
 class SharedUNIXPort(SharedPort):
@@ -76,7 +78,7 @@ class SharedUNIXPort(SharedPort):
         # As Twisted's, but that a file is let be which is not ours: its mode is the unit's SocketMode=.
         self.socket, self._preexistingSocket = self._preexistingSocket, None
         self._shouldShutdown = False
-        if self.owned and not self._bindPath.startswith(b"\0"):
+        if self.will_own and not self._bindPath.startswith(b"\0"):
             os.chmod(self._bindPath, self.mode)
         self.factory.doStart()
         self.connected = True
@@ -89,6 +91,7 @@ class SharedUNIXPort(SharedPort):
 
     def take_over(self) -> None:
         """The lock names this process from now on, and never nobody in between."""
+        super().take_over()
         link = self._bindPath + b".lock"
         if not (self.owned and os.path.islink(link)):
             return

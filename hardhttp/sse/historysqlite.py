@@ -180,6 +180,7 @@ class SQLiteHistory(MemoryHistory):
         self._gone: list[int] = []
         self._marks: dict[str, tuple[int, Lost] | None] = {}
         self._writing = False
+        self._handed_over = False
         self._retry_at = 0.0
         self._waiters: list[Deferred[None]] = []
         self._ready: sqlite3.Connection | None = None
@@ -311,7 +312,7 @@ class SQLiteHistory(MemoryHistory):
 
     def _write(self) -> None:
         """Have the next batch written, unless one is being written or the disk is to be left alone."""
-        if self._writing or not self._behind:
+        if self._writing or self._handed_over or not self._behind:
             return
         if self.degraded is not None and self._clock.seconds() < self._retry_at:
             return
@@ -387,7 +388,23 @@ class SQLiteHistory(MemoryHistory):
         self._waiters.append(Deferred())
         return self._waiters[-1]
 
+    def hand_over(self) -> Deferred[None]:
+        """Close the file for another process; readers are served from memory on. ``close`` leaves it alone then."""
+
+        def closed(result: None) -> None:
+            self._handed_over = True
+
+        return self.close().addCallback(closed)
+
+    def take_back(self) -> None:
+        """The file is this process's again."""
+        self._handed_over = False
+        self._note = _LastNumber(Path(f"{self._path}-last"))
+
     def close(self) -> Deferred[None]:
+        if self._handed_over:
+            return succeed(None)
+
         async def close() -> None:
             await self.flush()
             if not self._behind:

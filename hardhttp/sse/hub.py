@@ -18,14 +18,16 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
+from hardhttp.errors import BrokerAwayError
 from hardhttp.interfaces import BrokerState, Everywhere, IBroker, IHistory, Kind, Update
 from hardhttp.sse.brokered import Brokered, replica_of
 from hardhttp.sse.coding import Secret
 from hardhttp.sse.explain import Explanation, explain
 from hardhttp.sse.history import EARLIEST
+from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.journal import For, Remembered
 from hardhttp.sse.outbox import Away
 from hardhttp.sse.queue import Entry, Policy, Room
@@ -146,6 +148,7 @@ class EventHub(Sending):
             ),
         )
         self._max_event_bytes = max_event_bytes
+        self._handed_over = False
         self._repeats = Repeats(max_idempotency_keys, idempotency_seconds)
         self.has_loaded = broker is None  # whether it is known what was published before
         self._brokered: Brokered | None = None
@@ -272,7 +275,8 @@ class EventHub(Sending):
         in a header field of a request, too large an event, and as ``encode_event``; nothing has happened then.
 
         With a broker the receipt is completed later, and ``when_published`` says when all nodes have the event.
-        Raises ``BrokerAwayError`` (503) where it is away and nothing waits for it, or enough does.
+        Raises ``BrokerAwayError`` (503) where it is away and nothing waits for it, or enough does; without one, once
+        the history is another process's.
         """
         names = (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics))
         if not names:
@@ -289,6 +293,8 @@ class EventHub(Sending):
             if idempotency_key is not None:
                 self._repeat_unless_it_fails(idempotency_key, everywhere, now)
             return everywhere
+        if self._handed_over:
+            raise BrokerAwayError("this process is being replaced by another")
         sequence = self._sequence + 1
         known = f"{self.epoch}-{sequence}" if id is None else id
         encoded = self._encode(data, event, known, retry)
@@ -378,6 +384,17 @@ class EventHub(Sending):
         elif self._brokered is not None:
             self._brokered.tell(Kind.CLOSE, id)
         return found is not None
+
+    def hand_over(self) -> Deferred[None]:
+        """Let another process have the file of the history; fires when it may. Nothing is published here any more."""
+        self._handed_over = self._brokered is None
+        return self.history.hand_over() if isinstance(self.history, SQLiteHistory) else succeed(None)
+
+    def take_back(self) -> None:
+        """That process has not come about."""
+        if self._handed_over and isinstance(self.history, SQLiteHistory):
+            self.history.take_back()
+        self._handed_over = False
 
     def stop(self) -> Deferred[None]:
         """Let go of the broker, and of the history. Subscribers are ended by the site that serves them."""

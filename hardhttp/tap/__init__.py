@@ -11,7 +11,6 @@ import atexit
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -28,7 +27,6 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
-from hardhttp.net.inherited import Inherited
 from hardhttp.ops.logs import Logs
 from hardhttp.ops.sources import Sources
 from hardhttp.ops.workerlink import Link
@@ -38,6 +36,8 @@ from hardhttp.tap.hints import read_again
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.options import Options
 from hardhttp.tap.reload import Reloaded
+from hardhttp.tap.signals import OnSignal
+from hardhttp.tap.succession import Succession
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
 from hardhttp.tap.workers import make_link, make_parent, private_admin
@@ -75,13 +75,15 @@ class Serving(Service):
         hang_ups: Sequence[Callable[[], Any]] = (),
         admin: AdminSide | None = None,
         logs: Logs | None = None,
+        succession: Succession | None = None,
     ) -> None:
-        self.admin, self._logs = admin, logs
+        self.admin, self._logs, self._succession = admin, logs, succession
         self.site = http.site
         self._closes = (http.site.cookie_sessions.close, *closes)
+        self._rest = "systemd:" in http.descriptions
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
-        self._hangup = HangUp(self._hung_up, http.site.reactor) if self._hang_ups else None
+        self._hangup = OnSignal(signal.SIGHUP, self._hung_up, http.site.reactor) if self._hang_ups else None
         self.link: Link | None = None  # to the parent of workers
 
     @property
@@ -105,11 +107,19 @@ class Serving(Service):
             self._listen()
         if self._hangup is not None:
             self._hangup.start()
+        if self._succession is not None:
+            self._succession.start()
         if self._figures is not None:
             self._figures.start()
 
     def _hung_up(self) -> None:
         """SIGHUP: a new log file; certificates and other files read again."""
+        if self._succession is None:
+            self._read_again()
+        else:
+            self._succession.reload(self._read_again)
+
+    def _read_again(self) -> None:
         for act in self._hang_ups:
             try:
                 act()
@@ -131,6 +141,8 @@ class Serving(Service):
             self._stopped(None)
             message = f"hardhttp cannot start: {result.getErrorMessage()}"
             self._log.critical("{message}", message=message)
+            if self._succession is not None:
+                self._succession.failed(message)
             self._quits(message, running)
             if running:
                 return
@@ -143,7 +155,7 @@ class Serving(Service):
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:
             self._access_log.open()
-        return self._http.startService().addCallback(self._begin_admin)
+        return self._http.startService().addCallback(self._begin_admin).addCallback(self._all_listen)
 
     def _begin_admin(self, ports: list[IListeningPort]) -> Any:
         """The admin side is there once the server is; without one that was asked for there is no server."""
@@ -155,8 +167,28 @@ class Serving(Service):
 
         return self.admin.start().addCallbacks(lambda _: ports, without)
 
+    def _all_listen(self, ports: list[IListeningPort]) -> Any:
+        """Sockets that were passed to this process are all taken, or there is no server."""
+
+        def without(failure: Failure) -> Deferred[Failure]:
+            stopping = maybeDeferred(self._http.stopService).addBoth(self._stop_admin)
+            return stopping.addBoth(lambda _: failure)
+
+        return maybeDeferred(self._take_inherited).addCallbacks(lambda _: ports, without)
+
+    def _take_inherited(self) -> None:
+        if self._rest:
+            self._http.listen_rest()
+        if self._succession is not None:
+            self._succession.listening(self._all_ports)
+
+    def _all_ports(self) -> list[IListeningPort]:
+        return [*self._http.ports, *([] if self.admin is None else self.admin.ports)]
+
     def stopService(self) -> Deferred[Any]:
         super().stopService()
+        if self._succession is not None:
+            self._succession.stopping()
         if self._figures is not None:
             self._figures.stop()
         if self._hangup is not None:
@@ -166,6 +198,8 @@ class Serving(Service):
 
     def _stop_admin(self, result: Any) -> Any:
         """Last, for it tells of the drain."""
+        if self._succession is not None:
+            self._succession.stopped()
         return result if self.admin is None else self.admin.stop().addBoth(lambda _: result)
 
     def _close_store(self, result: Any) -> Deferred[Any]:
@@ -192,27 +226,6 @@ def where(port: Any) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     url = f"{scheme}://[{host}]:{address.port}/" if ":" in host else f"{scheme}://{host}:{address.port}/"
     return url if host == address.host else f"{url} (and every other address of this machine)"
-
-
-class HangUp:
-    """Calls ``act`` in the reactor's turn when the process gets SIGHUP, where signals can be had."""
-
-    def __init__(self, act: Callable[[], object], reactor: Any) -> None:
-        self._act, self._reactor = act, reactor
-        self._before: Any = None
-
-    def start(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGHUP, self._received)
-
-    def _received(self, number: int, frame: object) -> None:
-        self._reactor.callFromThread(self._act)
-
-    def stop(self) -> None:
-        """Signals are whoever's they were."""
-        before, self._before = self._before, None
-        if before is not None:
-            signal.signal(signal.SIGHUP, before)
 
 
 class Figures:
@@ -266,10 +279,8 @@ def makeService(options: Options) -> IService:
     if options["development"]:
         site.displayTracebacks = True
         Serving._log.warn("--development: error pages show tracebacks")
-    inherited = Inherited.from_environment(os.environ, os.getpid())
-    http = HTTPService(
-        site, options.listening, reactor, proxy_protocol=bool(options["proxy-protocol"]), inherited=inherited
-    )
+    inherited, behind_proxy = options.inherited, bool(options["proxy-protocol"])
+    http = HTTPService(site, options.listening, reactor, proxy_protocol=behind_proxy, inherited=inherited)
     closes = [] if options.mercure is None else [options.mercure.hub.stop]
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
     if options.hints is not None:
@@ -280,8 +291,11 @@ def makeService(options: Options) -> IService:
     hub = None if options.mercure is None else options.mercure.hub
     sources = Sources(site.server, sessions, hub, logs=logs)
     private = None if options.place is None else private_admin(sources, reactor)
-    admin = AdminSide(options.admin, sources, reactor)
-    serving = Serving(http, options.access_log, ticker, _quits(options.parent, reactor), closes, reads, admin, logs)
+    admin = AdminSide(options.admin, sources, reactor, inherited)
+    # A worker is its parent's: nobody succeeds it, and systemd knows the parent alone.
+    succession = Succession(options, sources, reactor) if options.place is None else None
+    quits = _quits(options.parent, reactor)
+    serving = Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession)
     if options.place is not None:
         serving.link = make_link(options.place, reactor, private, serving._hung_up)
     return serving

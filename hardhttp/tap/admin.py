@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
+from hardhttp.net.inherited import Inherited
 from hardhttp.ops.admin import admin_site
 from hardhttp.ops.sentinel import Sentinel, kinds_of
 from hardhttp.ops.sources import Sources
@@ -90,7 +91,7 @@ class AdminListening:
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(self, settings: AdminSettings, site: Site, reactor: Any, inherited: Any = None) -> None:
+    def __init__(self, settings: AdminSettings, site: Site, reactor: Any, inherited: Inherited | None = None) -> None:
         endpoints = [] if settings.endpoint is None else [settings.endpoint]
         self._required = settings.required
         self._http = HTTPService(site, endpoints, reactor, inherited=inherited)
@@ -127,7 +128,9 @@ class AdminSide:
     where the endpoint is required.
     """
 
-    def __init__(self, settings: AdminSettings, sources: Sources, reactor: Any) -> None:
+    def __init__(
+        self, settings: AdminSettings, sources: Sources, reactor: Any, inherited: Inherited | None = None
+    ) -> None:
         self._sources, self._reactor = sources, reactor
         self.stalls = sources.stalls = StallWatch(reactor)
         self._listening: AdminListening | None = None
@@ -136,7 +139,7 @@ class AdminSide:
             events = EventStream(reactor, max_queued_events=30)
             site = admin_site(sources, reactor, settings.token, events)
             sources.others.append(site.server)
-            self._listening = AdminListening(settings, site, reactor)
+            self._listening = AdminListening(settings, site, reactor, inherited)
         self.sentinel = sources.sentinel = Sentinel(sources.server, kinds_of(sources, reactor))
 
     @property

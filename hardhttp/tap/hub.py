@@ -129,6 +129,9 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
         check_place("history", path)  # the file is one process's, which may be serving from it
         return MemoryHistory(reactor)
     if kind == "sqlite" and colon and path:
+        predecessor = getattr(options, "predecessor", None)
+        if predecessor is not None:
+            predecessor.ask_for("history")
         try:
             return SQLiteHistory(path, reactor)
         except (StoreError, ValueError) as error:

@@ -19,6 +19,7 @@ from hardhttp import __version__
 from hardhttp.errors import StoreError
 from hardhttp.interfaces import ISessionStore
 from hardhttp.limits import Limits
+from hardhttp.net.inherited import Inherited, InheritedError, begun_with
 from hardhttp.stores import open_store
 from hardhttp.tap.admin import AdminSettings, admin_settings
 from hardhttp.tap.around import around
@@ -38,7 +39,9 @@ from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
 from hardhttp.tap.resources import WebrootOver, load_app
+from hardhttp.tap.restart import Start
 from hardhttp.tap.selftest import become_the_attack
+from hardhttp.tap.successor import Predecessor
 from hardhttp.tap.tls import read_listen, secured
 from hardhttp.tap.workers import WorkerSettings, check_in_a_child, share_of, worker_place, worker_settings
 from hardhttp.web.accesslog import AccessLog
@@ -123,6 +126,9 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         super().__init__()
         self.words: list[str] = []  # of the command line
         self.directory = ""  # that a relative --config is in
+        self.start = Start.now()
+        self.predecessor = Predecessor.from_environment(os.environ)
+        self.inherited = Inherited()
         for option in OPTIONS.values():
             if option.several:
                 self[option.name] = []
@@ -139,6 +145,8 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
             if "--check" in self.words:
                 print(said, file=sys.stderr)  # noqa: T201 - what was asked for
                 raise SystemExit(1) from None
+            if self.predecessor is not None:
+                self.predecessor.failed(said)
             raise usage.UsageError(said) from None
         self.directory = os.getcwd()  # a daemon goes elsewhere
         if self["check"]:
@@ -171,10 +179,13 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
 
     def postOptions(self) -> None:
         self.given = {**self}
+        if self.predecessor is not None:
+            self.predecessor.keep_pidfile(self.parent)
         self.place = worker_place()
         self.workers = worker_settings(self)
         self.take_limits()
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
+        self.inherited = self._inherited()
         self.listening = self._listening()
         self.take_proxies()
         self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
@@ -224,6 +235,12 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         from twisted.internet import reactor
 
         return read_listen(self, reactor)
+
+    def _inherited(self) -> Inherited:
+        try:
+            return Inherited.from_environment(begun_with(os.environ), os.getpid())
+        except InheritedError as error:
+            raise usage.UsageError(f"--listen: {error}") from None
 
     def _mercure(self) -> Mercure | None:
         from twisted.internet import reactor

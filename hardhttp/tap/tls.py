@@ -19,6 +19,7 @@ from twisted.python import usage
 from twisted.web.resource import IResource
 
 from hardhttp.net.certificates import Certificate, CertificateError
+from hardhttp.net.inherited import socket_name
 from hardhttp.net.selfsigned import development_certificate, public_key_pin
 from hardhttp.net.tlsendpoint import TLSListen, names_path, read_tls
 from hardhttp.net.tlspolicy import CIPHERS, TLSPolicy
@@ -67,7 +68,8 @@ def _read_one(
     except ValueError as error:
         raise usage.UsageError(f"--listen {text!r}: {error}") from None
     if where is None:
-        check_endpoint(text)
+        if socket_name(text) is None:
+            check_endpoint(text)
         return text
     if folder is None or names_path(text) or options["tls-development-public"]:
         return where
