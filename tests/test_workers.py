@@ -61,7 +61,7 @@ class Parent(Server):
 
     def asked(self, path: str, method: str = "GET", body: str | None = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE_SECONDS)
-        connection.request(method, path, body)
+        connection.request(method, path, body, {} if body is None else {"Content-Type": "application/json"})
         response = connection.getresponse()
         self.status = response.status
         text = response.read().decode("utf-8")
@@ -183,7 +183,7 @@ def test_a_response_in_flight_ends_while_its_worker_is_replaced(start: Start) ->
     response = connection.getresponse()
     parent.process.send_signal(signal.SIGUSR2)
     parent.wait_until(
-        lambda: [row["state"] for row in parent.asked("/workers")["workers"]][0] == "retiring", "retiring"
+        lambda: next(row["state"] for row in parent.asked("/workers")["workers"]) == "retiring", "retiring"
     )
     assert response.read() == b"begun %d" % pid
     connection.close()
@@ -209,7 +209,8 @@ def test_one_that_has_grown_is_replaced(start: Start) -> None:
     (before,) = parent.pids.values()
     assert parent.get("/grow")[0] == 200
     parent.wait_until(lambda: parent.asked("/workers")["ends"]["memory"] == 1, "it is replaced")
-    assert parent.pids and before not in parent.pids.values()
+    assert parent.pids
+    assert before not in parent.pids.values()
 
 
 def test_hanging_up_reaches_all(start: Start, tmp_path: Path) -> None:
@@ -268,7 +269,8 @@ def test_the_level_of_all_logs_and_of_those_to_come(start: Start) -> None:
     os.kill(before[1], signal.SIGKILL)
     parent.wait_until(lambda: parent.pids and parent.pids != before, "it is replaced")
     assert parent.asked("/log-level")["level"] == "critical"
-    assert parent.asked("/log-level", "PUT", '{"level": "loud"}') and parent.status == 400
+    assert parent.asked("/log-level", "PUT", '{"level": "loud"}')
+    assert parent.status == 400
     lines = [json.loads(line) for line in parent.log.read_text("utf-8").splitlines() if line.startswith("{")]
     assert {line.get("worker") for line in lines} >= {None, 1}
 
@@ -308,7 +310,7 @@ def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--app=shop:nothing", "--session-store=sqlite:s.db"), "--app: "),
+        (("--app=shop:nothing", "--session-store=sqlite:s.db"), "--app shop:nothing: "),
         (("--app=shop:root",), "--session-store"),
     ],
 )

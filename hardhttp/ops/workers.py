@@ -189,6 +189,10 @@ class Workers:
         return self._course is Course.STOPPING
 
     @property
+    def ready(self) -> int:
+        return len(self._of(State.READY))
+
+    @property
     def uptime_seconds(self) -> float:
         return self._clock.seconds() - self._begun
 
@@ -430,7 +434,7 @@ class Workers:
         now = self._clock.seconds()
         return {
             "wanted": self.wanted,
-            "ready": len(self._of(State.READY)),
+            "ready": self.ready,
             "stopping": self.stopping,
             "ends": dict(self.ends),
             "workers": [self._row(self.alive[number], now) for number in sorted(self.alive)],

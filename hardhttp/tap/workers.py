@@ -19,7 +19,6 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +35,13 @@ from twisted.web.resource import Resource
 
 from hardhttp.errors import LimitError
 from hardhttp.limits import Limits
-from hardhttp.net.inherited import Inherited, handed_on
+from hardhttp.net.inherited import InheritedError, handed_on
 from hardhttp.ops.admin import admin_site
 from hardhttp.ops.figures import resident_bytes
 from hardhttp.ops.gatheredadmin import Levels, gathered_site
 from hardhttp.ops.gathering import Gathering
 from hardhttp.ops.sources import Sources
+from hardhttp.ops.systemd import Notifier, Watchdog, forget, watchdog_seconds
 from hardhttp.ops.workerlink import Link, Place
 from hardhttp.ops.workerprocess import Spawner
 from hardhttp.ops.workers import Workers
@@ -49,6 +49,7 @@ from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.optiontable import OPTIONS
+from hardhttp.tap.signals import OnSignal
 from hardhttp.units import UnitError, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
@@ -75,7 +76,7 @@ MAX_STUCK_SECONDS = 3600
 CHECK_SECONDS = 120
 # What all workers together are to keep to; each has its share of it.
 SHARED = ("max_connections", "max_buffered_bytes")
-# systemd speaks to the parent alone.
+# What systemd tells the parent is for the parent alone.
 _NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
@@ -195,15 +196,18 @@ def share_of(limits: Limits, count: int) -> Limits:
 
 def worker_command(options: Options) -> list[str]:
     """The command line that this process was begun with, for one that does not become a daemon."""
-    words = options.words
-    before = sys.orig_argv[1 : len(sys.orig_argv) - len(words)]
-    if before[-1:] != ["hardhttp"] or sys.orig_argv[len(sys.orig_argv) - len(words) :] != words:
-        before = ["-c", _TWISTD, "hardhttp"]
+    words, before = tuple(options.words), options.start.words[1:]
+    if words:
+        before, own = before[: -len(words)], before[-len(words) :]
+    else:
+        own = ()
+    if own != words or before[-1:] != ("hardhttp",):
+        before = ("-c", _TWISTD, "hardhttp")
     return [sys.executable, *before[:-1], "--nodaemon", "--pidfile=", "--logfile=-", "hardhttp", *words]
 
 
-def worker_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_WORKERS}
+def worker_environment(options: Options) -> dict[str, str]:
+    return {name: value for name, value in options.start.environment.items() if name not in _NOT_FOR_WORKERS}
 
 
 def check_in_a_child(options: Options) -> None:
@@ -211,7 +215,8 @@ def check_in_a_child(options: Options) -> None:
     try:
         checked = subprocess.run(
             [*worker_command(options), "--check"],
-            env=worker_environment(),
+            env=worker_environment(options),
+            cwd=options.start.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=CHECK_SECONDS,
@@ -268,17 +273,20 @@ class Parent(Service):
         settings = options.workers
         assert settings is not None
         self._quits, self._reactor = quits, reactor
+        self._announced = False  # systemd does not know yet that it serves
         self._logs = make_logs(options, reactor)
         idle = Site(Resource(), limits=options.limits, reactor=reactor, http2=False)
         idle.noisy = False
-        self._http = HTTPService(
-            idle, options.listening, reactor, inherited=Inherited.from_environment(os.environ, os.getpid())
-        )
+        self._inherited = options.inherited
+        self._http = HTTPService(idle, options.listening, reactor, inherited=options.inherited)
+        self._notifier = Notifier.from_environment(options.start.environment)
+        self._watchdog = Watchdog(self._notifier, watchdog_seconds(options.start.environment, os.getpid()), reactor)
+        forget(os.environ)
         spawner = Spawner(
             reactor,
             worker_command(options),
-            worker_environment(),
-            options.directory or os.getcwd(),
+            worker_environment(options),
+            options.start.directory,
             self._handed,
             self._wrote,
         )
@@ -300,9 +308,9 @@ class Parent(Service):
         if options.admin.endpoint is not None:
             events = EventStream(reactor, max_queued_events=30)
             site = gathered_site(gathering, reactor, options.limits, self._levels, options.admin.token, events)
-            self.admin = AdminListening(options.admin, site, reactor)
+            self.admin = AdminListening(options.admin, site, reactor, options.inherited)
         self._signals = [
-            OnSignal(signal.SIGHUP, self.workers.hang_up, reactor),
+            OnSignal(signal.SIGHUP, self._hang_up, reactor),
             OnSignal(signal.SIGUSR2, self.workers.replace_all, reactor),
         ]
 
@@ -325,8 +333,7 @@ class Parent(Service):
 
     def _begin(self) -> None:
         early: list[Any] = []
-        begun = maybeDeferred(self._http.startService).addCallback(self._bound)
-        begun.addBoth(early.append)
+        maybeDeferred(self._http.startService).addCallback(self._bound).addBoth(early.append)
         if not early or isinstance(early[0], Failure):
             failure = early[0] if early else None
             message = f"hardhttp cannot start: {failure.getErrorMessage() if failure else 'an endpoint waits'}"
@@ -334,10 +341,26 @@ class Parent(Service):
             self._quits(message, False)
             raise RuntimeError(message)
 
-    def _bound(self, ports: list[Any]) -> Any:
+    def _bound(self, _: object) -> Any:
+        self._accept_nobody()
+        return self._all_bound(None) if self.admin is None else self.admin.start().addCallback(self._all_bound)
+
+    def _all_bound(self, _: object) -> None:
+        """Sockets that were passed to this process are all wanted, or there is no server."""
+        if "systemd:" in self._http.descriptions:
+            self._http.listen_rest()
+            self._accept_nobody()
+        for given in self._inherited.left:
+            raise InheritedError(
+                f"a socket of {given.where} was passed to this process, and no option wants it: "
+                f"give --listen {given.option} (or --listen systemd: for all such)"
+            )
+
+    def _accept_nobody(self) -> None:
+        """Connections are the workers'."""
+        ports: list[Any] = self._http.ports
         for port in ports:
-            port.stopReading()  # connections are the workers'
-        return None if self.admin is None else self.admin.start()
+            port.stopReading()
 
     def _handed(self, first: int) -> tuple[dict[str, str], dict[int, int]]:
         ports: list[Any] = self._http.ports
@@ -355,7 +378,24 @@ class Parent(Service):
             self._log.info("worker {number}: {line}", number=number, line=line)
 
     def _changed(self) -> None:
+        """A worker is ready, or has gone."""
         self._levels.changed()
+        ready, wanted = self.workers.ready, self.workers.wanted
+        if not ready or self.workers.stopping:
+            return
+        status = f"{ready} of {wanted} workers are ready"
+        if self._announced:
+            self._notifier.status(status)
+        else:
+            self._announced = True
+            self._notifier.ready(status)
+            self._watchdog.start()
+
+    def _hang_up(self) -> None:
+        """systemd hears that the files are read again; each worker says in the log what came of it."""
+        self._notifier.reloading()
+        self.workers.hang_up()
+        self._notifier.ready(f"{self.workers.ready} of {self.workers.wanted} workers are ready")
 
     def _failed(self, message: str) -> None:
         self._log.critical("hardhttp cannot start: {message}", message=message)
@@ -365,24 +405,12 @@ class Parent(Service):
         super().stopService()
         for each in self._signals:
             each.stop()
+        self._notifier.stopping("the workers drain")
         # The sockets first: a worker that has closed its own must be the last to have one.
         stopping = maybeDeferred(self._http.stopService)
         stopping.addBoth(lambda _: self.workers.stop())
-        return stopping.addBoth(lambda _: None if self.admin is None else self.admin.stop())
+        return stopping.addBoth(lambda _: None if self.admin is None else self.admin.stop()).addBoth(self._stopped)
 
-
-class OnSignal:
-    """Calls ``act`` in the reactor's turn when the process gets the signal ``number``."""
-
-    def __init__(self, number: signal.Signals, act: Callable[[], object], reactor: Any) -> None:
-        self._number, self._act, self._reactor = number, act, reactor
-        self._before: Any = None
-
-    def start(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(self._number, lambda *_: self._reactor.callFromThread(self._act))
-
-    def stop(self) -> None:
-        before, self._before = self._before, None
-        if before is not None:
-            signal.signal(self._number, before)
+    def _stopped(self, result: Any) -> Any:
+        self._watchdog.stop()
+        return result
