@@ -33,6 +33,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from hardhttp.net.balance import REST_SECONDS as YIELD_SECONDS
+from hardhttp.net.balance import TAKEN_AFTER_REST, Balance
 from hardhttp.net.inherited import Given, Inherited
 from hardhttp.net.poller import Poller
 from hardhttp.net.sendfile import SendsFiles
@@ -160,6 +162,7 @@ class _Accepting:
     _reserve: int | None = None
     _rest: Any = None
     _poller: Any = None
+    balance: Balance | None = None  # with other processes that accept from the same socket
 
     def startListening(self) -> None:
         super().startListening()
@@ -170,8 +173,15 @@ class _Accepting:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def doRead(self) -> None:
+        self._accept(ACCEPTS_PER_TURN, self.balance)
+
+    def _accept(self, most: int, balance: Balance | None) -> None:
         listener, factory = self.socket, self.factory
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(most):
+            if balance is not None and balance.ahead():
+                self.stopReading()
+                self._rest = self.reactor.callLater(YIELD_SECONDS, self._left_to_others)
+                return
             try:
                 skt, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -241,6 +251,12 @@ class _Accepting:
                     skt.recv(READ_BYTES)  # what is left unread would turn the close into a reset
             except OSError:
                 pass
+
+    def _left_to_others(self) -> None:
+        """What waits by now no other process has taken."""
+        self._rest = None
+        self.startReading()
+        self._accept(TAKEN_AFTER_REST, None)
 
     def _rested(self) -> None:
         self._rest = None

@@ -18,7 +18,7 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
-from hardhttp.ops.workers import Worker, Workers
+from hardhttp.ops.workers import SILENT_PINGS, Worker, Workers
 from hardhttp.ops.workerstates import State
 
 __all__ = ["Gathered", "Gathering", "Said", "combined", "pages", "shared"]
@@ -68,7 +68,7 @@ class Gathering:
     async def ask(self, worker: Worker, method: str, target: str, body: bytes | None = None) -> Said | None:
         """``None`` when there is no answer."""
         process: Any = worker.process
-        if process is None or worker.unanswered > 1:
+        if process is None or worker.unanswered >= SILENT_PINGS:
             return None
         asked: Deferred[Any] = maybeDeferred(process.ask, method.encode("ascii"), target.encode("utf-8"), body)
         try:

@@ -19,7 +19,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 import attrs
@@ -29,21 +29,29 @@ from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from zope.interface import implementer
 
+from hardhttp.net.balance import Balance, Board
+
 __all__ = ["ORPHAN_SECONDS", "VARIABLE", "Link", "Place", "leave_with_parent"]
 
 VARIABLE = "HARDHTTP_WORKER"
 ORPHAN_SECONDS = 3.0
+# Numbers above the total, while workers are replaced.
+SPARE_PLACES = 8
 _PR_SET_PDEATHSIG = 1
 
 
 @attrs.frozen
 class Place:
-    """Worker ``number`` of ``total``; no other has its ``serial``. ``fd`` is the channel, ``parent`` a pid."""
+    """Worker ``number`` of ``total``; no other has its ``serial``.
+
+    ``fd`` is the channel and ``board`` the memory of ``hardhttp.net.balance``, both descriptors; ``parent`` is a pid.
+    """
 
     number: int
     serial: int
     total: int
     fd: int
+    board: int
     parent: int
 
     @classmethod
@@ -108,7 +116,15 @@ class Link:
             leave_with_parent(handle, self.place.parent, lambda: self._reactor.callFromThread(self._orphaned))
         self._reactor.callWhenRunning(_leave_interrupts_to_the_parent)
 
-    def ready(self) -> None:
+    def ready(self, ports: Iterable[Any], count: Callable[[], int]) -> None:
+        """It accepts on ``ports``, in turn with the other workers; ``count`` says how many connections it has."""
+        os.set_inheritable(self.place.board, False)
+        places = self.place.total + SPARE_PLACES
+        board, place = Board(self.place.board, places), self.place.number - 1
+        if place < places:
+            board.write(place, count())
+            for port in ports:
+                port.balance = Balance(board, place, count)
         self._channel.sendLine(b"ready")
 
     def told(self, line: str) -> None:

@@ -37,8 +37,7 @@ from hardhttp.ops.workers import Worker, Workers
 
 __all__ = ["Answered", "Spawner", "WorkerProcess", "how_it_ended"]
 
-CHANNEL_DESCRIPTOR = 3
-FIRST_SOCKET = 4
+CHANNEL_DESCRIPTOR, BOARD_DESCRIPTOR, FIRST_SOCKET = 3, 4, 5
 MAX_LINE_BYTES = 64 * 1024
 KEPT_BYTES = 4096
 # After a process has ended: how long is waited for the rest of what it wrote, which a child of its own may hold open.
@@ -60,7 +59,8 @@ class Spawner:
     """Starts workers by ``command``, in ``directory``.
 
     ``handed`` is called with the first descriptor it may use and gives what ``hardhttp.net.inherited.handed_on`` does;
-    ``output`` gets a worker's number and whole lines that it wrote.
+    ``board`` is the descriptor of a ``hardhttp.net.balance.Board``; ``output`` gets a worker's number and whole lines
+    that it wrote.
     """
 
     def __init__(
@@ -70,10 +70,11 @@ class Spawner:
         environ: Mapping[str, str],
         directory: str,
         handed: Callable[[int], tuple[dict[str, str], dict[int, int]]],
+        board: int,
         output: Callable[[int, bytes], object],
     ) -> None:
         self._reactor, self._command, self._environ = reactor, list(command), dict(environ)
-        self._directory, self._handed, self._output = directory, handed, output
+        self._directory, self._handed, self._board, self._output = directory, handed, board, output
 
     def __call__(self, worker: Worker, workers: Workers) -> WorkerProcess:
         """Raises ``OSError`` when there is no process to be had."""
@@ -88,6 +89,7 @@ class Spawner:
                 "serial": worker.serial,
                 "total": workers.wanted,
                 "fd": CHANNEL_DESCRIPTOR,
+                "board": BOARD_DESCRIPTOR,
                 "parent": os.getpid(),
             }
             try:
@@ -97,7 +99,14 @@ class Spawner:
                     self._command,
                     env={**self._environ, **extra, VARIABLE: json.dumps(place)},
                     path=self._directory,
-                    childFDs={0: nothing, 1: "r", 2: "r", CHANNEL_DESCRIPTOR: theirs.fileno(), **descriptors},
+                    childFDs={
+                        0: nothing,
+                        1: "r",
+                        2: "r",
+                        CHANNEL_DESCRIPTOR: theirs.fileno(),
+                        BOARD_DESCRIPTOR: self._board,
+                        **descriptors,
+                    },
                 )
             finally:
                 os.close(nothing)

@@ -35,7 +35,7 @@ from twisted.logger import Logger
 from hardhttp.ops.workerstates import STANDING, TABLE, Act, Event, State
 from hardhttp.units import format_size
 
-__all__ = ["Ended", "Process", "Spawn", "Worker", "Workers"]
+__all__ = ["SILENT_PINGS", "Ended", "Process", "Spawn", "Worker", "Workers"]
 
 TICK_SECONDS = 1.0
 START_SECONDS = 120.0
@@ -46,6 +46,7 @@ FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0
 LIVED_SECONDS = 60.0
 START_TRIES = 3
 WEIGH_TICKS = 5
+SILENT_PINGS = 2  # unanswered: nobody should wait for it
 KEPT_ENDINGS = 20
 
 _SIGNALS = {Act.TERMINATE: signal.SIGTERM, Act.ABORT: signal.SIGABRT, Act.KILL: signal.SIGKILL}
@@ -122,8 +123,8 @@ class Workers:
     """Holds ``wanted`` workers, made by ``spawn``.
 
     ``rss_of`` says how large the process of a pid is, ``jitter`` something from 0 to 1. ``failed`` is called with a
-    message, once. ``changed`` is called whenever a worker is ready or gone. ``stuck_seconds`` and ``max_rss_bytes`` may
-    be ``None``: never.
+    message, once; ``changed`` whenever a worker is ready or gone; ``absent`` with the number of one that takes no
+    connections, for whatever reason. ``stuck_seconds`` and ``max_rss_bytes`` may be ``None``: never.
     """
 
     _log = Logger(namespace="hardhttp")
@@ -141,10 +142,12 @@ class Workers:
         jitter: Callable[[], float],
         failed: Callable[[str], object],
         changed: Callable[[], object] = lambda: None,
+        absent: Callable[[int], object] = lambda number: None,
     ) -> None:
         self.wanted, self._spawn, self._clock = wanted, spawn, clock
         self.drain_seconds, self.stuck_seconds, self.max_rss_bytes = drain_seconds, stuck_seconds, max_rss_bytes
-        self._rss_of, self._jitter, self._failed, self._changed = rss_of, jitter, failed, changed
+        self._rss_of, self._jitter, self._failed = rss_of, jitter, failed
+        self._changed, self._absent = changed, absent
         self.alive: dict[int, Worker] = {}
         self.ended: deque[Ended] = deque(maxlen=KEPT_ENDINGS)
         self.starts: Counter[int] = Counter()  # by number
@@ -207,9 +210,10 @@ class Workers:
 
     def hang_up(self) -> None:
         """Pass SIGHUP's meaning on: to one after another, the next when the one before is done."""
-        waiting = bool(self._hanging_up)
-        self._hanging_up.extend(each for each in self._of(State.READY) if each not in self._hanging_up)
-        if not waiting:
+        first, *waiting = [*self._hanging_up] or [None]
+        # The first has been told, and may have read what was there before: it is told once more.
+        self._hanging_up.extend(each for each in self._of(State.READY) if each not in waiting)
+        if first is None:
             self._hang_up_next()
 
     # -- what workers say and do --------------------------------------------------------------------
@@ -233,7 +237,7 @@ class Workers:
         del self.alive[worker.number]
         if worker in self._hanging_up:
             first = self._hanging_up[0] is worker
-            self._hanging_up.remove(worker)
+            self._hanging_up = deque(each for each in self._hanging_up if each is not worker)
             if first:
                 self._hang_up_next()
         cause = worker.why or ("failed" if before is State.STARTING else "died")
@@ -339,6 +343,8 @@ class Workers:
             worker.process.signal(_SIGNALS[act])
         if worker.state is before and act is Act.NOTHING:
             return
+        if worker.state not in STANDING:
+            self._absent(worker.number)
         if worker.deadline is not None and worker.deadline.active():
             worker.deadline.cancel()
         seconds = {State.RETIRING: self.drain_seconds + DRAIN_SPARE_SECONDS, State.KILLED: ABORT_SECONDS}
@@ -387,6 +393,8 @@ class Workers:
             self._event(worker, Event.SILENT)
             return
         worker.unanswered += 1
+        if worker.unanswered == SILENT_PINGS:
+            self._absent(worker.number)
         worker.say("ping")
         if self._ticks % WEIGH_TICKS == 0:
             self._weigh(worker)

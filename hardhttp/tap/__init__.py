@@ -150,7 +150,7 @@ class Serving(Service):
         for port in result:
             self._log.info("listening: {where}", where=where(port))
         if self.link is not None:
-            self.link.ready()
+            self.link.ready(self._http.ports, lambda: self.site.connection_count)
 
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:

@@ -6,9 +6,8 @@ are there by then. It never loads the application, nor opens a store: whether th
 process say (``--check``), before it does anything.
 
 A worker finds in its environment that it is one, takes the listening sockets, and serves its admin side to the parent
-alone. All workers listen on the same sockets: whoever is free takes the next connection, and what waits in the queue of
-a socket waits for all of them, so that nothing is lost with a worker that dies (``docs/workers.rst`` has the
-measurements against a socket for each).
+alone. All workers listen on the same sockets: what waits in the queue of one waits for all of them, so that nothing is
+lost with a worker that dies or is held; ``hardhttp.net.balance`` sees to it that each has as many connections.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from twisted.web.resource import Resource
 
 from hardhttp.errors import LimitError
 from hardhttp.limits import Limits
+from hardhttp.net.balance import Board
 from hardhttp.net.inherited import InheritedError, handed_on
 from hardhttp.ops.admin import admin_site
 from hardhttp.ops.figures import resident_bytes
@@ -277,7 +277,7 @@ class Parent(Service):
         self._logs = make_logs(options, reactor)
         idle = Site(Resource(), limits=options.limits, reactor=reactor, http2=False)
         idle.noisy = False
-        self._inherited = options.inherited
+        self._inherited, self._board = options.inherited, Board()
         self._http = HTTPService(idle, options.listening, reactor, inherited=options.inherited)
         self._notifier = Notifier.from_environment(options.start.environment)
         self._watchdog = Watchdog(self._notifier, watchdog_seconds(options.start.environment, os.getpid()), reactor)
@@ -288,6 +288,7 @@ class Parent(Service):
             worker_environment(options),
             options.start.directory,
             self._handed,
+            self._board.fileno,
             self._wrote,
         )
         self.workers = Workers(
@@ -301,6 +302,7 @@ class Parent(Service):
             jitter=random.random,
             failed=self._failed,
             changed=self._changed,
+            absent=lambda number: self._board.wipe(number - 1),
         )
         gathering = Gathering(self.workers, reactor)
         self._levels = Levels(gathering, self._logs)

@@ -15,6 +15,7 @@ from hardhttp.ops.workers import (
     HANG_UP_SECONDS,
     KEPT_ENDINGS,
     LIVED_SECONDS,
+    SILENT_PINGS,
     START_SECONDS,
     START_TRIES,
     WEIGH_TICKS,
@@ -59,6 +60,7 @@ class Kit:
         self.made: list[FakeProcess] = []
         self.rss: dict[int, int] = {}
         self.failures: list[str] = []
+        self.absent: list[int] = []
         self.refuses: OSError | None = None
         self.answers = True
         settings: dict[str, Any] = {"drain_seconds": 10.0, "stuck_seconds": 30, "max_rss_bytes": None, **options}
@@ -69,6 +71,7 @@ class Kit:
             rss_of=self.rss.get,
             jitter=lambda: 1.0,
             failed=self.failures.append,
+            absent=self.absent.append,
             **settings,
         )
 
@@ -253,6 +256,21 @@ def test_one_that_does_not_answer_is_killed_and_replaced(kit) -> None:
     each.pass_seconds(60)
     assert each.states == {2: "ready", 3: "ready"}
     assert each.made[1].signals == []
+
+
+def test_who_takes_no_connections_is_told_of(kit) -> None:
+    each = kit(2, stuck_seconds=30).start()
+    each.made[1].answers = False
+    each.pass_seconds(SILENT_PINGS - 1)
+    assert each.absent == []
+    each.pass_seconds(1)
+    assert each.absent == [2], "before it is given up"
+    each.made[0].exits("signal 9")
+    assert each.absent == [2, 1]
+    each.pass_seconds(1)
+    each.made[2].ready()
+    each.workers.stop()
+    assert each.absent[2:] == [2, 1]
 
 
 def test_one_answer_is_enough(kit) -> None:
@@ -463,6 +481,16 @@ def test_hanging_up_goes_from_one_to_the_next(kit) -> None:
     assert told() == [True, True, True]
     each.pass_seconds(HANG_UP_SECONDS)
     each.made[2].said("hung-up")
+
+
+def test_who_is_told_while_it_reads_is_told_again(kit) -> None:
+    each = kit(2).start()
+    each.workers.hang_up()
+    each.workers.hang_up()
+    for number in (0, 1, 0):
+        each.made[number].said("hung-up")
+    assert [process.lines.count("hang-up") for process in each.made] == [2, 1]
+    assert len(each.clock.getDelayedCalls()) == 1, "the pings"
 
 
 def test_one_that_does_not_do_it_holds_up_nobody(kit) -> None:
