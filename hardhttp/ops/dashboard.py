@@ -41,6 +41,7 @@ _FILES = {
     b"connections.js": _SCRIPT,
     b"feed.js": _SCRIPT,
     b"text.js": _SCRIPT,
+    b"workers.js": _SCRIPT,
     b"uPlot.iife.min.js": _SCRIPT,
     b"uPlot.min.css": _CSS,
 }

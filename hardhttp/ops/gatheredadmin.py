@@ -257,7 +257,7 @@ async def figures_of(gathering: Gathering, clock: IReactorTime) -> dict[str, Any
     workers = gathering.workers
     found = combined(gathered, clock.seconds(), workers.uptime_seconds)
     said = workers.as_dict()
-    return {**found, "workers": said["workers"], "wanted_workers": said["wanted"]}
+    return {**found, "workers": said["workers"], "wanted_workers": said["wanted"], "worker_ends": said["ends"]}
 
 
 class Levels:

@@ -210,10 +210,10 @@ class Workers:
 
     def hang_up(self) -> None:
         """Pass SIGHUP's meaning on: to one after another, the next when the one before is done."""
-        first, *waiting = [*self._hanging_up] or [None]
+        told, waiting = [*self._hanging_up][:1], [*self._hanging_up][1:]
         # The first has been told, and may have read what was there before: it is told once more.
         self._hanging_up.extend(each for each in self._of(State.READY) if each not in waiting)
-        if first is None:
+        if not told:
             self._hang_up_next()
 
     # -- what workers say and do --------------------------------------------------------------------
