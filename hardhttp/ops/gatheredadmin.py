@@ -34,7 +34,7 @@ from hardhttp.web.site import Site
 __all__ = ["GatheredFeed", "Levels", "gathered_resource", "gathered_site"]
 
 # What explains least comes last.
-_UNKNOWN = ("unknown-event", "unknown-subscriber")
+_UNKNOWN = ("unknown-subscriber", "unknown-event")
 
 
 def gathered_site(

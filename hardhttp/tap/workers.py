@@ -110,6 +110,7 @@ def worker_settings(options: Options) -> WorkerSettings | None:
                 raise usage.UsageError(f"--{name} is for worker processes, which --workers begins")
         return None
     settings = WorkerSettings(_count(text), _max_rss(options), _stuck(options))
+    _check_history(options)
     if settings.count > 1:
         _check_shared(options)
     twistd = options.parent
@@ -161,6 +162,19 @@ def _stuck(options: Mapping[str, Any]) -> int | None:
     return math.ceil(seconds)
 
 
+def _has_hub(options: Mapping[str, Any]) -> bool:
+    return options["mercure-publisher-key"] is not None or options["mercure-subscriber-key"] is not None
+
+
+def _check_history(options: Mapping[str, Any]) -> None:
+    """The file is one process's, and a worker is replaced while it is still there."""
+    if _has_hub(options) and options["history"] != "memory:":
+        raise usage.UsageError(
+            f"--workers {options['workers']}: --history {options['history']} is one process's, and two would have it; "
+            "give --broker redis://HOST in its place, which keeps the history for all"
+        )
+
+
 def _check_shared(options: Mapping[str, Any]) -> None:
     """What several processes cannot do without sharing it."""
     if options["app"] is not None and options["session-store"] == "memory:":
@@ -168,13 +182,7 @@ def _check_shared(options: Mapping[str, Any]) -> None:
             f"--workers {options['workers']} with --app: --session-store memory: is in one process, and the next "
             "request of a session may come to another; give --session-store sqlite:PATH, or redis://HOST"
         )
-    hub = options["mercure-publisher-key"] is not None or options["mercure-subscriber-key"] is not None
-    if hub and options["history"] != "memory:":
-        raise usage.UsageError(
-            f"--workers {options['workers']}: --history {options['history']} is one process's; give "
-            "--broker redis://HOST in its place, which keeps the history for all"
-        )
-    if hub and (options["broker"] is None or options["broker"].startswith("memory:")):
+    if _has_hub(options) and (options["broker"] is None or options["broker"].startswith("memory:")):
         raise usage.UsageError(
             f"--workers {options['workers']} with the hub: an event would reach the subscribers of one process alone; "
             "give --broker redis://HOST"
