@@ -24,10 +24,11 @@ import attrs
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError, ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.protocol import Factory, ProcessProtocol, Protocol, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, readBody
+from twisted.web.client import Agent, FileBodyProducer, ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
@@ -297,7 +298,35 @@ class _Ways:
 
 
 def _read(response: Any) -> Deferred[Answered]:
-    if not isinstance(response.length, int) or response.length > MAX_ANSWER_BYTES:
-        response._transport.abortConnection()
-        return fail(ConnectError(string="the answer is too long"))
-    return readBody(response).addCallback(lambda body: Answered(response.code, body))
+    body = _Body()
+    response.deliverBody(body)
+    return body.whole.addCallback(lambda content: Answered(response.code, content))
+
+
+class _Body(Protocol):
+    """Collects the body of an answer, up to ``MAX_ANSWER_BYTES``."""
+
+    def __init__(self) -> None:
+        self.whole: Deferred[bytes] = Deferred(lambda _: self._hang_up())
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= MAX_ANSWER_BYTES:
+            self._pieces.append(data)
+        elif not self.whole.called:
+            self._hang_up()
+            self.whole.errback(ConnectError(string="the answer is too long"))
+
+    def _hang_up(self) -> None:
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.whole.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):
+            self.whole.callback(b"".join(self._pieces))
+        else:
+            self.whole.errback(reason)
