@@ -1,4 +1,4 @@
-"""``python -m benchmarks http``, ``h2``, ``client``, ``memory``, ``web``, ``sse``, ``ws``, ``coding`` and ``hints``."""
+"""``python -m benchmarks`` and a word: what is measured (``--help`` names them all)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from benchmarks import (
     memory_rows,
     sse_rows,
     web_rows,
+    worker_rows,
     ws_rows,
 )
 from benchmarks.processes import Failed
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     coding_rows.add_options(commands.add_parser("coding", help="compressed streams of events: saving and cost"))
     hints_rows.add_options(commands.add_parser("hints", help="what early hints cost a request: time and memory"))
     ws_rows.add_options(commands.add_parser("ws", help="WebSocket messages a second: echoed, and to everybody"))
+    worker_rows.add_options(commands.add_parser("workers", help="two worker processes beside one"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")
         command.add_argument("--no-pin", action="store_true", help="let servers and load run on any core")

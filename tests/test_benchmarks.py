@@ -569,3 +569,21 @@ def test_clients_are_measured_by_one_command(capsys):
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert all(entry["rate"]["median"] > 0 for entry in row["peers"].values())
     assert row["peers"]["treq"]["cpu_ratio"]["median"] > 0
+
+
+# -- workers --------------------------------------------------------------------------------------
+
+
+def test_rows_and_peers_of_workers_are_listed(capsys):
+    assert main(["workers", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "work-10" in said
+    assert "--workers 2" in said
+
+
+@pytest.mark.slow
+def test_workers_are_measured_by_one_command(capsys):
+    assert main(["workers", "--rows", "work-1", "--pairs", "1", "--seconds", "1", "--json", "-"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert {*row["peers"]} == {"hardhttp", "one-worker", "no-workers"}
+    assert row["peers"]["one-worker"]["ratio"]["median"] > 0
