@@ -41,8 +41,6 @@ CORK_BYTES = 64 * 1024
 HTTP2_BEGINS = b"PRI * HTTP/2.0\r\n"
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
-# While the server drains: for a new connection's first request to begin.
-FIRST_REQUEST_SECONDS = 1.0
 
 
 @implementer(IConsumer, IHandshakeListener)
@@ -485,11 +483,8 @@ class Channel(Connection):
     def drain(self) -> None:
         """The server stops: this response is the last one."""
         self.keep_alive = False
-        if self.phase is IDLE:
+        if self.phase is IDLE or (self.phase is HEAD and not self._input):
             self._close(Reason.DRAINED)
-        elif self.phase is HEAD and not self._input:
-            # Its first request may be on the way, or here and not read yet; nobody has told the client not to send it.
-            self.deadline = min(self.deadline, self.server.seconds() + FIRST_REQUEST_SECONDS)
         elif self.request is not None:
             self.request.drain()
 
@@ -509,8 +504,7 @@ class Channel(Connection):
         if phase is IDLE:
             self._close(Reason.IDLE)
         elif phase is HEAD and not self._input:
-            # There is nothing to answer.
-            self._close(Reason.DRAINED if self.server.draining else Reason.HEAD_SECONDS)
+            self._close(Reason.HEAD_SECONDS)  # there is nothing to answer
         elif phase is HEAD:
             detail = f"the head did not come within {limits.head_seconds:g} s"
             self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail))

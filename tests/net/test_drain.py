@@ -18,8 +18,6 @@ def test_idle_connections_close_and_responses_in_flight_are_the_last() -> None:
     requests, resource = waiting()
     with Rig(resource) as rig:
         idle, busy, partial = (rig.connect() for _ in range(3))
-        idle.send(GET)
-        requests.pop().finish()
         busy.send(GET + GET)
         partial.send(GET[:5])
         drained: list[Any] = []
@@ -37,26 +35,6 @@ def test_idle_connections_close_and_responses_in_flight_are_the_last() -> None:
             peer.half_close()
         rig.advance(1)
         assert drained == [None]
-
-
-def test_a_new_connection_has_a_second_for_its_first_request() -> None:
-    """It was accepted: what its client has sent by now is on the way, or not read yet."""
-    requests, resource = waiting()
-    with Rig(resource) as rig:
-        asks, says_nothing = rig.connect(), rig.connect()
-        rig.site.drain()
-        rig.clock.turn()
-        assert (asks.closed, says_nothing.closed) == (False, False)
-        asks.send(GET)
-        rig.advance(0.9)
-        assert not says_nothing.closed
-        rig.advance(1.1)
-        assert says_nothing.closed
-        assert rig.site.statistics.closed["drained"] == 1
-        requests[0].finish()
-        (response,) = asks.responses()
-        assert (response.status, response.get(b"connection")) == (200, b"close")
-        rig.advance(31)
 
 
 def test_who_comes_while_it_drains_is_refused() -> None:
