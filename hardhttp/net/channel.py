@@ -22,8 +22,9 @@ from zope.interface import implementer
 from hardhttp.errors import Fault, LimitFault, OurFault, Reason
 from hardhttp.net.connection import Connection
 from hardhttp.net.ledger import BODY, INPUT
+from hardhttp.net.outbound import has_unread
 from hardhttp.net.phase import MOVES, Event, Phase
-from hardhttp.net.server import Server
+from hardhttp.net.server import FIRST_REQUEST_SECONDS, Server
 from hardhttp.net.told import is_bare
 from hardhttp.wire.body import BodyDecoder, ChunkedBody, LengthBody
 from hardhttp.wire.deadlines import NEVER, Pace
@@ -181,6 +182,8 @@ class Channel(Connection):
         channel.makeConnection(transport)
         if data:
             channel.dataReceived(data)
+        if server.draining:
+            channel.drain()
         return True
 
     def _partial(self, data: bytes) -> None:
@@ -483,8 +486,11 @@ class Channel(Connection):
     def drain(self) -> None:
         """The server stops: this response is the last one."""
         self.keep_alive = False
-        if self.phase is IDLE or (self.phase is HEAD and not self._input):
+        if self.phase is IDLE and not has_unread(self._base):
             self._close(Reason.DRAINED)
+        elif self.phase is IDLE or (self.phase is HEAD and not self._input):
+            # A request is here and not read yet, or is on its way by a connection made for it.
+            self.deadline = min(self.deadline, self.server.seconds() + FIRST_REQUEST_SECONDS)
         elif self.request is not None:
             self.request.drain()
 
@@ -502,9 +508,9 @@ class Channel(Connection):
     def _expire(self) -> None:
         phase, limits = self.phase, self.server.limits
         if phase is IDLE:
-            self._close(Reason.IDLE)
-        elif phase is HEAD and not self._input:
-            self._close(Reason.HEAD_SECONDS)  # there is nothing to answer
+            self._close(Reason.DRAINED if self.server.draining else Reason.IDLE)
+        elif phase is HEAD and not self._input:  # there is nothing to answer
+            self._close(Reason.DRAINED if self.server.draining else Reason.HEAD_SECONDS)
         elif phase is HEAD:
             detail = f"the head did not come within {limits.head_seconds:g} s"
             self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail))

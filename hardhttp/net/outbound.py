@@ -18,7 +18,7 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IPullProducer, IPushProducer, IReactorTime
 from zope.interface import implementer
 
-__all__ = ["PullLoop", "base_transport", "peer_has_gone", "unacknowledged_bytes", "unsent_bytes"]
+__all__ = ["PullLoop", "base_transport", "has_unread", "peer_has_gone", "unacknowledged_bytes", "unsent_bytes"]
 
 _SIOCOUTQ = 0x5411  # linux/sockios.h: bytes in the send queue that the peer has not acknowledged
 _GONE = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
@@ -60,6 +60,17 @@ def peer_has_gone(base: Any) -> bool:
     poll = select.poll()
     poll.register(handle, getattr(select, "POLLRDHUP", 0))
     return any(event & _GONE for _, event in poll.poll(0))
+
+
+def has_unread(base: Any) -> bool:
+    """Whether the peer has sent what is not read yet."""
+    handle = getattr(base, "socket", None)
+    if not isinstance(handle, socket.socket):
+        return False
+    try:
+        return bool(handle.recv(1, socket.MSG_PEEK))
+    except OSError:  # there is nothing, or no peer
+        return False
 
 
 @implementer(IPushProducer)

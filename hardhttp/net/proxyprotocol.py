@@ -6,7 +6,7 @@ protocol for the address told, which so is judged as any peer's is (``Server.jud
 that tells it. Every other connection goes to the factory as it is: a PROXY line from it is no request.
 
 While its header is awaited a connection is the server's as any other: it is in the tracker and counts to
-``max_connections``, must have sent its header within ``head_seconds``, and ends when the server drains. One
+``max_connections``, and must have sent its header within ``head_seconds``, or soon when the server drains. One
 that begins otherwise is closed without a word, for below TLS there are no words; the log has the reason.
 """
 
@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from hardhttp.errors import PeerFault, Reason
 from hardhttp.net.ledger import INPUT
-from hardhttp.net.server import CLOSED_UNANSWERED, Server
+from hardhttp.net.server import CLOSED_UNANSWERED, FIRST_REQUEST_SECONDS, Server
 from hardhttp.net.told import ToldTransport
 from hardhttp.wire.proxyprotocol import ProxyHeader, parse_proxy_header
 
@@ -133,7 +133,11 @@ class HeaderFirst:
         if header.source is not None and header.destination is not None:
             peer = _address(*header.source)
             told = ToldTransport(transport, peer, _address(*header.destination))
-        protocol = self._factory.buildProtocol(peer)
+        self.server.passing = True
+        try:
+            protocol = self._factory.buildProtocol(peer)
+        finally:
+            self.server.passing = False
         if protocol is None:
             transport.abortConnection()
             return
@@ -150,12 +154,15 @@ class HeaderFirst:
     # -- what the server asks of a connection -------------------------------------------------
 
     def reap(self, now: float) -> None:
-        if now >= self._deadline:
+        if now >= self._deadline and self.server.draining:
+            self.abort(Reason.DRAINED)
+        elif now >= self._deadline:
             seconds = self.server.limits.head_seconds
             self._end(Reason.HEAD_SECONDS, f"the PROXY header did not come within {seconds:g} s")
 
     def drain(self) -> None:
-        self.abort(Reason.DRAINED)
+        """Its header and its request are on their way: the request is answered, and is the last."""
+        self._deadline = min(self._deadline, self.server.seconds() + FIRST_REQUEST_SECONDS)
 
     def shed(self) -> None:
         self._end(Reason.BUFFERED_BYTES, "the server holds as much as it may")

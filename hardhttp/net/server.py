@@ -32,13 +32,15 @@ if TYPE_CHECKING:
     from hardhttp.net.proxyprotocol import HeaderFirst
     from hardhttp.net.refusal import Refusal
 
-__all__ = ["CLOSED_UNANSWERED", "Server"]
+__all__ = ["CLOSED_UNANSWERED", "FIRST_REQUEST_SECONDS", "Server"]
 
 # nginx's status for a log, never sent: the server closed the connection and gave no answer.
 CLOSED_UNANSWERED = 444
 
 # Log lines a reason may cause in a minute; what is beyond is counted and said in one line.
 LINES_PER_MINUTE = 10
+# Who has connected, and not said anything yet when a drain begins, has so long for the head of his one request.
+FIRST_REQUEST_SECONDS = 2.0
 # Refused connections that are waited for until they have read why; others are closed at once.
 MAX_REFUSALS = 16
 
@@ -75,6 +77,7 @@ class Server:
         # it was read, the answer's status, why, and the answer's id.
         self.on_refused: Callable[[IAddress | None, Head | None, int, Reason, str | None], object] | None = None
         self.draining = False
+        self.passing = False  # whoever is judged now was let in before, at another address
         self.started = False
         self._lines: dict[Reason, int] = {}
         self._lines_until = 0.0
@@ -161,7 +164,7 @@ class Server:
         """Why nobody may connect now, or ``None``."""
         if len(self.tracker) >= self.limits.max_connections:
             return Reason.CONNECTIONS
-        return Reason.DRAINING if self.draining else self.budget.refuses
+        return Reason.DRAINING if self.draining and not self.passing else self.budget.refuses
 
     def trusts(self, peer: object) -> bool:
         """Whether ``peer`` is a trusted proxy: what it tells of others is believed."""

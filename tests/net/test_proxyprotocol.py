@@ -15,6 +15,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp import Limits, Site
 from hardhttp.errors import Reason
 from hardhttp.net.proxyprotocol import HeaderFirst, ProxyProtocolFactory
+from hardhttp.net.server import FIRST_REQUEST_SECONDS
 from hardhttp.net.told import ToldTransport, half_closes, is_bare
 from hardhttp.testing import Peer, Rig, every_split
 from hardhttp.web.service import listen, service
@@ -193,17 +194,33 @@ def test_a_client_may_go_while_it_is_awaited(how: str, reason: str) -> None:
         assert not rig.site.server.reaper.running
 
 
-def test_a_drain_does_not_wait_for_it() -> None:
+def test_a_drain_does_not_wait_long_for_it() -> None:
     with Kit() as rig:
         peer = Proxied(rig)
         done: list[Any] = []
         rig.site.drain().addCallback(done.append)
-        rig.advance(1)
+        rig.advance(FIRST_REQUEST_SECONDS - 0.5)
+        assert not peer.closed
+        rig.advance(1.5)
         assert peer.closed
         assert done == [None]
         assert rig.site.statistics.closed["drained"] == 1
         refused = Proxied(rig)
         assert refused.responses()[0].reason == "draining"
+
+
+def test_a_request_behind_it_is_answered_though_a_drain_has_begun() -> None:
+    with Kit() as rig:
+        peer = Proxied(rig)
+        rig.site.drain()
+        peer.send(V1 + GET)
+        (response,) = peer.responses()
+        assert (response.status, response.get(b"connection")) == (200, b"close")
+        peer.half_close()
+        refused = Proxied(rig)
+        assert refused.responses()[0].reason == "draining"
+        refused.half_close()
+        rig.advance(1)
 
 
 def test_the_address_told_is_admitted_as_any_peer_s() -> None:
@@ -410,12 +427,15 @@ def test_on_every_port_without_a_header(kind: str, pem: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", KINDS)
 @blocking
-def test_on_every_port_a_drain_ends_it(kind: str, pem: Path, tmp_path: Path) -> None:
+def test_on_every_port_a_drain_ends_it(kind: str, pem: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Behind(kind, pem, tmp_path) as loop:
         client = loop.connect()
         client.send_all(V1[:10])
         loop.accepted(1)
-        result_of(loop.site.drain())
+        monkeypatch.setattr("hardhttp.net.proxyprotocol.FIRST_REQUEST_SECONDS", 0)
+        done = loop.site.drain()
+        loop.site.cleanup_idle_connections()
+        result_of(done)
         assert client.end() == b""
 
 
