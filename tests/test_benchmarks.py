@@ -32,6 +32,7 @@ from benchmarks import (  # noqa: E402
     sse_rows,
     targets,
     web_rows,
+    worker_rows,
     wrk,
 )
 from benchmarks.__main__ import main, parser  # noqa: E402
@@ -110,10 +111,13 @@ def test_verdicts_at_the_bound():
             entered = {each.name for each in web_rows.ROWS[row][1]}
         elif row in h2_rows.ROWS:
             entered = set(h2_rows.H2_PEERS)
+        elif row in worker_rows.ROWS:
+            entered = set(worker_rows.PEERS_BY_NAME)
         else:
             entered = set(peers.PEERS)
         assert peer in entered
-        assert row in {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *(f"sse-{size}" for size in sse_rows.SIZES)}
+        rates = {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *worker_rows.ROWS}
+        assert row in rates | {f"sse-{size}" for size in sse_rows.SIZES}
 
 
 # -- h2load -------------------------------------------------------------------------------------

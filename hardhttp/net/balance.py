@@ -16,12 +16,14 @@ import mmap
 import os
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["PLACES", "REST_SECONDS", "TAKEN_AFTER_REST", "Balance", "Board"]
+__all__ = ["PLACES", "REST_SECONDS", "TAKEN_AFTER_REST", "Balance", "Balanced", "Board"]
 
 PLACES = 512
 REST_SECONDS = 0.002
 TAKEN_AFTER_REST = 8
+MOST_AT_ONCE = 64
 # So many more than the fewest are no reason to wait: 2, or an eighth.
 SLACK, SLACK_SHARE = 2, 8
 
@@ -73,9 +75,34 @@ class Balance:
     def __init__(self, board: Board, place: int, count: Callable[[], int]) -> None:
         self._board, self._place, self._count = board, place, count
 
-    def ahead(self) -> bool:
-        """Whether another should take the next connection."""
+    def allowance(self) -> int:
+        """How many it may take before it is clearly ahead; 0 or less: others should take the next ones."""
         own = self._count()
         self._board.write(self._place, own)
         fewest = self._board.fewest() or 0
-        return own > fewest + max(SLACK, fewest // SLACK_SHARE)
+        return fewest + max(SLACK, fewest // SLACK_SHARE) + 1 - own
+
+
+class Balanced:
+    """Mixed into a port, which takes connections in turn with other processes once it has a ``balance``."""
+
+    balance: Balance | None = None
+    reactor: Any
+    _rest: Any
+
+    def doRead(self) -> None:
+        if self.balance is None:
+            super().doRead()  # type: ignore[misc]
+            return
+        most = self.balance.allowance()
+        if most > 0:
+            self.accept(min(most, MOST_AT_ONCE))  # type: ignore[attr-defined]
+        else:
+            self.stopReading()  # type: ignore[attr-defined]
+            self._rest = self.reactor.callLater(REST_SECONDS, self._left_to_others)
+
+    def _left_to_others(self) -> None:
+        """What waits by now no other process has taken."""
+        self._rest = None
+        self.startReading()  # type: ignore[attr-defined]
+        self.accept(TAKEN_AFTER_REST)  # type: ignore[attr-defined]

@@ -33,8 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hardhttp.net.balance import REST_SECONDS as YIELD_SECONDS
-from hardhttp.net.balance import TAKEN_AFTER_REST, Balance
+from hardhttp.net.balance import Balanced
 from hardhttp.net.inherited import Given, Inherited
 from hardhttp.net.poller import Poller
 from hardhttp.net.sendfile import SendsFiles
@@ -162,7 +161,6 @@ class _Accepting:
     _reserve: int | None = None
     _rest: Any = None
     _poller: Any = None
-    balance: Balance | None = None  # with other processes that accept from the same socket
 
     def startListening(self) -> None:
         super().startListening()
@@ -173,15 +171,12 @@ class _Accepting:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def doRead(self) -> None:
-        self._accept(ACCEPTS_PER_TURN, self.balance)
+        self.accept(ACCEPTS_PER_TURN)
 
-    def _accept(self, most: int, balance: Balance | None) -> None:
+    def accept(self, most: int) -> None:
+        """Take up to ``most`` of the connections that wait."""
         listener, factory = self.socket, self.factory
         for _ in range(most):
-            if balance is not None and balance.ahead():
-                self.stopReading()
-                self._rest = self.reactor.callLater(YIELD_SECONDS, self._left_to_others)
-                return
             try:
                 skt, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -252,12 +247,6 @@ class _Accepting:
             except OSError:
                 pass
 
-    def _left_to_others(self) -> None:
-        """What waits by now no other process has taken."""
-        self._rest = None
-        self.startReading()
-        self._accept(TAKEN_AFTER_REST, None)
-
     def _rested(self) -> None:
         self._rest = None
         if self._reserve is None:
@@ -283,11 +272,11 @@ class _Accepting:
     loseConnection = stopListening
 
 
-class EagerPort(_Accepting, SharedPort, tcp.Port):
+class EagerPort(Balanced, _Accepting, SharedPort, tcp.Port):
     transport = EagerServer
 
 
-class EagerUNIXPort(_Accepting, SharedUNIXPort, unix.Port):
+class EagerUNIXPort(Balanced, _Accepting, SharedUNIXPort, unix.Port):
     transport = EagerUNIXServer
 
 

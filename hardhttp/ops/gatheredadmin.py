@@ -15,23 +15,24 @@ from typing import Any
 from urllib.parse import quote
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.web.resource import Resource
 
 from hardhttp.errors import HTTPError
 from hardhttp.limits import Limits
 from hardhttp.ops.admin import ADMIN_LIMITS, log_level_in, page_in
-from hardhttp.ops.dashboard import FIGURES_SECONDS, PAGE_PATHS, Dashboard, Stream
-from hardhttp.ops.gathering import Gathered, Gathering, combined, inner, pages, shared, summed
+from hardhttp.ops.dashboard import PAGE_PATHS, Dashboard, Stream
+from hardhttp.ops.gatheredfeed import GatheredFeed, figures_of
+from hardhttp.ops.gathering import Gathered, Gathering, inner, pages, shared, summed
 from hardhttp.ops.guard import Guarded
 from hardhttp.ops.logs import LEVELS, Logs
-from hardhttp.ops.workers import Worker
+from hardhttp.ops.worker import Worker
+from hardhttp.ops.workersview import workers_view
 from hardhttp.web.response import Response
 from hardhttp.web.routing import Router, delete, get, put
 from hardhttp.web.site import Site
 
-__all__ = ["GatheredFeed", "Levels", "gathered_resource", "gathered_site"]
+__all__ = ["Levels", "gathered_resource", "gathered_site"]
 
 # What explains least comes last.
 _UNKNOWN = ("unknown-subscriber", "unknown-event")
@@ -101,7 +102,7 @@ def _missing() -> None:
 
 class _Health:
     def __init__(self, gathering: Gathering, clock: IReactorTime) -> None:
-        self._gathering = gathering
+        self._gathering, self._clock = gathering, clock
 
     @get("/healthz")
     def alive(self, request: Any) -> dict[str, Any]:
@@ -114,7 +115,7 @@ class _Health:
 
     @get("/workers")
     def workers(self, request: Any) -> dict[str, Any]:
-        return self._gathering.workers.as_dict()
+        return workers_view(self._gathering.workers, self._clock.seconds())
 
 
 def readiness(gathered: Gathered, gathering: Gathering) -> dict[str, Any]:
@@ -249,17 +250,6 @@ class _Insides:
         return found
 
 
-async def figures_of(gathering: Gathering, clock: IReactorTime) -> dict[str, Any] | None:
-    """What the dashboard shows; ``None`` while nobody has any."""
-    gathered = await gathering.ask_all("GET", "/figures")
-    if not gathered.good:
-        return None
-    workers = gathering.workers
-    found = combined(gathered, clock.seconds(), workers.uptime_seconds)
-    said = workers.as_dict()
-    return {**found, "workers": said["workers"], "wanted_workers": said["wanted"], "worker_ends": said["ends"]}
-
-
 class Levels:
     """The level of the log, of the parent's and all workers'; those that come later are told it too."""
 
@@ -303,47 +293,3 @@ class Levels:
 
     def _untold(self, failure: Any) -> None:
         self._log.failure("the level of the log could not be passed on", failure)
-
-
-class GatheredFeed(Resource):
-    """Publishes figures of all on ``stream``, once a second, for as long as somebody is subscribed."""
-
-    isLeaf = True
-    _log = Logger(namespace="hardhttp")
-
-    def __init__(self, gathering: Gathering, stream: Stream, clock: IReactorTime) -> None:
-        super().__init__()
-        self._gathering, self._stream, self._clock = gathering, stream, clock
-        self._turn: IDelayedCall | None = None
-        self._asking = False
-
-    def render(self, request: Any) -> Any:
-        answer = self._stream.render(request)
-        if self._stream.subscriber_count:
-            request.notifyFinish().addBoth(self._left)
-            if self._turn is None and not self._asking:
-                self._turn = self._clock.callLater(0, self._ask)
-        return answer
-
-    def _left(self, _: object) -> None:
-        turn = self._turn
-        if not self._stream.subscriber_count and turn is not None:
-            self._turn = None
-            turn.cancel()
-
-    def _ask(self) -> None:
-        self._turn, self._asking = None, True
-        asked = Deferred.fromCoroutine(figures_of(self._gathering, self._clock))
-        asked.addCallback(self._publish).addErrback(self._failed).addBoth(self._again)
-
-    def _publish(self, figures: dict[str, Any] | None) -> None:
-        if figures is not None:
-            self._stream.publish(figures)
-
-    def _failed(self, failure: Any) -> None:
-        self._log.failure("the dashboard's figures could not be gathered", failure)
-
-    def _again(self, _: object) -> None:
-        self._asking = False
-        if self._stream.subscriber_count:
-            self._turn = self._clock.callLater(FIGURES_SECONDS, self._ask)

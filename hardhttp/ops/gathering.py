@@ -18,7 +18,8 @@ import attrs
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
-from hardhttp.ops.workers import SILENT_PINGS, Worker, Workers
+from hardhttp.ops.worker import Worker
+from hardhttp.ops.workers import SILENT_PINGS, Workers
 from hardhttp.ops.workerstates import State
 
 __all__ = ["Gathered", "Gathering", "Said", "combined", "pages", "shared"]

@@ -33,8 +33,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+from hardhttp.ops.worker import Worker
 from hardhttp.ops.workerlink import VARIABLE
-from hardhttp.ops.workers import Worker, Workers
+from hardhttp.ops.workers import Workers
 
 __all__ = ["Answered", "Spawner", "WorkerProcess", "how_it_ended"]
 

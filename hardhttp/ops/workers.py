@@ -24,7 +24,6 @@ import signal
 from collections import Counter, deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -32,15 +31,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from hardhttp.ops.hangups import HangUps
+from hardhttp.ops.worker import Ended, Process, Worker
 from hardhttp.ops.workerstates import STANDING, TABLE, Act, Event, State
 from hardhttp.units import format_size
 
-__all__ = ["SILENT_PINGS", "Ended", "Process", "Spawn", "Worker", "Workers"]
+__all__ = ["SILENT_PINGS", "Spawn", "Workers"]
 
 TICK_SECONDS = 1.0
 START_SECONDS = 120.0
 ABORT_SECONDS = 2.0  # from being told to say where it is held to SIGKILL
-HANG_UP_SECONDS = 5.0
 DRAIN_SPARE_SECONDS = 5.0  # it aborts at drain_seconds by itself, and then closes its stores
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 30.0
 LIVED_SECONDS = 60.0
@@ -50,17 +50,6 @@ SILENT_PINGS = 2  # unanswered: nobody should wait for it
 KEPT_ENDINGS = 20
 
 _SIGNALS = {Act.TERMINATE: signal.SIGTERM, Act.ABORT: signal.SIGABRT, Act.KILL: signal.SIGKILL}
-
-
-class Process(Protocol):
-    """What is asked of a process. Neither raises when it has ended."""
-
-    @property
-    def pid(self) -> int | None: ...
-
-    def signal(self, number: int) -> None: ...
-
-    def say(self, line: str) -> None: ...
 
 
 # Starts the process of a worker, which calls ``said(worker, line)`` and ``exited(worker, how, output)`` of the second.
@@ -73,41 +62,6 @@ class Course(Enum):
     TRYING = "trying"
     GOING = "going"
     STOPPING = "stopping"
-
-
-@attrs.define(eq=False)
-class Worker:
-    """A worker process. ``why`` is why it had to go, ``unanswered`` how many pings it has not answered."""
-
-    number: int
-    serial: int
-    born: float
-    process: Process | None = None
-    state: State = State.STARTING
-    ready_at: float | None = None
-    rss_bytes: int | None = None
-    unanswered: int = 0
-    why: str = ""
-    large_at_once: bool = False
-    deadline: IDelayedCall | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self.process is None else self.process.pid
-
-    def say(self, line: str) -> None:
-        if self.process is not None:
-            self.process.say(line)
-
-
-@attrs.frozen
-class Ended:
-    """A worker that was: ``cause`` is one of ``Workers.ends``, ``how`` what the system said."""
-
-    number: int
-    cause: str
-    how: str
-    at: float
 
 
 @attrs.define
@@ -153,14 +107,13 @@ class Workers:
         self.starts: Counter[int] = Counter()  # by number
         self.ends: Counter[str] = Counter(dict.fromkeys(("died", "stuck", "failed", "memory", "asked", "stopped"), 0))
         self._serial = 0
-        self._begun = clock.seconds()
+        self.begun_at = clock.seconds()
         self._course = Course.TRYING
         self._failures = 0  # since one has lived
         self._pause: IDelayedCall | None = None
         self._rolling: _Rolling | None = None
         self._to_replace: deque[tuple[Worker, str]] = deque()
-        self._hanging_up: deque[Worker] = deque()
-        self._hang_up_deadline: IDelayedCall | None = None
+        self._hang_ups = HangUps(clock)
         self._ticks = 0
         self._loop = LoopingCall(self._tick)
         self._loop.clock = clock
@@ -178,10 +131,9 @@ class Workers:
         self._waiting.append(ended)
         if not self.stopping:
             self._course = Course.STOPPING
-            for call in (self._pause, self._hang_up_deadline):
-                if call is not None and call.active():
-                    call.cancel()
-            self._hanging_up.clear()
+            self._hang_ups.stop()
+            if self._pause is not None and self._pause.active():
+                self._pause.cancel()
             for worker in [*self.alive.values()]:
                 self._retire(worker, "stopped")
         self._settle()
@@ -195,10 +147,6 @@ class Workers:
     def ready(self) -> int:
         return len(self._of(State.READY))
 
-    @property
-    def uptime_seconds(self) -> float:
-        return self._clock.seconds() - self._begun
-
     def replace_all(self) -> None:
         """Each in turn, the oldest first."""
         known = {worker for worker, _ in self._to_replace}
@@ -209,12 +157,8 @@ class Workers:
         self._settle()
 
     def hang_up(self) -> None:
-        """Pass SIGHUP's meaning on: to one after another, the next when the one before is done."""
-        told, waiting = [*self._hanging_up][:1], [*self._hanging_up][1:]
-        # The first has been told, and may have read what was there before: it is told once more.
-        self._hanging_up.extend(each for each in self._of(State.READY) if each not in waiting)
-        if not told:
-            self._hang_up_next()
+        """Pass SIGHUP's meaning on."""
+        self._hang_ups.ask(self._of(State.READY))
 
     # -- what workers say and do --------------------------------------------------------------------
 
@@ -224,8 +168,8 @@ class Workers:
             self._event(worker, Event.SAID_READY)
         elif line == "pong":
             worker.unanswered = 0
-        elif line == "hung-up" and self._hanging_up and self._hanging_up[0] is worker:
-            self._hung_up()
+        elif line == "hung-up":
+            self._hang_ups.done(worker)
 
     def exited(self, worker: Worker, how: str, output: str = "") -> None:
         """``how`` is what the system says, ``output`` the last that it wrote."""
@@ -235,11 +179,7 @@ class Workers:
         self._event(worker, Event.EXITED, settle=False)
         worker.process = None
         del self.alive[worker.number]
-        if worker in self._hanging_up:
-            first = self._hanging_up[0] is worker
-            self._hanging_up = deque(each for each in self._hanging_up if each is not worker)
-            if first:
-                self._hang_up_next()
+        self._hang_ups.gone(worker)
         cause = worker.why or ("failed" if before is State.STARTING else "died")
         self.ends[cause] += 1
         self.ended.append(Ended(worker.number, cause, how, self._clock.seconds()))
@@ -281,14 +221,13 @@ class Workers:
             return
         self._roll()
         rolling = self._rolling
-        more = rolling is not None and rolling.new is None
-        wanted = (1 if self._course is Course.TRYING else self.wanted) + (
-            rolling is not None and rolling.old.state in STANDING
-        )
+        wanted = 1 if self._course is Course.TRYING else self.wanted
+        if rolling is not None and rolling.old.state in STANDING:
+            wanted += 1
         while self._may_spawn() and len(self._of(*STANDING)) < wanted:
             worker = self._begin()
-            if worker is not None and rolling is not None and more:
-                rolling.new, more = worker, False
+            if rolling is not None and rolling.new is None:
+                rolling.new = worker
 
     def _end(self) -> None:
         if self._loop.running:
@@ -420,47 +359,3 @@ class Workers:
         )
         self._to_replace.append((worker, "memory"))
         self._settle()
-
-    # -- SIGHUP -------------------------------------------------------------------------------------------
-
-    def _hang_up_next(self) -> None:
-        call, self._hang_up_deadline = self._hang_up_deadline, None
-        if call is not None and call.active():
-            call.cancel()
-        if self._hanging_up:
-            self._hang_up_deadline = self._clock.callLater(HANG_UP_SECONDS, self._hung_up)
-            self._hanging_up[0].say("hang-up")
-
-    def _hung_up(self) -> None:
-        if self._hanging_up:
-            self._hanging_up.popleft()
-        self._hang_up_next()
-
-    # -- for JSON -----------------------------------------------------------------------------------------
-
-    def as_dict(self) -> dict[str, Any]:
-        now = self._clock.seconds()
-        return {
-            "wanted": self.wanted,
-            "ready": self.ready,
-            "stopping": self.stopping,
-            "ends": dict(self.ends),
-            "workers": [self._row(self.alive[number], now) for number in sorted(self.alive)],
-            "ended": [
-                {"number": each.number, "cause": each.cause, "how": each.how, "seconds_ago": round(now - each.at, 1)}
-                for each in reversed(self.ended)
-            ],
-        }
-
-    def _row(self, worker: Worker, now: float) -> dict[str, Any]:
-        last = next((each for each in reversed(self.ended) if each.number == worker.number), None)
-        return {
-            "number": worker.number,
-            "pid": worker.pid,
-            "state": worker.state.value,
-            "age_seconds": round(now - worker.born, 1),
-            "rss_bytes": worker.rss_bytes,
-            "unanswered_pings": max(0, worker.unanswered - 1),
-            "restarts": self.starts[worker.number] - 1,
-            "last_end": None if last is None else f"{last.cause}: {last.how}",
-        }

@@ -43,7 +43,8 @@ from hardhttp.tap.restart import Start
 from hardhttp.tap.selftest import become_the_attack
 from hardhttp.tap.successor import Predecessor
 from hardhttp.tap.tls import read_listen, secured
-from hardhttp.tap.workers import WorkerSettings, check_in_a_child, share_of, worker_place, worker_settings
+from hardhttp.tap.workeroptions import WorkerSettings, share_of, worker_place, worker_settings
+from hardhttp.tap.workers import check_in_a_child
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hintrules import HintRules
 from hardhttp.web.hints import Hints

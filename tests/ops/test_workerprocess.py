@@ -18,8 +18,8 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
 from hardhttp.net.balance import Board
+from hardhttp.ops.worker import Worker
 from hardhttp.ops.workerprocess import KEPT_BYTES, MAX_LINE_BYTES, Spawner, _Lines, how_it_ended
-from hardhttp.ops.workers import Worker
 
 PATIENCE_SECONDS = 20.0
 

@@ -9,20 +9,21 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import formatEvent, globalLogPublisher
 
+from hardhttp.ops.hangups import HANG_UP_SECONDS
+from hardhttp.ops.worker import Worker
 from hardhttp.ops.workers import (
     ABORT_SECONDS,
     DRAIN_SPARE_SECONDS,
-    HANG_UP_SECONDS,
     KEPT_ENDINGS,
     LIVED_SECONDS,
     SILENT_PINGS,
     START_SECONDS,
     START_TRIES,
     WEIGH_TICKS,
-    Worker,
     Workers,
 )
 from hardhttp.ops.workerstates import TABLE, Act, Event, State
+from hardhttp.ops.workersview import workers_view
 
 MiB = 1 << 20
 
@@ -508,13 +509,13 @@ def test_as_data(kit) -> None:
     each.rss |= {100: 7 * MiB}
     each.pass_seconds(WEIGH_TICKS)
     each.made[1].exits("signal 9 (SIGKILL)")
-    said = each.workers.as_dict()
+    said = workers_view(each.workers, each.clock.seconds())
     assert (said["wanted"], said["ready"], said["stopping"]) == (2, 1, False)
     (first,) = said["workers"]
     assert (first["number"], first["pid"], first["state"], first["rss_bytes"]) == (1, 100, "ready", 7 * MiB)
     assert said["ended"] == [{"number": 2, "cause": "died", "how": "signal 9 (SIGKILL)", "seconds_ago": 0}]
     each.pass_seconds(1)
-    second = each.workers.as_dict()["workers"][1]
+    second = workers_view(each.workers, each.clock.seconds())["workers"][1]
     assert (second["restarts"], second["last_end"]) == (1, "died: signal 9 (SIGKILL)")
     assert len(str(said)) < 2000
 

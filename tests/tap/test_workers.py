@@ -19,14 +19,8 @@ from hardhttp.ops.logs import Logs
 from hardhttp.ops.workerlink import VARIABLE, Place
 from hardhttp.tap.options import Options
 from hardhttp.tap.restart import Start
-from hardhttp.tap.workers import (
-    MAX_WORKERS,
-    check_in_a_child,
-    rss_of,
-    share_of,
-    worker_command,
-    worker_environment,
-)
+from hardhttp.tap.workeroptions import MAX_WORKERS, share_of
+from hardhttp.tap.workers import check_in_a_child, rss_of, worker_command, worker_environment
 
 PLACE = {"number": 2, "serial": 5, "total": 4, "fd": 3, "board": 4, "parent": 1}
 HUB = ("--mercure-publisher-key=" + "k" * 32, "--anonymous")
