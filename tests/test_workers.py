@@ -199,7 +199,7 @@ def test_one_that_is_held_is_killed_says_where_and_is_replaced(start: Start) -> 
         assert parent.asked("/readyz")["ready"] is True
         assert "does not answer" in parent.asked("/readyz")["notes"][0]
         parent.wait_until(lambda: len(parent.pids) == 2 and parent.pids != before, "it is replaced")
-    assert parent.asked("/workers")["ends"]["stuck"] == 1
+    parent.wait_until(lambda: parent.asked("/workers")["ends"]["stuck"] == 1, "it has ended")
     assert parent.wait_for(r'shop\.py", line \d+ in render_GET')
 
 
