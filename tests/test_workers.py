@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.steady_load import Load
-from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does, run
+from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, Server, ended_as_twistd_does, run
 
 pytestmark = pytest.mark.slow
 
@@ -302,6 +304,34 @@ def test_a_unix_socket(start: Start, tmp_path: Path) -> None:
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
     parent.stop()
     assert not path.exists()
+
+
+def test_systemd_hears_of_the_parent_alone(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, socket.socket() as listening:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_SECONDS)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        port = listening.getsockname()[1]
+        monkeypatch.setitem(ENVIRONMENT, "NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setitem(ENVIRONMENT, "HARDHTTP_FDS", json.dumps([{"fd": listening.fileno(), "name": "web"}]))
+        listening.set_inheritable(True)
+        monkeypatch.setattr(subprocess, "Popen", partial(subprocess.Popen, pass_fds=[listening.fileno()]))
+        parent = start("--listen=systemd:web")
+        listening.close()
+        assert systemd.recv(1000) == b"READY=1\nSTATUS=1 of 2 workers are ready"
+        assert systemd.recv(1000) == b"STATUS=2 of 2 workers are ready"
+        with Load(port) as load:  # by the socket that was passed on, and on to the workers
+            parent.wait_until(lambda: len(load.answers) == 2, "both answered")
+        assert load.lost == []
+        parent.process.send_signal(signal.SIGHUP)
+        assert systemd.recv(1000).startswith(b"RELOADING=1\n")
+        assert systemd.recv(1000).startswith(b"READY=1\n")
+        parent.stop()
+        assert systemd.recv(1000).startswith(b"STOPPING=1\n")
+        systemd.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            systemd.recv(1000)
 
 
 # -- the start ------------------------------------------------------------------------------------

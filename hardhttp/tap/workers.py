@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 
 from hardhttp.net.balance import Board
+from hardhttp.net.inherited import VARIABLE as SOCKETS
 from hardhttp.net.inherited import InheritedError, handed_on
 from hardhttp.ops.admin import admin_site
 from hardhttp.ops.figures import resident_bytes
@@ -45,6 +46,7 @@ from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.signals import OnSignal
+from hardhttp.tap.successor import VARIABLE as PREDECESSOR
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
 
@@ -54,8 +56,14 @@ if TYPE_CHECKING:
 __all__ = ["Parent", "check_in_a_child", "make_link", "make_parent", "private_admin", "worker_command"]
 
 CHECK_SECONDS = 120
-# What systemd tells the parent is for the parent alone.
-_NOT_FOR_WORKERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+# What systemd, or whoever began the parent, tells it, is for the parent alone.
+_NOT_FOR_WORKERS = frozenset(
+    {
+        *("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"),
+        SOCKETS,
+        PREDECESSOR,
+    }
+)
 _TWISTD = "from twisted.scripts.twistd import run; run()"
 
 

@@ -54,6 +54,17 @@ def test_another_process_sees_the_same(board: Board) -> None:
     other.close()
 
 
+def test_where_the_system_has_no_files_in_memory_one_without_a_name_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    made = Board()
+    other = Board(os.dup(made.fileno), places=2)
+    made.write(1, 3)
+    made.write(2, 1)
+    assert (made.fewest(), other.fewest()) == (1, 3)
+    made.close()
+    other.close()
+
+
 class Accepted(Protocol):
     def connectionMade(self) -> None:
         self.factory.made.append(self)  # type: ignore[union-attr]
