@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,11 +16,24 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseDone
 
 from hardhttp.net.balance import Board
 from hardhttp.ops.worker import Worker
-from hardhttp.ops.workerprocess import KEPT_BYTES, MAX_LINE_BYTES, Spawner, _Lines, how_it_ended
+from hardhttp.ops.workerprocess import (
+    KEPT_BYTES,
+    MAX_HANDED,
+    MAX_LINE_BYTES,
+    Spawner,
+    WorkerProcess,
+    _Body,
+    _Lines,
+    how_it_ended,
+)
 
 PATIENCE_SECONDS = 20.0
 
@@ -207,3 +221,93 @@ def test_e04_a_worker_whose_parent_has_died_before_does_not_begin() -> None:
     assert process.stdout.read() == b""
     process.stdout.close()
     channel.close()
+
+
+MIDDLE = """
+import os, socket, subprocess, sys
+ours, theirs = socket.socketpair()
+words = [sys.executable, "-c", sys.argv[1], str(theirs.fileno()), str(os.getpid())]
+child = subprocess.Popen(words, pass_fds=[ours.fileno(), theirs.fileno()], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.readline()
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
+def test_e04_the_kernel_tells_too() -> None:
+    """Somebody else may hold the other end of the channel, so that its end is not seen."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    middle = subprocess.Popen(
+        [sys.executable, "-c", MIDDLE, ORPHAN], env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert middle.stdout is not None
+    assert middle.stdin is not None
+    pid = int(middle.stdout.readline())
+    watch = os.pidfd_open(pid)
+    middle.stdin.write(b"end\n")
+    middle.stdin.close()
+    ended, _, _ = select.select([watch], [], [], PATIENCE_SECONDS)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+    assert ended
+    os.close(watch)
+    middle.wait()
+    middle.stdout.close()
+
+
+# -- what is bounded ------------------------------------------------------------------------------
+
+
+class Adopting:
+    """A reactor that adopts connections, and does nothing with them."""
+
+    def adoptStreamConnection(self, fileno: int, family: int, factory: Any) -> Any:
+        return SimpleNamespace(protocol=factory.buildProtocol(None))
+
+
+def test_one_that_takes_no_connections_is_not_handed_more() -> None:
+    process = WorkerProcess(Worker(1, 1, 0.0), Seen(), Adopting(), lambda *_: None)  # type: ignore[arg-type]
+    factory = Factory.forProtocol(Protocol)
+    refused = process.connect(factory)
+    refused.addErrback(lambda failure: failure.value)
+    assert "takes no connections" in str(refused.result)
+    channel = process.channel()
+    channel.transport = SimpleNamespace(
+        sendFileDescriptor=lambda fileno: None, write=lambda line: None, writeSequence=lambda lines: None
+    )
+    for _ in range(MAX_HANDED):
+        assert isinstance(process.connect(factory).result, Protocol)
+    refused = process.connect(factory)
+    refused.addErrback(lambda failure: failure.value)
+    assert "takes no connections" in str(refused.result)
+    process.said("taken")
+    assert isinstance(process.connect(factory).result, Protocol)
+    handed = [*process._handed]
+    process.channel_lost()
+    assert all(each.fileno() == -1 for each in handed)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_an_answer_at_its_bound_and_one_past_it(monkeypatch: pytest.MonkeyPatch, more: int) -> None:
+    monkeypatch.setattr("hardhttp.ops.workerprocess.MAX_ANSWER_BYTES", 10)
+    body = _Body()
+    lost: list[bool] = []
+    body.makeConnection(SimpleNamespace(loseConnection=lambda: lost.append(True)))  # type: ignore[arg-type]
+    body.dataReceived(b"12345")
+    body.dataReceived(b"67890" + b"x" * more)
+    body.dataReceived(b"")
+    body.connectionLost(Failure(ResponseDone()))
+    got: list[Any] = []
+    body.whole.addBoth(got.append)
+    assert bool(lost) is bool(more)
+    assert isinstance(got[0], Failure) if more else got == [b"1234567890"]
+
+
+def test_an_answer_that_is_cut_off_is_none() -> None:
+    body = _Body()
+    body.dataReceived(b"12345")
+    body.connectionLost(Failure(ConnectionDone()))
+    body.whole.addErrback(lambda failure: failure.type)
+    assert body.whole.result is ConnectionDone
