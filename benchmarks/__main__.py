@@ -1,4 +1,4 @@
-"""``python -m benchmarks http``, ``h2``, ``client``, ``memory``, ``web``, ``sse``, ``watched``, and so on."""
+"""``python -m benchmarks`` and a word: what is measured (``--help`` names them all)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from benchmarks import (
     sse_rows,
     watched_rows,
     web_rows,
+    worker_rows,
     ws_rows,
 )
 from benchmarks.processes import Failed
@@ -41,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     hints_rows.add_options(commands.add_parser("hints", help="what early hints cost a request: time and memory"))
     watched_rows.add_options(commands.add_parser("watched", help="what metrics, sentinel and ledger cost"))
     ws_rows.add_options(commands.add_parser("ws", help="WebSocket messages a second: echoed, and to everybody"))
+    worker_rows.add_options(commands.add_parser("workers", help="two worker processes beside one"))
     for command in commands.choices.values():
         command.add_argument("--json", metavar="FILE", help="write the whole result there; - for standard output")
         command.add_argument("--no-pin", action="store_true", help="let servers and load run on any core")

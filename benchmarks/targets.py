@@ -26,6 +26,8 @@ AT_LEAST: dict[tuple[str, str], float] = {
     ("watched-bare", "unwatched"): 0.95,
     ("static-1k", "nginx"): 0.3,
     ("static-10m", "nginx"): 0.7,
+    # Two workers on two cores.
+    ("work-10", "one-worker"): 1.6,
     # Deliveries a second.
     ("sse-8000", "nchan"): 1.2,
     ("sse-8000", "starlette"): 4.0,

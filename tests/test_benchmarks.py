@@ -33,6 +33,7 @@ from benchmarks import (  # noqa: E402
     targets,
     watched_rows,
     web_rows,
+    worker_rows,
     wrk,
 )
 from benchmarks.__main__ import main, parser  # noqa: E402
@@ -113,11 +114,13 @@ def test_verdicts_at_the_bound():
             entered = set(h2_rows.H2_PEERS)
         elif row in watched_rows.ROWS:
             entered = {each.name for each in watched_rows.WATCHED}
+        elif row in worker_rows.ROWS:
+            entered = set(worker_rows.PEERS_BY_NAME)
         else:
             entered = set(peers.PEERS)
         assert peer in entered
-        rows = {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *watched_rows.ROWS}
-        assert row in rows | {f"sse-{size}" for size in sse_rows.SIZES}
+        rates = {*RATE_ROWS, *web_rows.ROWS, *h2_rows.ROWS, *watched_rows.ROWS, *worker_rows.ROWS}
+        assert row in rates | {f"sse-{size}" for size in sse_rows.SIZES}
 
 
 # -- h2load -------------------------------------------------------------------------------------
@@ -591,3 +594,21 @@ def test_clients_are_measured_by_one_command(capsys):
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert all(entry["rate"]["median"] > 0 for entry in row["peers"].values())
     assert row["peers"]["treq"]["cpu_ratio"]["median"] > 0
+
+
+# -- workers --------------------------------------------------------------------------------------
+
+
+def test_rows_and_peers_of_workers_are_listed(capsys):
+    assert main(["workers", "--list"]) == 0
+    said = capsys.readouterr().out
+    assert "work-10" in said
+    assert "--workers 2" in said
+
+
+@pytest.mark.slow
+def test_workers_are_measured_by_one_command(capsys):
+    assert main(["workers", "--rows", "work-1", "--pairs", "1", "--seconds", "1", "--json", "-"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert {*row["peers"]} == {"hardhttp", "one-worker", "no-workers"}
+    assert row["peers"]["one-worker"]["ratio"]["median"] > 0

@@ -118,6 +118,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     for_http2 = {f"hardhttp/{name}.py" for name in speaking_http2}
     extra = {
         "hardhttp/client/treqclient.py: treq",
+        "hardhttp/ops/gatheredmetrics.py: prometheus_client",
         "hardhttp/ops/metrics.py: prometheus_client",
         "hardhttp/wire/websocketframes.py: wsproto",
     }

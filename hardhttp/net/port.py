@@ -33,6 +33,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from hardhttp.net.balance import Balanced
 from hardhttp.net.inherited import Given, Inherited
 from hardhttp.net.poller import Poller
 from hardhttp.net.sendfile import SendsFiles
@@ -170,8 +171,12 @@ class _Accepting:
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def doRead(self) -> None:
+        self.accept(ACCEPTS_PER_TURN)
+
+    def accept(self, most: int) -> None:
+        """Take up to ``most`` of the connections that wait."""
         listener, factory = self.socket, self.factory
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(most):
             try:
                 skt, peer = listener.accept()
             except (BlockingIOError, InterruptedError):
@@ -267,11 +272,11 @@ class _Accepting:
     loseConnection = stopListening
 
 
-class EagerPort(_Accepting, SharedPort, tcp.Port):
+class EagerPort(Balanced, _Accepting, SharedPort, tcp.Port):
     transport = EagerServer
 
 
-class EagerUNIXPort(_Accepting, SharedUNIXPort, unix.Port):
+class EagerUNIXPort(Balanced, _Accepting, SharedUNIXPort, unix.Port):
     transport = EagerUNIXServer
 
 

@@ -11,6 +11,7 @@ import os
 import socket
 from typing import Any
 
+import attrs
 from twisted.internet import tcp
 from twisted.python.lockfile import FilesystemLock
 
@@ -39,6 +40,11 @@ class SharedPort:
     def given(self) -> Given:
         """What another process is to be given."""
         return Given(self.socket, self.name, self.chosen or self.port == 0, self.owned)
+
+    def share(self) -> Given:
+        """As ``given``, for processes beside this one: it will be closed here without being shut down."""
+        self._shouldShutdown = False
+        return attrs.evolve(self.given(), owned=False)
 
     def leave(self) -> None:
         """Another process has the socket now: nothing of it is touched when this port ends."""

@@ -4,7 +4,7 @@ It is a site of its own on an endpoint of its own, so that it can be asked when 
 counted with it. Its limits are tight: it serves few, who ask for little. Everything it answers is bounded: lists
 come in pages. It shows neither session ids nor tokens, and of queries no value that may be a secret.
 
-    GET /, /events                the dashboard, and the stream it lives on
+    GET /, /events, /figures      the dashboard, the stream it lives on, and what is on that, once
     GET /metrics                  for Prometheus
     GET /healthz, /readyz         alive; ready for requests (503 when not)
     GET /connections              a page of them; DELETE /connections/ID ends one
@@ -25,7 +25,7 @@ from twisted.web.resource import IResource
 from hardhttp.errors import HTTPError, StoreError
 from hardhttp.limits import Limits
 from hardhttp.ops.connections import MAX_PAGE, connections_page, kill
-from hardhttp.ops.dashboard import PAGE_PATHS, Dashboard, Feed, Stream
+from hardhttp.ops.dashboard import PAGE_PATHS, Dashboard, Feed, Stream, figures_now
 from hardhttp.ops.guard import Guarded
 from hardhttp.ops.health import Health
 from hardhttp.ops.limitsview import limits_view
@@ -37,7 +37,7 @@ from hardhttp.web.response import Response
 from hardhttp.web.routing import Router, delete, get, put
 from hardhttp.web.site import Site
 
-__all__ = ["ADMIN_LIMITS", "admin_resource", "admin_site", "guarded"]
+__all__ = ["ADMIN_LIMITS", "admin_resource", "admin_site", "guarded", "log_level_in", "page_in"]
 
 KiB = 1024
 ADMIN_LIMITS = Limits(
@@ -98,7 +98,7 @@ def admin_resource(
     router.add("", _Health(health))
     router.add("", _Connections(sources))
     router.add("", _Hub(sources))
-    router.add("", _Insides(sources, clock))
+    router.add("", _Insides(sources, health, clock))
     router.add("", _Logs(sources))
     router.route("/metrics", ("GET",))(_metrics(sources))
     if events is not None:
@@ -108,7 +108,7 @@ def admin_resource(
     return router
 
 
-def _number(request: Any, name: str, default: int, low: int, high: int) -> int:
+def number_in(request: Any, name: str, default: int, low: int, high: int) -> int:
     """A number in the query. Raises ``HTTPError``."""
     text = request.query.get(name)
     if text is None:
@@ -118,9 +118,18 @@ def _number(request: Any, name: str, default: int, low: int, high: int) -> int:
     return int(text)
 
 
-def _page(request: Any) -> tuple[int, int]:
+def page_in(request: Any) -> tuple[int, int]:
     """``after`` and ``limit``."""
-    return _number(request, "after", -1, 0, 1 << 53), _number(request, "limit", 100, 1, MAX_PAGE)
+    return number_in(request, "after", -1, 0, 1 << 53), number_in(request, "limit", 100, 1, MAX_PAGE)
+
+
+def log_level_in(request: Any) -> str:
+    """The level in a body. Raises ``HTTPError``."""
+    said = request.json()
+    level = said.get("level") if isinstance(said, dict) else None
+    if level not in LEVELS:
+        raise HTTPError(400, f'The body must be {{"level": "..."}}, one of {", ".join(LEVELS)}.')
+    return str(level)
 
 
 def _metrics(sources: Sources) -> Any:
@@ -163,7 +172,7 @@ class _Connections:
 
     @get("/connections")
     def page(self, request: Any) -> dict[str, Any]:
-        return connections_page(self._server, *_page(request))
+        return connections_page(self._server, *page_in(request))
 
     @delete("/connections/{number:int}")
     def end(self, request: Any, number: int) -> None:
@@ -183,7 +192,7 @@ class _Hub:
 
     @get("/subscribers")
     def page(self, request: Any) -> dict[str, Any]:
-        return subscribers_page(self._there(), *_page(request))
+        return subscribers_page(self._there(), *page_in(request))
 
     @get("/explain")
     def explain(self, request: Any) -> dict[str, Any]:
@@ -196,8 +205,12 @@ class _Hub:
 
 
 class _Insides:
-    def __init__(self, sources: Sources, clock: IReactorTime) -> None:
-        self._sources, self._clock = sources, clock
+    def __init__(self, sources: Sources, health: Health, clock: IReactorTime) -> None:
+        self._sources, self._health, self._clock = sources, health, clock
+
+    @get("/figures")
+    async def figures(self, request: Any) -> dict[str, Any]:
+        return await figures_now(self._sources, self._health, self._clock)
 
     @get("/limits")
     def limits(self, request: Any) -> dict[str, Any]:
@@ -243,9 +256,5 @@ class _Logs:
     @put("/log-level")
     def set_level(self, request: Any) -> dict[str, Any]:
         """``{"level": "debug"}``."""
-        said = request.json()
-        level = said.get("level") if isinstance(said, dict) else None
-        if level not in LEVELS:
-            raise HTTPError(400, f'The body must be {{"level": "..."}}, one of {", ".join(LEVELS)}.')
-        self._there().level = level
+        self._there().level = log_level_in(request)
         return self.level(request)

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 
@@ -26,7 +27,7 @@ from hardhttp.ops.figures import Census, snapshot
 from hardhttp.ops.health import Health, Verdict
 from hardhttp.ops.sources import Sources
 
-__all__ = ["PAGE_PATHS", "Dashboard", "Feed", "Stream"]
+__all__ = ["PAGE_PATHS", "Dashboard", "Feed", "Stream", "figures_now"]
 
 FIGURES_SECONDS = 1.0
 SLICE_SECONDS, REST_SECONDS = 0.002, 0.018
@@ -40,6 +41,7 @@ _FILES = {
     b"connections.js": _SCRIPT,
     b"feed.js": _SCRIPT,
     b"text.js": _SCRIPT,
+    b"workers.js": _SCRIPT,
     b"uPlot.iife.min.js": _SCRIPT,
     b"uPlot.min.css": _CSS,
 }
@@ -83,6 +85,14 @@ class Dashboard(Resource):
         request.setHeader(b"Content-Security-Policy", _POLICY)
         request.setHeader(b"Cross-Origin-Opener-Policy", b"same-origin")
         return content
+
+
+async def figures_now(sources: Sources, health: Health, clock: IReactorTime) -> dict[str, Any]:
+    """What is published, once, for who asks; with the same regard for other work."""
+    census = Census(sources.server)
+    while census.look(clock.seconds() + SLICE_SECONDS):
+        await deferLater(clock, REST_SECONDS)
+    return snapshot(sources, census, await health.ready())
 
 
 class Feed(Resource):

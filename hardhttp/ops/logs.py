@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from typing import IO, Any, cast
 
 import attrs
@@ -27,6 +28,7 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     formatEvent,
+    formatEventAsClassicLogText,
     textFileLogObserver,
 )
 from twisted.python.failure import Failure
@@ -48,17 +50,37 @@ BUDGET_SECONDS = 60.0
 class Logs:
     """``observer`` writes to ``file``. ``format`` is one of ``FORMATS``; ``level`` may be set at any time.
 
+    ``worker`` is the number of this process among several, for each of its lines.
+
     Raises ``ValueError`` for other formats and levels.
     """
 
-    def __init__(self, file: IO[Any], clock: IReactorTime, format: str = "text", level: str = "info") -> None:
+    def __init__(
+        self,
+        file: IO[Any],
+        clock: IReactorTime,
+        format: str = "text",
+        level: str = "info",
+        worker: int | None = None,
+    ) -> None:
         if format not in FORMATS:
             raise ValueError(f"the format is {format!r}; it must be one of {', '.join(FORMATS)}")
+        self._file = file
         self._levels = LogLevelFilterPredicate()
         self.level = level
         written = textFileLogObserver(file) if format == "text" else FileLogObserver(file, json_line)
+        if worker is not None:
+            written = FileLogObserver(file, partial(_WITH_WORKER[format], worker=worker))
         bounded = Bounded(cast("Any", written), clock)
         self.observer: ILogObserver = FilteringLogObserver(cast("Any", bounded), [self._levels])
+
+    def pass_on(self, lines: bytes) -> None:
+        """Lines that another process has written for this log, as they are."""
+        try:
+            self._file.write(lines.decode("utf-8", "replace"))
+            self._file.flush()
+        except OSError:
+            pass  # as with our own: there is nowhere left to say so
 
     @property
     def level(self) -> str:
@@ -142,7 +164,16 @@ def _raised_at(failure: Any) -> str:
     return f"{name} at {frames[-1][1]}:{frames[-1][2]}" if frames else name
 
 
-def json_line(event: LogEvent) -> str:
+def text_line(event: LogEvent, worker: int) -> str | None:
+    """``event`` as twistd writes it, and after its time who tells."""
+    line = formatEventAsClassicLogText(event)
+    if line is None:
+        return None
+    at, _, rest = line.partition(" ")
+    return f"{at} [worker {worker}] {rest}"
+
+
+def json_line(event: LogEvent, worker: int | None = None) -> str:
     """``event`` as a line of JSON."""
     at = event.get("log_time", 0.0)
     level = event.get("log_level")
@@ -153,6 +184,8 @@ def json_line(event: LogEvent) -> str:
         "namespace": event.get("log_namespace"),
         "message": formatEvent(event)[:MAX_MESSAGE_CHARACTERS],
     }
+    if worker is not None:
+        line["worker"] = worker
     for field, names in (("reason", ("reason",)), ("peer", ("peer",)), ("request", ("request_id", "id"))):
         found = next((event[name] for name in names if isinstance(event.get(name), str)), None)
         if found is not None:
@@ -160,3 +193,6 @@ def json_line(event: LogEvent) -> str:
     if isinstance(failure, Failure):
         line["traceback"] = failure.getTraceback()[-MAX_TRACEBACK_CHARACTERS:]
     return json.dumps(line) + "\n"
+
+
+_WITH_WORKER: dict[str, Any] = {"text": text_line, "json": json_line}

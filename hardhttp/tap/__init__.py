@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 
 from hardhttp.ops.logs import Logs
 from hardhttp.ops.sources import Sources
+from hardhttp.ops.workerlink import Link
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminSide
 from hardhttp.tap.hints import read_again
@@ -39,6 +40,7 @@ from hardhttp.tap.signals import OnSignal
 from hardhttp.tap.succession import Succession
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
+from hardhttp.tap.workers import make_link, make_parent, private_admin
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.service import HTTPService
 from hardhttp.web.sessions import Sessions
@@ -82,6 +84,7 @@ class Serving(Service):
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
         self._hangup = OnSignal(signal.SIGHUP, self._hung_up, http.site.reactor) if self._hang_ups else None
+        self.link: Link | None = None  # to the parent of workers
 
     @property
     def ports(self) -> list[IListeningPort]:
@@ -124,6 +127,8 @@ class Serving(Service):
                 self._log.failure("what SIGHUP asks for could not be done")
 
     def _listen(self) -> None:
+        if self.link is not None:
+            self.link.start()
         early: list[Any] = []
         listening = maybeDeferred(self._begin).addBoth(early.append)
         if early:
@@ -144,6 +149,8 @@ class Serving(Service):
             result.raiseException()
         for port in result:
             self._log.info("listening: {where}", where=where(port))
+        if self.link is not None:
+            self.link.ready(self._http.ports, lambda: self.site.connection_count)
 
     def _begin(self) -> Deferred[list[IListeningPort]]:
         if self._access_log is not None:
@@ -251,6 +258,9 @@ def makeService(options: Options) -> IService:
     """The service that parsed ``options`` describe."""
     from twisted.internet import reactor
 
+    if options.supervises:
+        return make_parent(options, _quits(options.parent, reactor), reactor)
+
     def figures() -> dict[str, Any]:
         statistics = {**site.statistics.snapshot(), "connections": site.connection_count}
         return {"statistics": statistics, "ledger": site.ledger.snapshot(), "limits": attrs.asdict(site.limits)}
@@ -282,9 +292,15 @@ def makeService(options: Options) -> IService:
     if hub is not None:
         hub.counted_by(site.server)
     sources = Sources(site.server, sessions, hub, logs=logs)
+    private = None if options.place is None else private_admin(sources, reactor)
     admin = AdminSide(options.admin, sources, reactor, inherited)
-    quits, succession = _quits(options.parent, reactor), Succession(options, sources, reactor)
-    return Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession)
+    # A worker is its parent's: nobody succeeds it, and systemd knows the parent alone.
+    succession = Succession(options, sources, reactor) if options.place is None else None
+    quits = _quits(options.parent, reactor)
+    serving = Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession)
+    if options.place is not None:
+        serving.link = make_link(options.place, reactor, private, serving._hung_up)
+    return serving
 
 
 def _quits(twistd: usage.Options | None, reactor: Any) -> Quits:

@@ -29,8 +29,9 @@ from hardhttp.ops.stalls import StallWatch
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.checks import resolved
 from hardhttp.web.service import HTTPService
+from hardhttp.web.site import Site
 
-__all__ = ["AdminSettings", "AdminSide", "admin_settings"]
+__all__ = ["AdminListening", "AdminSettings", "AdminSide", "admin_settings"]
 
 MIN_TOKEN_CHARACTERS = 16
 _INTERFACE = re.compile(r":interface=((?:\\.|[^:\\])*)")
@@ -86,50 +87,29 @@ def _is_private(text: str) -> bool:
         return False
 
 
-class AdminSide:
-    """The admin site, the watch on stalls and the leak sentinel, as one that starts and stops.
-
-    ``sources`` is completed by what this makes. ``start`` fires with nothing, or fails with ``CannotListenError``
-    where the endpoint is required.
-    """
+class AdminListening:
+    """``site`` where ``settings`` say. ``start`` fails with ``CannotListenError`` where the endpoint is required."""
 
     _log = Logger(namespace="hardhttp")
 
-    def __init__(
-        self, settings: AdminSettings, sources: Sources, reactor: Any, inherited: Inherited | None = None
-    ) -> None:
-        self._settings, self._sources, self._reactor = settings, sources, reactor
-        self.stalls = sources.stalls = StallWatch(reactor)
-        self._http: HTTPService | None = None
-        if settings.endpoint is not None:
-            # A watcher that takes nothing for half a minute is let go.
-            events = EventStream(reactor, max_queued_events=30)
-            site = admin_site(sources, reactor, settings.token, events)
-            sources.others.append(site.server)
-            self._http = HTTPService(site, [settings.endpoint], reactor, inherited=inherited)
-        self.sentinel = sources.sentinel = Sentinel(sources.server, kinds_of(sources, reactor))
+    def __init__(self, settings: AdminSettings, site: Site, reactor: Any, inherited: Inherited | None = None) -> None:
+        endpoints = [] if settings.endpoint is None else [settings.endpoint]
+        self._required = settings.required
+        self._http = HTTPService(site, endpoints, reactor, inherited=inherited)
 
     @property
     def ports(self) -> list[Any]:
-        return [] if self._http is None else self._http.ports
+        return self._http.ports
 
     def start(self) -> Deferred[Any]:
-        self._sources.server.chores.append(self.sentinel)
-        self._reactor.callWhenRunning(self._watch)
-        if self._http is None:
-            return succeed(None)
         return self._http.startService().addCallbacks(self._listens, self._cannot_listen)
-
-    def _watch(self) -> None:
-        if self.sentinel in self._sources.server.chores:  # it may have stopped before the reactor began
-            self.stalls.start()
 
     def _listens(self, ports: list[Any]) -> None:
         for port in ports:
             self._log.info("the admin side is at {where}", where=_where(port))
 
     def _cannot_listen(self, failure: Failure) -> Failure | None:
-        if self._settings.required or failure.check(CannotListenError) is None:
+        if self._required or failure.check(CannotListenError) is None:
             return failure
         self._log.warn(
             "there is no admin side: {error}. Another server has that port; --admin tcp:PORT:interface=127.0.0.1 "
@@ -139,12 +119,48 @@ class AdminSide:
         return None
 
     def stop(self) -> Deferred[Any]:
+        return self._http.stopService() if self._http.running else succeed(None)
+
+
+class AdminSide:
+    """The admin site, the watch on stalls and the leak sentinel, as one that starts and stops.
+
+    ``sources`` is completed by what this makes. ``start`` fires with nothing, or fails with ``CannotListenError``
+    where the endpoint is required.
+    """
+
+    def __init__(
+        self, settings: AdminSettings, sources: Sources, reactor: Any, inherited: Inherited | None = None
+    ) -> None:
+        self._sources, self._reactor = sources, reactor
+        self.stalls = sources.stalls = StallWatch(reactor)
+        self._listening: AdminListening | None = None
+        if settings.endpoint is not None:
+            # A watcher that takes nothing for half a minute is let go.
+            events = EventStream(reactor, max_queued_events=30)
+            site = admin_site(sources, reactor, settings.token, events)
+            sources.others.append(site.server)
+            self._listening = AdminListening(settings, site, reactor, inherited)
+        self.sentinel = sources.sentinel = Sentinel(sources.server, kinds_of(sources, reactor))
+
+    @property
+    def ports(self) -> list[Any]:
+        return [] if self._listening is None else self._listening.ports
+
+    def start(self) -> Deferred[Any]:
+        self._sources.server.chores.append(self.sentinel)
+        self._reactor.callWhenRunning(self._watch)
+        return succeed(None) if self._listening is None else self._listening.start()
+
+    def _watch(self) -> None:
+        if self.sentinel in self._sources.server.chores:  # it may have stopped before the reactor began
+            self.stalls.start()
+
+    def stop(self) -> Deferred[Any]:
         if self.sentinel in self._sources.server.chores:
             self._sources.server.chores.remove(self.sentinel)
         self.stalls.stop()
-        if self._http is None or not self._http.running:
-            return succeed(None)
-        return self._http.stopService()
+        return succeed(None) if self._listening is None else self._listening.stop()
 
 
 def _where(port: Any) -> str:

@@ -44,4 +44,5 @@ def make_logs(options: Any, reactor: Any) -> Logs | None:
                 reactor.callFromThread(file.rotate)
 
             signal.signal(signal.SIGUSR1, rotate)
-    return Logs(file, reactor, options["log-format"], options["log-level"])
+    worker = None if options.place is None else options.place.number
+    return Logs(file, reactor, options["log-format"], options["log-level"], worker)

@@ -45,6 +45,8 @@ from hardhttp.tap.restart import Start
 from hardhttp.tap.selftest import become_the_attack
 from hardhttp.tap.successor import Predecessor
 from hardhttp.tap.tls import read_listen, secured
+from hardhttp.tap.workeroptions import WorkerSettings, share_of, worker_place, worker_settings
+from hardhttp.tap.workers import check_in_a_child
 from hardhttp.web.accesslog import AccessLog
 from hardhttp.web.hintrules import HintRules
 from hardhttp.web.hints import Hints
@@ -52,6 +54,7 @@ from hardhttp.web.static import StaticFiles
 
 if TYPE_CHECKING:
     from hardhttp.net.tlsendpoint import TLSListen
+    from hardhttp.ops.workerlink import Place
     from hardhttp.sse.mercure import Mercure
 
 __all__ = ["Options"]
@@ -131,6 +134,8 @@ SIGHUP reads certificates and the file of --config again."""
     mercure: Mercure | None = None
     hints: HintRules | None = None
     _is_wrong = False  # what was given
+    workers: WorkerSettings | None = None
+    place: Place | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,6 +170,8 @@ SIGHUP reads certificates and the file of --config again."""
             raise SystemExit(0)
         if self["self-test"]:
             become_the_attack(self.words)
+        if self.supervises:
+            check_in_a_child(self)
 
     def parseArgs(self, *words: str) -> None:
         if words:
@@ -185,18 +192,29 @@ SIGHUP reads certificates and the file of --config again."""
         print(f"hardhttp {__version__}, Twisted {twisted_copyright.version}")  # noqa: T201 - what was asked for
         raise SystemExit(0)
 
+    @property
+    def supervises(self) -> bool:
+        """Whether this process is the parent of those that serve. It makes nothing that only they need."""
+        return self.workers is not None and self.place is None and self.parent is not None and not self["check"]
+
     def postOptions(self) -> None:
         self.given = {**self}
         if self.predecessor is not None:
             self.predecessor.keep_pidfile(self.parent)
+        self.place = worker_place()
+        self.workers = worker_settings(self)
         self.take_limits()
         self["listen"] = self["listen"] or [DEFAULT_LISTEN]
         self.inherited = self._inherited()
         self.listening = self._listening()
         self.take_proxies()
         self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
+        if self.place is not None:
+            self.admin = AdminSettings(None, False, None)  # the parent has it
         check_log(self)
         self.access_log = self._access_log()
+        if self.supervises:
+            return
         self.session_store = self._session_store()
         webroot = self._webroot()
         app = load_app(self["app"]) if self["app"] is not None else None
@@ -210,7 +228,14 @@ SIGHUP reads certificates and the file of --config again."""
 
     def take_limits(self) -> None:
         self.limits = Limits(**{field.name: self[option_name(field)] for field in FIELDS})
-        check_descriptors(self.limits.max_connections)
+        if self.workers is not None:
+            share = share_of(self.limits, self.workers.count)
+            check_descriptors(share.max_connections)
+            if self.place is not None:
+                self.limits = share
+                self.update({option_name(field): getattr(share, field.name) for field in FIELDS})
+        else:
+            check_descriptors(self.limits.max_connections)
 
     def take_proxies(self) -> None:
         self.trusted_proxies = networks(self["trusted-proxies"])

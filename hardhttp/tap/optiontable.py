@@ -227,6 +227,29 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             "TOKEN",
         ),
     ),
+    "Worker processes:": (
+        Option(
+            "workers",
+            (
+                "serve by so many processes, which a parent begins and replaces: a number, or auto (one for each "
+                "processor this may use). --max-connections and --max-buffered-bytes are for all together; sessions "
+                "and events need a store and a broker that all of them reach"
+            ),
+            "N|auto",
+        ),
+        Option(
+            "worker-max-rss",
+            "replace a worker that has more than this in memory, once its successor is ready; none: never",
+            "none",
+            "none",
+        ),
+        Option(
+            "worker-stuck-seconds",
+            "kill and replace a worker whose reactor answers nothing for so long; none: never",
+            "30",
+            "30",
+        ),
+    ),
     "The server's own log:": (
         Option("log-format", "text, or json: an object a line; where twistd's --logfile says", "text|json", "text"),
         Option("log-level", "the least that is written: debug, info, warn, error or critical", "info", "info"),

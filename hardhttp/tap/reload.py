@@ -39,6 +39,7 @@ class _Again(Options):
         super().__init__()
         self._running = running
         self.directory = running.directory
+        self.workers, self.place = running.workers, running.place
 
     def postOptions(self) -> None:
         running = self._running

@@ -19,10 +19,13 @@ lost, and their number is logged. Nothing here blocks on a pipe or a terminal. A
 moved away or removed is opened anew under its name within a second, so it can be rotated with no
 signal; ``reopen`` does so at once, ``hang_up`` is for SIGHUP. It can also rotate by itself: before a file
 would grow past ``rotate_bytes`` it becomes ``.1``, and ``.1`` becomes ``.2``, up to ``rotate_count``.
+
+Several processes may write one file: what each writes at once is whole, and one of them rotates for all.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import stat
@@ -218,13 +221,22 @@ class AccessLog:
         size = os.fstat(self._fd).st_size
         if not size or size + len(self._buffer) <= self.rotate_bytes or not self._has_its_name(self._fd):
             return
+        try:
+            # Another process may write the same file, and find it as large. Closing it gives the lock back.
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # it begins the new file; we follow
+        if self._has_its_name(self._fd):
+            self._shift()
+        self.reopen()
+
+    def _shift(self) -> None:
         names = [self.path, *(f"{self.path}.{number}" for number in range(1, self.rotate_count + 1))]
         for older, newer in zip(reversed(names), reversed(names[:-1])):
             if os.path.exists(newer):
                 os.replace(newer, older)
         if not self.rotate_count:
             os.unlink(self.path)
-        self.reopen()
 
     def _descriptor(self) -> int:
         if self.path == "-":

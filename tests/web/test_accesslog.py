@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import re
@@ -726,3 +727,52 @@ class TestWhatIsRefused:
             rig.exchange(b"nonsense\r\n\r\n")
             rig.exchange(say())
             assert len(seen) == 1
+
+
+# -- several processes --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two(tmp_path: Path, clock: Clock) -> Iterator[tuple[AccessLog, AccessLog]]:
+    """Of one file, as two processes have them; full, but for a line."""
+    path = tmp_path / "access.log"
+    path.write_bytes(b"x" * (MIN_ROTATE_BYTES - 10) + b"\n")
+    logs = [AccessLog(str(path), clock, rotate_bytes=MIN_ROTATE_BYTES, rotate_count=3) for _ in range(2)]
+    for log in logs:
+        log.open()
+    yield logs[0], logs[1]
+    for log in logs:
+        log.close()
+
+
+def test_who_comes_second_follows_and_does_not_rotate_again(tmp_path: Path, two: Any, monkeypatch: Any) -> None:
+    first, second = two
+    lock = fcntl.flock
+
+    def late(fd: int, how: int) -> None:
+        monkeypatch.setattr("hardhttp.web.accesslog.fcntl.flock", lock)
+        first.flush()  # between the second's look at the size and its lock
+        lock(fd, how)
+
+    for log in two:
+        log(FinishedRequest())
+    monkeypatch.setattr("hardhttp.web.accesslog.fcntl.flock", late)
+    second.flush()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["access.log", "access.log.1"]
+    assert len(LINE.findall((tmp_path / "access.log").read_bytes())) == 2
+
+
+def test_while_another_rotates_nobody_does(tmp_path: Path, two: Any) -> None:
+    first, second = two
+    first(FinishedRequest())
+    fcntl.flock(second._fd, fcntl.LOCK_EX)
+    first.flush()
+    assert [each.name for each in tmp_path.iterdir()] == ["access.log"]
+    fcntl.flock(second._fd, fcntl.LOCK_UN)
+    first(FinishedRequest())
+    first.flush()
+    second(FinishedRequest())
+    second.flush()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["access.log", "access.log.1"]
+    text = (tmp_path / "access.log.1").read_bytes() + (tmp_path / "access.log").read_bytes()
+    assert len(LINE.findall(text)) == 3

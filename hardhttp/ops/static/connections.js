@@ -60,7 +60,7 @@ export class Connections {
     const [peer, request, phase, ...cells] = row.children;
     show(peer, each.peer || "?");
     show(request, requestOf(each) || "–");
-    show(phase, `${each.phase} · ${each.protocol}${each.tls ? " · TLS" : ""}`);
+    show(phase, `${each.phase} · ${each.protocol}${each.tls ? " · TLS" : ""}${each.worker ? ` · worker ${each.worker}` : ""}`);
     CELLS.forEach(([, text], place) => show(cells[place], text(each)));
     cells[0].classList.toggle("long", each.waited_seconds >= LONG_SECONDS);
   }

@@ -4,6 +4,7 @@
 import {Chart} from "./charts.js";
 import {Connections} from "./connections.js";
 import {listen} from "./feed.js";
+import {showWorkers} from "./workers.js";
 import {at, h, rate, rows, show, size, span, whole} from "./text.js";
 
 const REFUSALS_SECONDS = 300;
@@ -121,6 +122,7 @@ function take(now) {
   for (const chart of Object.values(charts)) if (!chart.plot && !chart.node.hidden) chart.draw();
   showReadiness(now);
   showCharts(now);
+  showWorkers(now);
   connections.show(now.connections.slowest);
   showRefusals(now);
   showSubscribers(now.hub);
