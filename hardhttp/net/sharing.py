@@ -85,10 +85,6 @@ class SharedUNIXPort(SharedPort):
         self.fileno = self.socket.fileno
         self.startReading()  # type: ignore[attr-defined]
 
-    def leave(self) -> None:
-        super().leave()
-        self.lockFile = None
-
     def take_over(self) -> None:
         """The lock names this process from now on, and never nobody in between."""
         super().take_over()

@@ -16,7 +16,7 @@ from zope.interface import implementer
 __all__ = ["Talk"]
 
 READ_BYTES = 4096
-MAX_LINE_CHARACTERS = 2000
+MAX_LINE_BYTES = 2000
 # Much more than is ever said.
 MAX_BYTES = 1 << 16
 
@@ -40,7 +40,7 @@ class Talk:
 
     def say(self, word: str, text: str = "") -> None:
         """If the other has gone, nobody hears it."""
-        line = f"{word} {text}".encode("utf-8", "replace").replace(b"\n", b" ")[:MAX_LINE_CHARACTERS]
+        line = f"{word} {text}".encode("utf-8", "replace").replace(b"\n", b" ")[:MAX_LINE_BYTES]
         if self._handle is not None:
             try:
                 self._handle.send(line + b"\n")

@@ -23,7 +23,7 @@ from hardhttp.net.inherited import Given
 from hardhttp.ops.health import Verdict
 from hardhttp.tap.restart import READY_SECONDS, Phase, Restart, Start
 from hardhttp.tap.successor import VARIABLE, Predecessor
-from hardhttp.tap.talk import MAX_BYTES, Talk
+from hardhttp.tap.talk import MAX_BYTES, MAX_LINE_BYTES, Talk
 
 START = Start(("python", "-m", "twisted"), {"HOME": "/", "WATCHDOG_PID": "7", inherited.VARIABLE: "old"}, "/srv")
 
@@ -368,16 +368,22 @@ def heard_of(*pieces: bytes) -> list[Any]:
 
 def test_a_line_is_one_and_bounded() -> None:
     ours, theirs = map(Talk, socket.socketpair())
+    reactor, said = Reactor(), []
+    theirs.listen(reactor, lambda word, text: said.append((word, text)), lambda: None)
     ours.say("failed", "two\nlines " + "x" * MAX_BYTES)
-    assert theirs.wait_for("failed", 0)
+    reactor.turn()
+    ((word, text),) = said
+    assert (word, text[:11], len(text)) == ("failed", "two lines x", MAX_LINE_BYTES - len("failed "))
     ours.close()
     ours.say("failed", "nobody hears it")
     theirs.close()
     first, second = socket.socketpair()
-    reactor, heard = Reactor(), []
+    heard: list[str] = []
     talk = Talk(first)
     talk.listen(reactor, lambda *_: None, lambda: heard.append("over"))
-    while not heard:
+    for _ in range(MAX_BYTES // 4000 + 1):
+        assert not heard
         second.send(b"x" * 4000)
         reactor.turn()
+    assert heard == ["over"]
     second.close()
