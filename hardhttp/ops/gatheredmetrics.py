@@ -48,6 +48,8 @@ class _All(Collector):
         families: dict[str, Metric] = {}
         for worker, text in self._texts:
             for found in text_string_to_metric_families(text):
+                if found.name.endswith("_created"):
+                    continue  # of a counter or a histogram, and no family of its own elsewhere than in this format
                 family = families.setdefault(found.name, Metric(found.name, found.documentation, found.type))
                 for sample in found.samples:
                     family.add_sample(sample.name, {**sample.labels, "worker": worker}, sample.value)

@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectError
@@ -245,6 +247,25 @@ def test_metrics_have_the_worker_as_a_label(parent: Parent) -> None:
     families = {family.name: family for family in text_string_to_metric_families(parent.ask("/metrics"))}
     assert {sample.labels["worker"] for sample in families["hardhttp_connections"].samples} == {"1"}
     assert families["hardhttp_workers_silent"].samples[0].value == 1
+
+
+def test_metrics_are_valid_in_the_newer_format_too(parent: Parent) -> None:
+    library = CollectorRegistry()
+    Histogram("hardhttp_answer_seconds", "of an application", registry=library).observe(0.2)
+    text = generate_latest(library)
+    for place, process in enumerate(parent.kit.made):
+        process.ask = lambda *asked, place=place: parent.answer(place, *asked).addCallback(
+            lambda answered: Answered(200, answered.body + text)
+        )
+    peer = parent.rig.connect()
+    peer.send(
+        b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: application/openmetrics-text; version=1.0.0\r\n\r\n"
+    )
+    (response,) = peer.responses()
+    assert dict(response.headers)[b"content-type"].startswith(b"application/openmetrics-text")
+    families = {family.name: family for family in openmetrics_families(response.body.decode())}
+    counts = [s.labels["worker"] for s in families["hardhttp_answer_seconds"].samples if s.name.endswith("_count")]
+    assert counts == ["1", "2"]
 
 
 def test_limits_and_what_was_hit(parent: Parent) -> None:

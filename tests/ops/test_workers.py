@@ -379,6 +379,20 @@ def test_one_dies_while_another_is_replaced(kit) -> None:
     assert each.states == {2: "ready", 3: "ready"}
 
 
+def test_while_a_killed_one_is_there_none_is_replaced(kit) -> None:
+    """There would be two processes more than asked for."""
+    each = kit(2, stuck_seconds=5).start()
+    each.made[0].answers = False
+    each.pass_seconds(6)
+    each.made[2].ready()
+    assert each.states == {1: "killed", 2: "ready", 3: "ready"}
+    each.workers.replace_all()
+    assert len(each.made) == 3
+    each.made[0].exits("signal 9")
+    each.pass_seconds(1)
+    assert len(each.made) == 4
+
+
 def test_one_that_drains_too_long_is_killed(kit) -> None:
     each = kit(1, drain_seconds=10.0).start()
     each.workers.replace_all()
