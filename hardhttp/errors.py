@@ -125,10 +125,14 @@ class HTTPError(Exception):
 
 
 class BrokerAwayError(HTTPError):
-    """What was published cannot be brought to the other nodes now: 503, unless somebody catches it."""
+    """What was published cannot be brought to the other nodes now: 503, unless somebody catches it.
+
+    ``str()`` says why, and where the broker is; who published is told neither.
+    """
 
     def __init__(self, why: str) -> None:
         super().__init__(503, f"Events cannot be published now: {why}.", {"Retry-After": "2"})
+        self.detail = "Events cannot be published now."
 
 
 class Fault(Exception):

@@ -66,7 +66,8 @@ class Health:
             found.append("the server is draining")
         broker = getattr(self._sources.hub, "broker_state", None)
         if broker is not None and broker is not BrokerState.READY:
-            found.append(f"the broker is {broker}")
+            why = getattr(self._sources.hub, "why_broker_is_away", None)
+            found.append(f"the broker is {broker}" + (f": {why}" if why else ""))
         stalls = self._sources.stalls
         if stalls is not None and stalls.stalls:
             last = stalls.stalls[-1]

@@ -107,6 +107,7 @@ class Bounded:
     """Passes events on to ``observer``; failures from one line of code only ten times a minute, then their number.
 
     It is the line that raised that counts, not the one that logs: a page that always fails hides no other's failure.
+    Other events that bear ``log_budget`` share ten a minute with those that bear the same.
     """
 
     def __init__(self, observer: Any, clock: IReactorTime) -> None:
@@ -115,11 +116,14 @@ class Bounded:
         self._summing = False  # whether a call is due that writes the numbers
 
     def __call__(self, event: LogEvent) -> None:
-        if "log_failure" not in event:
+        if "log_failure" in event:
+            name = (str(event.get("log_format"))[:200], _raised_at(event["log_failure"]))
+        elif "log_budget" in event:
+            name = ("", str(event["log_budget"])[:200])
+        else:
             self._observer(event)
             return
         now = self._clock.seconds()
-        name = (str(event.get("log_format"))[:200], _raised_at(event["log_failure"]))
         if name not in self._places and len(self._places) >= MAX_PLACES:
             name = OTHERS
         place = self._places.setdefault(name, _Place(now + BUDGET_SECONDS))

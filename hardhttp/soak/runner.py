@@ -110,6 +110,10 @@ class Runner:
                 left = [step for step in self.plan.steps(name) if step not in self._state.done]
                 if left:
                     await self._serve(self._servers[name], left)
+        if self._state.problems.keys() >= set(self.plan.servers) and not self._state.results:
+            # No server answered: there is no run to go on with, and none that the next one could write over.
+            for name in (SAMPLES, STATE):
+                (self._directory / name).unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End the load of the moment, and everything else as soon as may be. What was done is kept."""

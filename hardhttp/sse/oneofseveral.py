@@ -31,6 +31,11 @@ class OneOfSeveral(Sending):
         return None if self._brokered is None else self._brokered.broker.state
 
     @property
+    def why_broker_is_away(self) -> str | None:
+        """In words without secrets; ``None`` where it is ready, and without one."""
+        return None if self._brokered is None else self._brokered.broker.why_away
+
+    @property
     def broker_bounds(self) -> BrokerBounds | None:
         """What the broker keeps, and this hub of it; ``None`` without one."""
         return None if self._brokered is None else self._brokered.broker.bounds

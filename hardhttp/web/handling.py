@@ -169,7 +169,7 @@ class Handling(Responding):
         if error.status >= 500:
             self.site.server.statistics.errors += 1
             said = {"id": self.request_id, "what": _asked(self.method, self.path), "error": str(error)}
-            self._log.warn("request {id} failed: {what}: {error}", **said)
+            self._log.warn("request {id} failed: {what}: {error}", log_budget=f"answers {error.status}", **said)
 
     def _answer_error(self, error: HTTPError) -> bool:
         """Whether the application's own answer could be sent; nobody may wait for it any more."""

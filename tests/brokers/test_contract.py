@@ -361,6 +361,9 @@ async def test_away_refuses_and_goes_on(cluster: Cluster) -> None:
     with pytest.raises(BrokerAwayError, match="the broker is away") as raised:
         one.hub.publish("t", "refused")
     assert raised.value.status == 503
+    assert one.hub.why_broker_is_away == one.broker.why_away
+    assert one.broker.why_away in str(raised.value)
+    assert raised.value.detail == "Events cannot be published now."  # a publisher is not told where the broker is
     with pytest.raises(BrokerAwayError):
         one.hub.to_all("refused")
     for number in range(100):

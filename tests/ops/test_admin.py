@@ -322,8 +322,9 @@ def test_not_ready_while_draining(both: Both) -> None:
 
 @pytest.mark.parametrize(("state", "status"), [("connecting", 503), ("away", 503), ("ready", 200)])
 def test_not_ready_while_the_broker_is_away(both: Both, state: str, status: int) -> None:
-    both.sources.hub = SimpleNamespace(broker_state=BrokerState(state), history=None)
-    problems = [] if status == 200 else [f"the broker is {state}"]
+    why = "it answered WRONGPASS" if state == "away" else None
+    both.sources.hub = SimpleNamespace(broker_state=BrokerState(state), why_broker_is_away=why, history=None)
+    problems = {"connecting": ["the broker is connecting"], "away": [f"the broker is away: {why}"]}.get(state, [])
     assert both.json("/readyz", status)["problems"] == problems
 
 

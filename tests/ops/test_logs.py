@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
-from twisted.logger import Logger
+from twisted.logger import Logger, globalLogPublisher
 from twisted.web.resource import Resource
 
+from hardhttp.errors import HTTPError
 from hardhttp.ops.logs import FAILURES_PER_MINUTE, MAX_MESSAGE_CHARACTERS, MAX_PLACES, Logs
 from hardhttp.testing import Rig
 
@@ -140,6 +141,30 @@ def test_a_page_that_always_fails_hides_no_other() -> None:
     sums = [line["message"].partition(" at ")[0] for line in lines(file)[2 * FAILURES_PER_MINUTE :]]
     assert sums == ["20 more: RuntimeError", "20 more: KeyError"]
     assert clock.getDelayedCalls() == []
+
+
+def test_answers_of_the_applications_own_have_a_budget() -> None:
+    class Full(Resource):
+        isLeaf = True
+
+        def render_GET(self, request: Any) -> bytes:
+            raise HTTPError(503 if request.path == b"/full" else 507, "no room")
+
+    file = StringIO()
+    with Rig(Full()) as rig:
+        logs = Logs(file, rig.clock, "json")
+        globalLogPublisher.addObserver(logs.observer)
+        try:
+            for path in ["full"] * 30 + ["store"]:
+                rig.exchange(f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            rig.advance(61)
+        finally:
+            globalLogPublisher.removeObserver(logs.observer)
+    said = [line["message"] for line in lines(file) if line["level"] == "warn"]
+    assert len(said) == 12
+    assert said[0].endswith(" failed: GET /full: 503 no room")
+    assert said[10].endswith(" failed: GET /store: 507 no room")
+    assert said[11] == "20 more: answers 503"
 
 
 def test_places_are_bounded() -> None:

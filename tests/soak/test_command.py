@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,7 +23,7 @@ from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
 from hardhttp.soak.peers import PEERS
 from hardhttp.soak.plan import Plan, State, Step, make_plan
-from hardhttp.soak.runner import Now
+from hardhttp.soak.runner import Now, Runner
 from hardhttp.soak.samples import SampleFile
 from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
@@ -232,6 +234,32 @@ async def test_a_server_is_started_and_ended_with_its_group(script: Path, tmp_pa
         await sleep(0.05)
     assert is_gone(listener)
     assert server.pid is None
+
+
+class Nobody:
+    """Looks on, and says nothing."""
+
+    def sampled(self, now: Any, sample: Any) -> None:
+        pass
+
+    def said(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("seen", [False, True])
+@pytest_twisted.ensureDeferred
+async def test_a_run_without_a_server_leaves_nothing_in_the_way_of_the_next(tmp_path: Path, seen: bool) -> None:
+    from twisted.internet import reactor
+
+    state = State(Plan(("a",), ("idle",), 1, 2.0))
+    if seen:
+        state.result(Step("a", "idle", 1))
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    servers = {"a": Running("a", Where.of(f"http://127.0.0.1:{port}/"), os.getpid())}
+    await Runner(reactor, state, servers, tmp_path, Nobody()).run()
+    assert "nobody answers" in state.problems["a"]
+    assert (tmp_path / "state.json").exists() is (tmp_path / "samples.csv").exists() is seen
 
 
 def test_a_command_that_names_an_admin_side_is_given_a_port_for_it(tmp_path: Path) -> None:
