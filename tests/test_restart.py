@@ -116,7 +116,8 @@ class Line:
         assert re.search(pattern, line), line
 
     def end(self) -> None:
-        for pid in self.pids:
+        unexpected = re.findall(r"a successor, process (\d+), is ready", self.log())
+        for pid in {*self.pids, *map(int, unexpected)}:
             if not is_gone(pid):
                 os.kill(pid, signal.SIGKILL)
 

@@ -21,6 +21,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +81,14 @@ MAX_GONE = 50_000
 # How many numbers to leave out after an end that left no note of the last one.
 UNKNOWN_NUMBERS = 1_000_000
 MAX_EPOCHS = 64
+
+
+class Owner(Enum):
+    """Whose the file is; nobody's while it is being closed for another process."""
+
+    US = auto()
+    NOBODY = auto()
+    ANOTHER = auto()
 
 
 @attrs.frozen
@@ -180,7 +189,7 @@ class SQLiteHistory(MemoryHistory):
         self._gone: list[int] = []
         self._marks: dict[str, tuple[int, Lost] | None] = {}
         self._writing = False
-        self._handed_over = False
+        self._owner = Owner.US
         self._retry_at = 0.0
         self._waiters: list[Deferred[None]] = []
         self._ready: sqlite3.Connection | None = None
@@ -312,7 +321,7 @@ class SQLiteHistory(MemoryHistory):
 
     def _write(self) -> None:
         """Have the next batch written, unless one is being written or the disk is to be left alone."""
-        if self._writing or self._handed_over or not self._behind:
+        if self._writing or self._owner is Owner.ANOTHER or not self._behind:
             return
         if self.degraded is not None and self._clock.seconds() < self._retry_at:
             return
@@ -390,19 +399,24 @@ class SQLiteHistory(MemoryHistory):
 
     def hand_over(self) -> Deferred[None]:
         """Close the file for another process; readers are served from memory on. ``close`` leaves it alone then."""
+        self._owner = Owner.NOBODY
 
         def closed(result: None) -> None:
-            self._handed_over = True
+            if self._owner is Owner.NOBODY:
+                self._owner = Owner.ANOTHER
+            else:
+                self.take_back()  # it was wanted back before it was closed
 
         return self.close().addCallback(closed)
 
     def take_back(self) -> None:
         """The file is this process's again."""
-        self._handed_over = False
-        self._note = _LastNumber(Path(f"{self._path}-last"))
+        self._owner = Owner.US
+        if self._note is None:
+            self._note = _LastNumber(Path(f"{self._path}-last"))
 
     def close(self) -> Deferred[None]:
-        if self._handed_over:
+        if self._owner is Owner.ANOTHER:
             return succeed(None)
 
         async def close() -> None:

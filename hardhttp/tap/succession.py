@@ -24,6 +24,7 @@ from hardhttp.ops.systemd import Notifier, Watchdog, forget, watchdog_seconds
 from hardhttp.tap.options import Options
 from hardhttp.tap.restart import Restart
 from hardhttp.tap.signals import OnSignal
+from hardhttp.tap.successor import LOOK_SECONDS
 
 __all__ = ["Succession"]
 
@@ -46,10 +47,17 @@ class Succession:
         gives = {} if hub is None else {"history": hub.hand_over}
         takes_back = [] if hub is None else [hub.take_back]
         self.restart = Restart(options.start, self._listening, self._leave, reactor, gives, takes_back)
-        self._signal = OnSignal(signal.SIGUSR2, self.restart.begin, reactor)
+        self._signal = OnSignal(signal.SIGUSR2, self._restart_asked, reactor)
 
     def _listening(self) -> list[Any]:
         return self._ports()
+
+    def _restart_asked(self) -> None:
+        """SIGUSR2. A successor first has its turn."""
+        if self._predecessor is not None and self._predecessor.waits:
+            self._reactor.callLater(LOOK_SECONDS, self._restart_asked)
+        else:
+            self.restart.begin()
 
     def failed(self, why: str) -> None:
         """The process cannot start."""

@@ -111,6 +111,11 @@ class Predecessor:
             lambda failure: self._log.failure("the server could not be judged", failure)
         )
 
+    @property
+    def waits(self) -> bool:
+        """Whether it is not our turn yet."""
+        return self._waits
+
     def _heard(self, word: str, text: str) -> None:
         if word == "go":
             self._go()

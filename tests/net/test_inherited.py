@@ -148,7 +148,7 @@ def test_a_socket_is_passed_on_once(bound: Any) -> None:
 def test_what_this_process_began_with_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twisted takes systemd's variables away as soon as its endpoints are imported."""
     file = tmp_path / "environ"
-    file.write_bytes(b"HOME=/root\0LISTEN_PID=4711\0LISTEN_FDS=2\0LISTEN_FDNAMES=a:b\0")
+    file.write_bytes(b"HOME=/home\0LISTEN_PID=4711\0LISTEN_FDS=2\0LISTEN_FDNAMES=a:b\0")
     monkeypatch.setattr("hardhttp.net.inherited._BEGUN_WITH", str(file))
     assert begun_with({"HOME": "/"}) == {
         "HOME": "/",

@@ -453,3 +453,16 @@ def test_a_history_is_taken_back_when_no_successor_came(service: Service) -> Non
     again = service.start()
     assert again.last_sequence == 2
     assert again.get(f"{history.epoch}-2") is not None
+
+
+def test_a_history_may_be_wanted_back_before_it_is_closed(service: Service) -> None:
+    history = service.start()
+    add(history, 3000)  # several batches
+    closed = history.hand_over()
+    history.take_back()
+    service.clock.wait(closed)
+    add(history, 1)
+    service.crash()
+    again = service.start()
+    assert again.last_sequence == 3001
+    assert again.get(f"{history.epoch}-3001") is not None
