@@ -59,7 +59,11 @@ class Parent(Server):
         self.seen: set[int] = set()
         admin = f"--admin=tcp:{self.admin_port}:interface=127.0.0.1"
         super().__init__(cwd, f"--workers={count}", admin, *options)
-        self.wait_until(lambda: self.asked("/workers")["ready"] == count, "all workers are ready")
+        try:
+            self.wait_until(lambda: self.asked("/workers")["ready"] == count, "all workers are ready")
+        except BaseException:
+            self.close()
+            raise
 
     def asked(self, path: str, method: str = "GET", body: str | None = None) -> Any:
         connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=PATIENCE_SECONDS)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -128,7 +129,8 @@ def pages(gathered: Gathered, rows: str, number: str, limit: int) -> dict[str, A
 def summed(values: Iterable[Any]) -> Any:
     """One value of several: numbers are added, lists follow each other, of all else the first stands.
 
-    Of what is named in seconds the largest counts, for it is how long something waits; but ``total_seconds`` add up.
+    Lists of numbers are counts by place, and are added place by place; ``bounds`` say what the places mean. Of what is
+    named in seconds the largest counts, for it is how long something waits; but ``total_seconds`` add up.
     """
     several = [value for value in values if value is not None]
     if not several:
@@ -138,6 +140,8 @@ def summed(values: Iterable[Any]) -> Any:
         names = dict.fromkeys(name for each in several for name in each)
         return {name: _of_name(name, [each[name] for each in several if name in each]) for name in names}
     if isinstance(first, list):
+        if all(isinstance(item, (int, float)) for each in several for item in each):
+            return [sum(items) for items in zip_longest(*several, fillvalue=0)]
         return [item for each in several for item in each]
     if isinstance(first, (int, float)) and not isinstance(first, bool):
         return sum(several)
@@ -148,6 +152,8 @@ def _of_name(name: str, values: list[Any]) -> Any:
     known = [value for value in values if isinstance(value, (int, float))]
     if known and name.endswith("_seconds") and name != "total_seconds":
         return max(known)
+    if name == "bounds":
+        return values[0]
     if name == "pressure":
         return max(values, key=lambda each: PRESSURES.index(each) if each in PRESSURES else 0)
     return summed(values)

@@ -313,13 +313,23 @@ def test_figures_of_all(parent: Parent) -> None:
 
 
 def test_what_is_summed() -> None:
-    one = {"n": 1, "late_seconds": 2.0, "total_seconds": 1.0, "list": [1], "name": "a", "on": True, "pressure": "none"}
-    two = {**one, "late_seconds": None, "pressure": "near", "list": [2], "more": {"x": 1}}
+    one = {
+        "n": 1,
+        "late_seconds": 2.0,
+        "total_seconds": 1.0,
+        "list": ["x"],
+        "name": "a",
+        "on": True,
+        "pressure": "none",
+    }
+    two = {**one, "late_seconds": None, "pressure": "near", "list": ["y"], "more": {"x": 1}}
+    one["histogram"] = two["histogram"] = {"bounds": [0.1, 1.0], "counts": [1, 0, 2]}
     assert summed([one, two, None]) == {
         "n": 2,
         "late_seconds": 2.0,
         "total_seconds": 2.0,
-        "list": [1, 2],
+        "list": ["x", "y"],
+        "histogram": {"bounds": [0.1, 1.0], "counts": [2, 0, 4]},
         "name": "a",
         "on": True,
         "pressure": "near",
