@@ -65,7 +65,7 @@ function showCharts(now) {
   const stalls = reactor.stalls ? `${many(reactor.stalls, "stall")}, up to ${span(reactor.worst_seconds)}` : "no stall";
   const [half, most, nearlyAll] = within(now);
   charts.waits.push(now.at, [half, most, nearlyAll, requests.unanswered_seconds, reactor.late_seconds]);
-  charts.waits.say(nearlyAll === null ? "–" : span(nearlyAll), `for 99 of 100 answers to begin; ${stalls}`);
+  charts.waits.say(nearlyAll === null ? "–" : span(nearlyAll), `99 of 100; ${stalls}`);
   charts.memory.push(now.at, [memory.resident_bytes, memory.held_bytes]);
   const pressure = memory.pressure === "none" ? "" : `, ${memory.pressure}`;
   charts.memory.say(size(memory.held_bytes), `of ${size(memory.max_bytes)} held${pressure}`, memory.held_bytes / memory.max_bytes);
