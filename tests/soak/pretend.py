@@ -31,7 +31,7 @@ Shape = Callable[[str, int], float]  # scenario and round to bytes left
 
 
 def run(
-    server: str, left: Shape, *, base: float = 38 * MiB, p99: float = 9.0, dies_in: str = "", rounds: int = 6
+    server: str, left: Shape, *, base: float = 38 * MiB, p99: float = 9.0, dies_in: str = "", rounds: int = 7
 ) -> Run:
     """``left`` says what a round of a scenario leaves behind, in bytes."""
     chance = random.Random(server)

@@ -20,17 +20,17 @@ def row(scenario: str, *levels: float) -> Row:
 
 
 def test_a_false_alarm_is_told_with_its_run() -> None:
-    sound, leak = row("lookers", 0, 0, 0), row("lookers", 5, 10, 15)
+    sound, leak = row("lookers", 0, 0, 0), row("lookers", 6, 12, 18)
     assert leak.kind is Kind.LEAK
     (line,) = table([Run(SOUND, 1, [sound]), Run(SOUND, 2, [leak])])
     assert (line.right, line.runs) == (1, 2)
-    assert line.wrong == ["run 2: LEAK: Each round of load leaves 5 MiB behind: 15 MiB after 3 rounds."]
-    assert line.nearest == "memory each round 5 MiB a round (bound 1 MiB)"
+    assert line.wrong == ["run 2: LEAK: Each round of load leaves 6 MiB behind: 18 MiB after 3 rounds."]
+    assert line.nearest == "memory each round 6 MiB a round (bound 1 MiB)"
 
 
 def test_a_leak_that_is_not_found_or_found_by_another_measure_is_told() -> None:
-    leak, missed = row("lookers", 5, 10, 15), row("lookers", 0, 0, 0)
-    by_another = row("broken-forms", 5, 10, 15)  # meant to be found by its descriptors
+    leak, missed = row("lookers", 6, 12, 18), row("lookers", 0, 0, 0)
+    by_another = row("broken-forms", 6, 12, 18)  # meant to be found by its descriptors
     lines = table([Run("session", 1, [leak, row(INNOCENT, 0, 0, 0)]), Run("session", 2, [missed])])
     assert [(line.scenario, line.expected, line.right, line.runs) for line in lines] == [
         ("lookers", Kind.LEAK, 1, 2),

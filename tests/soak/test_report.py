@@ -84,11 +84,11 @@ def test_every_verdict_is_a_word(text: str) -> None:
     assert table.count("not run") == 5
     assert "<strong>hardhttp</strong> passes all 8;" in text
     assert "passes 0 of 3, leaks in 2, dies in 1" in text
-    assert "1.9 MiB a round <span>(1 MiB allowed)</span>" in table
+    assert "1.9 MiB a round <span>(512 KiB allowed)</span>" in table
 
 
 def test_what_was_found_is_said(text: str) -> None:
-    assert 'href="#s3">stopped_reader</a>: Each round of load leaves 6.01 MiB behind' in text
+    assert 'href="#s3">stopped_reader</a>: Each round of load leaves 6 MiB behind' in text
     assert "The server ended: it was killed by SIGKILL" in text
     passed = report_text([run("hardhttp", sound)], FACTS)
     assert "Nothing: every scenario passes at every server." in passed
