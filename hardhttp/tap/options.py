@@ -28,6 +28,7 @@ from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
     cache_rule,
     check_descriptors,
+    check_endpoints,
     check_place,
     log_settings,
     networks,
@@ -182,6 +183,7 @@ SIGTERM stops listening and lets responses in flight end, for --drain-seconds.""
         self.listening = self._listening()
         self.take_proxies()
         self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
+        check_endpoints(self["listen"], self["admin"] if self.admin.required and self.admin.endpoint else None)
         check_log(self)
         self.access_log = self._access_log()
         self.session_store = self._session_store()
