@@ -119,7 +119,9 @@ class Limits:
     # A client that takes none of a thousand messages of a kilobyte will not take the next one.
     max_websocket_unsent_bytes: int = _count(1 * MiB, 1 << 30, "unsent on a WebSocket when more is sent to it", 1)
     # A quarter of a GiB: 1000 connections, 256 KiB each.
-    max_buffered_bytes: int = _count(256 * MiB, 1 << 40, "held in memory for all connections together", 64 * KiB)
+    max_buffered_bytes: int = _count(
+        256 * MiB, 1 << 40, "held in memory by the whole process, in every buffer, queue and store", 64 * KiB
+    )
     # Django and Rails keep 4 KiB where the cookie is the session.
     max_session_bytes: int = _count(64 * KiB, 16 * MiB, "keys and values of one session", 64)
     max_sessions_bytes: int = _count(

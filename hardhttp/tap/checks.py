@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from twisted.internet.endpoints import serverFromString
@@ -17,6 +18,7 @@ __all__ = [
     "cache_rule",
     "check_descriptors",
     "check_endpoint",
+    "check_endpoints",
     "check_place",
     "items",
     "log_settings",
@@ -63,6 +65,22 @@ def check_endpoint(description: str) -> None:
         raise usage.UsageError(
             f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"
         ) from None
+
+
+def check_endpoints(descriptions: Iterable[str], admin: str | None) -> None:
+    """That no endpoint is asked for twice, and that sockets of Unix could be made. ``admin``: what ``--admin`` asks."""
+    seen: set[str] = set()
+    for option, text in [*(("listen", text) for text in descriptions), *([("admin", admin)] if admin else [])]:
+        if text in seen and not re.match(r"[a-z0-9]+:0(:|$)", text):  # 0 is any free port
+            raise usage.UsageError(f"--{option} {text!r} is listened on already, by another --listen")
+        seen.add(text)
+        path = re.match(r"unix:(?:address=)?((?:\\.|[^:\\])+)", text)
+        if path is not None:
+            folder = os.path.dirname(re.sub(r"\\(.)", r"\1", path[1])) or "."
+            if not os.path.isdir(folder):
+                raise usage.UsageError(f"--{option} {text!r}: there is no directory {folder}")
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise usage.UsageError(f"--{option} {text!r}: no socket can be made in {folder}")
 
 
 def check_place(option: str, path: str) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AT_ONCE", "ON_THE_COMMAND_LINE", "Sources", "effective", "gathered"]
 
-ON_THE_COMMAND_LINE = frozenset({"config", "check", "help", "version"})
+ON_THE_COMMAND_LINE = frozenset({"config", "check", "self-test", "help", "version"})
 # Whose value is shown to nobody.
 SECRETS = frozenset({"admin-token", "mercure-publisher-key", "mercure-subscriber-key"})
 # What SIGHUP puts in force besides the limits: all else is there once, and stays until the next start.

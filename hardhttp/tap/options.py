@@ -29,6 +29,7 @@ from hardhttp.tap.checks import (
     DEFAULT_LISTEN,
     cache_rule,
     check_descriptors,
+    check_endpoints,
     check_place,
     log_settings,
     networks,
@@ -209,6 +210,7 @@ SIGHUP reads certificates and the file of --config again."""
         self.listening = self._listening()
         self.take_proxies()
         self.admin = admin_settings(self, given=self.sources.of("admin") != "default")
+        check_endpoints(self["listen"], self["admin"] if self.admin.required and self.admin.endpoint else None)
         if self.place is not None:
             self.admin = AdminSettings(None, False, None)  # the parent has it
         check_log(self)

@@ -103,6 +103,21 @@ def test_what_only_this_machine_reaches(text: str, private: bool) -> None:
     assert _is_private(text) is private
 
 
+def test_an_endpoint_that_could_not_be_had(tmp_path: Path) -> None:
+    port = "tcp:9:interface=127.0.0.1"
+    assert refusal(f"--listen={port}", f"--listen={port}") == (
+        f"--listen {port!r} is listened on already, by another --listen"
+    )
+    assert refusal(f"--listen={port}", f"--admin={port}").startswith(f"--admin {port!r} is listened on already")
+    for option in ("listen", "admin"):
+        where = f"unix:{tmp_path}/none/a.sock"
+        assert refusal(f"--{option}={where}") == f"--{option} {where!r}: there is no directory {tmp_path}/none"
+        parse(f"--{option}=unix:{tmp_path}/a.sock:mode=600")
+    odd = tmp_path / "a:b"
+    odd.mkdir()
+    parse(rf"--listen=unix:{tmp_path}/a\:b/a.sock")
+
+
 class Started:
     def __init__(self, *words: str) -> None:
         self.service: Any = makeService(parse(*words))

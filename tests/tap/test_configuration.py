@@ -81,6 +81,7 @@ def test_a_wrong_value_that_the_command_line_replaces_is_not_looked_at() -> None
         ("idel-seconds = 1", "--config: a.toml, line 1: there is no option 'idel-seconds'; did you mean idle-seconds?"),
         ("config = 'b.toml'", "--config: a.toml, line 1: config is for the command line alone"),
         ("check = true", "--config: a.toml, line 1: check is for the command line alone"),
+        ("self-test = true", "--config: a.toml, line 1: self-test is for the command line alone"),
     ],
 )
 def test_what_is_wrong_names_file_line_and_key(text: str, said: str) -> None:
@@ -97,7 +98,7 @@ def test_a_file_that_is_not_there() -> None:
 
 
 def test_every_option_has_a_kind_and_every_name_is_one() -> None:
-    assert set(KINDS) >= set(OPTIONS) - {"config", "check", "help", "version"}
+    assert set(KINDS) >= set(OPTIONS) - {"config", "check", "self-test", "help", "version"}
     assert set(OPTIONS) >= SECRETS
     assert set(OPTIONS) >= AT_ONCE
 
