@@ -171,7 +171,11 @@ PUBLISHED = 50
 
 
 @pytest.mark.slow
-def test_ten_times_the_budget_by_every_kind_at_once(subject: Subject) -> None:
+@pytest.mark.parametrize(
+    "times",
+    [pytest.param(1, id="once"), pytest.param(40, id="forty times", marks=[pytest.mark.soak, pytest.mark.long])],
+)
+def test_ten_times_the_budget_by_every_kind_at_once(subject: Subject, times: int) -> None:
     for act, _ in ONE_OF_EACH:
         act(subject)
     for _ in range(ROUNDS):
@@ -180,6 +184,23 @@ def test_ten_times_the_budget_by_every_kind_at_once(subject: Subject) -> None:
         subject.ask("publish 2 10000")
     subject.let_go()
     time.sleep(1)
+    base = None
+    for number in range(times):
+        before, after, most = ten_times_the_budget(subject)
+        if base is None:
+            base = before["rss"]
+            kinds = ("input_bytes", "body_bytes", "unsent_bytes", "event_bytes", "message_bytes", "sessions", "history")
+            assert [kind for kind in kinds if not most[kind]] == []
+        used = (after["peak"] - base) / BUDGET
+        print(json.dumps({"base": base, "used": used, "before": before, "after": after}))
+        # The highest of all times. Pieces that were given back lie between what stays (connections, sessions, history)
+        # and fit nothing that comes later: the allocator takes more then, though what is held never is more.
+        assert used <= (1.2 if number == 0 else 1.75)
+        back_to_normal(subject)
+
+
+def ten_times_the_budget(subject: Subject) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
+    """What is said before, with the connections there are, and after; and the most that was held, by kind."""
     offered = sum(act(subject) for act, times in ONE_OF_EACH for _ in range(times))
     before = subject.ask()  # with the connections, whose number has a bound of its own
     most: dict[str, int] = {}
@@ -191,19 +212,21 @@ def test_ten_times_the_budget_by_every_kind_at_once(subject: Subject) -> None:
         for kind, amount in {**now["kinds"], "held": now["held"]}.items():
             most[kind] = max(most.get(kind, 0), amount)
     after = subject.ask()
-    used = (after["peak"] - before["rss"]) / BUDGET
-    print(json.dumps({"offered": offered / BUDGET, "used": used, "most": most, "after": after}, indent=1))
+    print(json.dumps({"offered": offered / BUDGET, "most": most}))
     assert offered >= 10 * BUDGET
     assert most["held"] <= BUDGET + WEIGHED_BYTES
-    for kind in ("input_bytes", "body_bytes", "unsent_bytes", "event_bytes", "message_bytes", "sessions", "history"):
-        assert most[kind] > 0, kind
-    assert used <= 1.2
-    assert after["shed"] > 0
-    assert after["refused"] > 0
+    assert after["shed"] > before["shed"]
+    assert after["refused"] > before["refused"]
+    return before, after, most
+
+
+def back_to_normal(subject: Subject) -> None:
+    """Everybody goes; then new work is done again."""
     subject.let_go()
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while (now := subject.ask())["pressure"] and time.monotonic() < deadline:
+    while (now := subject.ask())["pressure"] or now["kinds"]["connections"]:  # what their kernels still had is read
+        assert time.monotonic() < deadline, now
         time.sleep(0.1)
-    assert now["pressure"] == 0, now
     client = subject.begin(b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n")
     assert client.wait(15) == b"HTTP/1.1 200 OK"
+    subject.let_go()
