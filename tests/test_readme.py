@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -47,6 +48,26 @@ def test_figures_have_a_place_and_a_command() -> None:
     rows = [line for line in found[1].splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1, "every row has the same columns"
     assert "python -m benchmarks http" in README
+
+
+def test_the_soaks_figures_are_those_of_its_evidence() -> None:
+    servers = json.loads((ROOT / "docs" / "evidence" / "beside.json").read_text("utf-8"))["servers"]
+    found = re.search(r"<!-- soak -->\n(.*?)<!-- /soak -->", README, re.S)
+    assert found
+    head, _, figures = ([cell.strip() for cell in line.split("|")[2:-1]] for line in found[1].splitlines())
+    assert head == list(servers)
+    for cell, verdicts in zip(figures, servers.values()):
+        kinds = [verdict["kind"] for verdict in verdicts.values()]
+        assert cell == f"{kinds.count('PASS')} of {len(kinds) - kinds.count(None)}"
+
+
+def test_evidence_was_made_by_the_commands_that_are_printed_with_it() -> None:
+    page = (ROOT / "docs" / "evidence.rst").read_text("utf-8")
+    for name in ("hour", "deadlines", "beside"):
+        report = (ROOT / "docs" / "evidence" / f"{name}.html").read_text("utf-8")
+        (command,) = re.findall(r"<dt>Command</dt><dd>([^<]*)</dd>", report)
+        assert f"   {command}\n" in page
+        assert name != "beside" or command in " ".join(README.split())
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
