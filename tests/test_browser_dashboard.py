@@ -225,6 +225,9 @@ def test_draining_is_told(browser: webdriver.Chrome, watched: Watched) -> None:
     assert browser.title.startswith("NOT READY")
     watched.server.process.kill()
     until(lambda: text(browser, "status") == "lost, trying again", "the loss is told")
+    # Who was ready when last heard of is not called ready now.
+    assert text(browser, "ready").startswith("No answer.")
+    assert browser.title.startswith("NO ANSWER")
 
 
 def test_the_token_is_asked_for_and_kept_nowhere(browser: webdriver.Chrome, tmp_path: Path) -> None:

@@ -82,15 +82,20 @@ function showCharts(now) {
   }
 }
 
+const READINESS = {unknown: "Asking the stores.", yes: "Ready for requests.", noted: "Ready for requests, with a note.", no: "Not ready for requests.", lost: "No answer. What is below is what the server said last."};
+
 function showReadiness(now) {
   const state = now.ready === null ? "unknown" : !now.ready ? "no" : now.notes.length ? "noted" : "yes";
-  const lines = [...now.problems, ...now.notes];
+  sayReadiness(state, [...now.problems, ...now.notes]);
+}
+
+function sayReadiness(state, lines) {
   if (ready === state + lines.join()) return;  // a screen reader would say it again
   ready = state + lines.join();
   at("health").dataset.ready = state;
-  show(at("ready"), {unknown: "Asking the stores.", yes: "Ready for requests.", noted: "Ready for requests, with a note.", no: "Not ready for requests."}[state]);
+  show(at("ready"), READINESS[state]);
   at("problems").replaceChildren(...lines.map(line => h("li", {}, line)));
-  document.title = state === "no" ? "NOT READY · hardhttp" : "hardhttp";
+  document.title = state === "no" ? "NOT READY · hardhttp" : state === "lost" ? "NO ANSWER · hardhttp" : "hardhttp";
 }
 
 function showRefusals(now) {
@@ -135,6 +140,7 @@ function tell(state) {
   at("status").dataset.state = state;
   show(at("status"), SAID[state]);
   at("pause").hidden = state === "denied";
+  if (state === "lost") sayReadiness("lost", []);  // it was ready when it was last heard of
   if (state === "denied") ask(token === null ? "" : "That is not its token.");
 }
 
