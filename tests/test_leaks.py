@@ -346,7 +346,8 @@ def check(subject: Subject, requests: int, peak_bytes: int) -> None:
     found = subject.ask("collect")["found"]
     assert not ours(found), found
     assert sum(found.values()) < 100, found  # nothing of anybody's grows with requests
-    growth = after["resident_bytes"] - middle["resident_bytes"]
+    # The kernel takes pages back where memory is short: of the two the one that had most.
+    growth = after["resident_bytes"] - max(first["resident_bytes"], middle["resident_bytes"])
     assert growth < max(peak_bytes, 20 * (made - half)), growth
     left = subject.ask("stop")
     assert left == {"pending": [], "readers": []}
