@@ -106,6 +106,7 @@ def test_everybody_is_told_in_his_own_protocol(tmp_path: Path) -> None:
         began = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
 
+        assert server.wait_for(r"draining: 1[0-9] open, 4 s at most")
         assert end(idle.socket) == b""
         answer = end(slow)
         assert b"\r\nConnection: close\r\n" in answer

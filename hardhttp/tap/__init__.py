@@ -193,6 +193,9 @@ class Serving(Service):
             self._figures.stop()
         if self._hangup is not None:
             self._hangup.stop()
+        if self.site.connection_count:
+            seconds = self.site.limits.drain_seconds
+            self._log.info("draining: {n} open, {seconds:g} s at most", n=self.site.connection_count, seconds=seconds)
         stopping = maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
         return stopping.addBoth(self._stop_admin)
 

@@ -112,9 +112,9 @@ class AdminListening:
         if self._required or failure.check(CannotListenError) is None:
             return failure
         self._log.warn(
-            "there is no admin side: {error}. Another server has that port; --admin tcp:PORT:interface=127.0.0.1 "
-            "gives this one its own, --admin none says that it needs none",
-            error=failure.getErrorMessage(),
+            "there is no admin side: {error}. Something else has that port; --admin tcp:PORT:interface=127.0.0.1 "
+            "gives it another, --admin none says that none is needed",
+            error=failure.getErrorMessage().rstrip("."),
         )
         return None
 
