@@ -10,10 +10,11 @@ memory (sessions, a hub's history). Three things happen as it fills:
   made no progress, decides. A store that keeps more than a quarter of it gives up its oldest first.
 
 Each has an end: below seven tenths all is as it was. Bodies that wait are read on second by second, the first first,
-as many as there is room for if each grows to twice its size: all at once would fill it again. When it has been full
-for ten seconds, the heaviest and slowest are shed down to four fifths, lest whoever fills it keeps all others out;
-and when a body has waited for ten seconds, one a second is, for those who wait for one another would wait for ever.
-What is shed has the reason ``buffered-bytes``, in the log and in the counts.
+as many as there is room for if each grows to twice its size: all at once would fill it again. While it is full, those
+who have neither taken nor sent their share for two seconds go, if that is enough to end it; and when it has been full
+for ten, the heaviest and slowest are shed down to four fifths, lest whoever fills it keeps all others out. When a body
+has waited for ten seconds, one a second is, for those who wait for one another would wait for ever. What is shed has
+the reason ``buffered-bytes``, in the log and in the counts.
 
 Requests pay nothing for this: the sum is the ledger's, and while work is refused another parser stands in the
 place of the server's.
@@ -40,6 +41,7 @@ __all__ = ["DETAIL", "Budget", "Keeper", "Pressure"]
 NEAR_SHARE, FULL_SHARE, RELIEVED_SHARE = 0.80, 0.95, 0.70
 KEEPER_SHARE = 0.25
 WAIT_SECONDS = 10.0
+STILL_SECONDS = 2.0
 # A body is small that has less than this part of the largest.
 SMALL = 2
 DETAIL = "the server holds as much as it may"
@@ -110,14 +112,14 @@ class Budget:
             return
         self._shed_to(most)
 
-    def _shed_to(self, size: float) -> None:
-        """Have no more than ``size`` held."""
+    def _shed_to(self, size: float, still_seconds: float = 0.0) -> None:
+        """Have no more than ``size`` held, if there are enough who made no progress for ``still_seconds``."""
         most = self._server.limits.max_buffered_bytes
         self._working = True
         try:
             if self.held_bytes > NEAR_SHARE * most:
                 self._trim_keepers(most)
-            while self.held_bytes > size and self._shed_one():
+            while self.held_bytes > size and self._shed_one(still_seconds):
                 pass
             self._press(self.held_bytes / most)
         finally:
@@ -128,8 +130,15 @@ class Budget:
         self.weigh()
         for body in [body for body in self._waiting if not body.body_is_paused]:
             del self._waiting[body]  # it has ended, or goes on
+        most = self._server.limits.max_buffered_bytes
         if self.pressure is Pressure.FULL and now - self._full_since >= WAIT_SECONDS:
-            self._shed_to(NEAR_SHARE * self._server.limits.max_buffered_bytes)
+            self._shed_to(NEAR_SHARE * most)
+        elif self.pressure is Pressure.FULL:
+            still = sum(
+                self._held_by(owner) for owner in self._server.ledger.owners() if self._stands(owner) >= STILL_SECONDS
+            )
+            if self.held_bytes - still <= NEAR_SHARE * most:  # without them work can be taken up again
+                self._shed_to(RELIEVED_SHARE * most, STILL_SECONDS)
         elif not self._read_on() and self._waiting and now - next(iter(self._waiting.values())) >= WAIT_SECONDS:
             self._shed_to(self.held_bytes - 1)
 
@@ -190,12 +199,14 @@ class Budget:
                 self._server.guard(keeper.shed, above)
                 self._count(f"{keeper.kind} were given up")
 
-    def _shed_one(self) -> bool:
+    def _shed_one(self, still_seconds: float) -> bool:
         """End what is heaviest and slowest; whether anything could be."""
         ledger, tracker = self._server.ledger, self._server.tracker
         before = ledger.held_bytes
         for owner in sorted(ledger.owners(), key=self._weight, reverse=True):
             holder = tracker.get(owner)
+            if self._stands(owner) < still_seconds:
+                continue
             if holder is not None:
                 base = base_transport(owner)
                 holder.shed()
@@ -211,9 +222,17 @@ class Budget:
 
     def _weight(self, owner: Any) -> float:
         """Bytes, times the seconds without progress."""
+        return self._held_by(owner) * self._stands(owner)
+
+    def _held_by(self, owner: Any) -> int:
         held = self._server.ledger.held(owner).items()
-        size = sum(amount for kind, amount in held if kind.endswith("_bytes"))
-        return size * _slowness(self._server.tracker.get(owner), self._server.seconds())
+        return sum(amount for kind, amount in held if kind.endswith("_bytes"))
+
+    def _stands(self, owner: Any) -> float:
+        """Seconds since a connection has made its last progress, at least one; of what is none, one."""
+        holder, now = self._server.tracker.get(owner), self._server.seconds()
+        paces = (getattr(holder, "_send_pace", None), getattr(holder, "_body_pace", None))
+        return max([1.0, *(now - pace.since for pace in paces if pace is not None)])
 
     def _count(self, what: str) -> None:
         self.shed_count += 1
@@ -243,9 +262,3 @@ def _drop_unsent(base: Any) -> None:
     if getattr(base, "_aborting", False):
         base.dataBuffer, base.offset = b"", 0
         base._tempDataBuffer, base._tempDataLen = [], 0
-
-
-def _slowness(holder: Any, now: float) -> float:
-    """Seconds since a connection has made its last progress, at least one; of what is none, one."""
-    paces = (getattr(holder, "_send_pace", None), getattr(holder, "_body_pace", None))
-    return max([1.0, *(now - pace.since for pace in paces if pace is not None)])

@@ -260,6 +260,27 @@ def test_who_keeps_it_full_does_not_keep_others_out(rig: Rig) -> None:
     assert rig.exchange(GET)[0].status == 200
 
 
+def test_full_who_takes_nothing_goes_soon(rig: Rig) -> None:
+    """Not those who make progress, however much they hold, and not more than it takes."""
+    stopped = []
+    for _ in range(3):
+        peer = rig.connect()
+        peer.take(0)
+        peer.send(b"GET /later HTTP/1.1\r\nHost: a\r\n\r\n")
+        peer.protocol.request.write(b"x" * 20_000)
+        rig.site.ledger.hold(peer.transport, UNSENT, 20_000)
+        stopped.append(peer)
+    large = upload(rig, 39_000)
+    assert pressure(rig) is Pressure.FULL
+    rig.advance(2)
+    assert not any(peer.aborted for peer in stopped)
+    rig.advance(2)
+    assert [peer.aborted for peer in stopped].count(True) == 2
+    assert not large.received
+    assert pressure(rig) is Pressure.NONE
+    assert rig.exchange(GET)[0].status == 200
+
+
 def test_the_slow_goes_before_one_that_is_a_little_heavier(rig: Rig) -> None:
     """Ten seconds without progress count ten times."""
     slow = rig.connect()
