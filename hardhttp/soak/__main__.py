@@ -17,7 +17,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from hardhttp.soak.catalogue import CATALOGUE
-from hardhttp.soak.commandline import Wrong, own, parser, replay_of, servers_of, state_of, token_of
+from hardhttp.soak.commandline import Wrong, own, replay_of, said, servers_of, state_of, token_of
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.plan import State
 from hardhttp.soak.report import write_report
@@ -114,7 +114,7 @@ def list_scenarios() -> None:
 def main(words: Sequence[str] | None = None) -> int:
     """The exit status. ``words``: the command line, without the program's name."""
     words = sys.argv[1:] if words is None else words
-    asked = parser().parse_args(words)
+    asked = said(words)
     if asked.list:
         list_scenarios()
         return PASSED
@@ -144,7 +144,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if (directory / REPORT).exists():
         print(f"the report: {directory / REPORT}")
     if not whole:
-        print(f"hardhttp-soak: interrupted; go on with --resume --into {directory} and the same servers")
+        print(f"hardhttp-soak: interrupted; go on with --resume --into {directory}")
         return INTERRUPTED
     worst = worst_of(found, first)
     undecided = any(row.undecided for row in found if row.server == first)

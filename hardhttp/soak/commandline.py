@@ -26,7 +26,7 @@ from hardhttp.soak.where import NotOwnError, Where, is_loopback
 from hardhttp.tap.checks import resolved
 from hardhttp.units import UnitError, parse_seconds
 
-__all__ = ["Wrong", "own", "pairs_of", "parser", "replay_of", "servers_of", "state_of", "token_of"]
+__all__ = ["Wrong", "own", "pairs_of", "parser", "replay_of", "said", "servers_of", "state_of", "token_of"]
 
 LEAST_SECONDS, MOST_SECONDS = 2.0, 30 * 86_400.0
 UNDER_TEST = "server"
@@ -161,8 +161,24 @@ def servers_of(asked: argparse.Namespace, directory: Path) -> dict[str, Running 
     except (ValueError, NotOwnError) as error:
         raise Wrong(str(error)) from None
     if not found:
-        raise Wrong("there is no server: give --target, --command or --against")
+        raise Wrong(
+            f"there is no run in {directory} to go on with"
+            if asked.resume
+            else "there is no server: give --target, --command or --against"
+        )
     return found
+
+
+def said(words: Sequence[str]) -> argparse.Namespace:
+    """What ``words`` ask for. ``--resume`` that names no server asks for what the run was begun with."""
+    asked = parser().parse_args(words)
+    if asked.resume and not (asked.target or asked.command or asked.against):
+        try:
+            begun = State.load(Path(asked.into) / STATE).words
+        except (OSError, ValueError):
+            return asked  # what is wrong is told where the run is looked for
+        asked = parser().parse_args([*begun, "--resume", "--into", asked.into])
+    return asked
 
 
 def own(asked: Sequence[str]) -> list[str]:

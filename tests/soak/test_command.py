@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from hardhttp.soak import __main__ as command
+from hardhttp.soak import commandline
 from hardhttp.soak.commandline import pairs_of, parser
 from hardhttp.soak.facts import about, facts
 from hardhttp.soak.honest import Honest, HonestClient, percentile
@@ -121,6 +122,19 @@ def test_what_was_run_and_has_no_verdict_has_not_passed(tmp_path: Path) -> None:
     assert "PASS   mine         idle" in done.stdout, done.stdout + done.stderr
     assert "-      mine         churn                    No verdict" in done.stdout
     assert done.returncode == 1
+
+
+def test_a_run_knows_its_servers(said: Any, tmp_path: Path) -> None:
+    """Whoever goes on with it need not say them again."""
+    begun = ["--against=mine=shop {port}", "--scenario=idle", "--into=elsewhere"]
+    State(make_plan(("mine",), ("idle",), 4.0), words=begun).save(tmp_path / "state.json")
+    asked = commandline.said(["--resume", f"--into={tmp_path}"])
+    assert (asked.against, asked.scenario) == (["mine=shop {port}"], ["idle"])
+    assert (asked.resume, asked.into) == (True, str(tmp_path))
+    assert commandline.said(["--resume", f"--into={tmp_path}", "--against=node"]).against == ["node"]
+    (tmp_path / "state.json").unlink()
+    status, text = said("--resume")
+    assert (status, f"there is no run in {tmp_path} to go on with" in text) == (2, True), text
 
 
 def test_another_runs_servers_are_asked_for(said: Any, tmp_path: Path) -> None:
