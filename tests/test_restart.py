@@ -283,7 +283,10 @@ def test_a_file_may_ask_for_other_ports(tmp_path: Path) -> None:
         log.wait_for("listening: ")
         good = config.read_text()
         config.write_text("listen = ['unix:/no/such/place']\nadmin = 'none'\napp = 'shop:root'\n")
-        line.fails(r"hardhttp cannot start: .*No such file or directory")
+        line.fails(r"there is no directory /no/such")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            config.write_text(good.replace(str(first), str(taken.getsockname()[1])))
+            line.fails(r"hardhttp cannot start: .*in use")
         assert ask(first)["pid"] == line.pid
         config.write_text(good.replace(str(first), str(second)))
         line.restart()
