@@ -191,7 +191,7 @@ async def test_a_default_port_that_is_taken_is_gone_without(said: list[str], mon
         started.service = makeService(options)
         started.start()
         (line,) = [line for line in said if "there is no admin side" in line]
-        assert "--admin none says that it needs none" in line
+        assert "--admin none says that none is needed" in line
         assert started.service.ports != []
         await started.stop()
 
