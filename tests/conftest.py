@@ -38,6 +38,12 @@ settings.register_profile("random", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Quick tests wait for sockets and processes nearly half of their time: three for two cores."""
+    return (os.cpu_count() or 1) * 3 // 2 if "not slow" in (config.option.markexpr or "") else None
+
+
 def pytest_collection_finish() -> None:
     """What ten thousand tests are made of is looked through no more: many ask the collector what is left of theirs."""
     gc.collect()
