@@ -40,6 +40,7 @@ class ResponseWatcher:
 class Watched:
     """The part of a request that they ask."""
 
+    site: Any
     finished: Any
     notifications: Any
     _end: Failure | None
@@ -59,21 +60,30 @@ class Watched:
         return waiting
 
     def notifyDrain(self) -> Deferred[None]:
-        """Fires when the server wants to stop: a stream should say so and end."""
+        """Fires when the server wants to stop: a stream should say so and end; soon, when it wants to already."""
         waiting: Deferred[None] = Deferred()
         if self._drain_calls is None:
             self._drain_calls = []
         self._drain_calls.append(waiting)
+        self._drain_late()
         return waiting
 
     def watch(self, watcher: ResponseWatcher) -> None:
         """As ``notifyFinish`` and ``notifyDrain`` together, for those of whom there are thousands."""
         if self.finished or self._end is not None:
             watcher.ended(self._end)
-        elif self.notifications is None:
+            return
+        if self.notifications is None:
             self.notifications = [watcher]
         else:
             self.notifications.append(watcher)
+        self._drain_late()
+
+    def _drain_late(self) -> None:
+        """A request may begin while the server drains, and its stream is to end too, once it has begun."""
+        server = self.site.server
+        if server.draining:
+            server.clock.callLater(0, server.guard, self.drain)
 
     def drain(self) -> None:
         """The server wants to stop."""

@@ -23,6 +23,7 @@ from hardhttp.testing import Peer
 from hardhttp.wire.eventstream import Parser
 from tests.sse.subscribing import Hub, body, data_of, empty, events
 from tests.sse.thread_clock import ThreadClock
+from tests.web.saying import say
 
 
 def test_topics_reach_those_who_want_them() -> None:
@@ -367,6 +368,23 @@ def test_a_drain_spreads_over_its_time() -> None:
             waits.add(parser.retry_ms)
         assert len(waits) > 50
         assert set(site.reasons) == {"drained"}
+        site.rig.advance(1)
+        assert drained == [None]
+
+
+def test_who_subscribes_while_it_drains_is_told_too() -> None:
+    """By a connection that was made before: a browser keeps one in reserve, and comes back by it."""
+    with Hub(limits=Limits(drain_seconds=10), retry_seconds=(1, 5)) as site:
+        reserve = site.rig.connect()
+        drained: list[Any] = []
+        site.rig.site.drain().addCallback(drained.append)
+        site.rig.advance(1)
+        reserve.send(say(target=b"/?topic=t"))
+        site.rig.advance(1)
+        (response,) = reserve.responses()
+        assert (response.status, response.complete) == (200, True)
+        assert b"retry: " in response.body
+        assert site.reasons == ["drained"]
         site.rig.advance(1)
         assert drained == [None]
 

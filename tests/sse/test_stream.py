@@ -558,6 +558,20 @@ def test_a_drain_says_when_to_come_back_and_ends() -> None:
         site.rig.site.server.stop()
 
 
+def test_who_subscribes_while_it_drains_is_told_too() -> None:
+    with Streaming(limits=Limits(drain_seconds=5)) as site:
+        reserve = site.rig.connect()
+        drained: list[Any] = []
+        site.rig.site.drain().addCallback(drained.append)
+        reserve.send(GET)
+        site.rig.advance(1)
+        (response,) = reserve.responses()
+        assert (response.status, response.complete) == (200, True)
+        assert b"retry: " in response.body
+        site.rig.advance(1)
+        assert drained == [None]
+
+
 def test_http_1_0() -> None:
     with Streaming() as site:
         peer = site.rig.connect()
