@@ -19,6 +19,7 @@ __all__ = ["Statistics"]
 
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
 RATE_SECONDS = 10
+_LEAST = BOUNDS[0]  # what most answers take, or less
 # Ends in which the server had no part; all others are its own decisions.
 _ORDINARY = frozenset(
     {Reason.CLIENT_CLOSED, Reason.CLIENT_RESET, Reason.RESPONSE_END, Reason.APPLICATION, Reason.UPGRADED_END}
@@ -86,7 +87,7 @@ class Statistics:
             self._untimed[digit] += 1
         elif first_seconds is None:
             counts = self._whole[digit]
-            counts[bisect_left(BOUNDS, seconds)] += 1
+            counts[0 if seconds <= _LEAST else bisect_left(BOUNDS, seconds)] += 1
             counts[-1] += seconds
         else:
             self.latency.in_parts(digit, first_seconds, seconds)
