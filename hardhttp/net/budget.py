@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -119,8 +120,8 @@ class Budget:
         try:
             if self.held_bytes > NEAR_SHARE * most:
                 self._trim_keepers(most)
-            while self.held_bytes > size and self._shed_one(still_seconds):
-                pass
+            if self.held_bytes > size:
+                self._shed(size, still_seconds)
             self._press(self.held_bytes / most)
         finally:
             self._working = False
@@ -199,25 +200,29 @@ class Budget:
                 self._server.guard(keeper.shed, above)
                 self._count(f"{keeper.kind} were given up")
 
-    def _shed_one(self, still_seconds: float) -> bool:
-        """End what is heaviest and slowest; whether anything could be."""
-        ledger, tracker = self._server.ledger, self._server.tracker
-        before = ledger.held_bytes
-        for owner in sorted(ledger.owners(), key=self._weight, reverse=True):
-            holder = tracker.get(owner)
-            if self._stands(owner) < still_seconds:
-                continue
-            if holder is not None:
-                base = base_transport(owner)
-                holder.shed()
-                _drop_unsent(base)
-                ledger.release(owner)
-                self.shed_count += 1
-            elif hasattr(owner, "shed"):
-                owner.shed()
-                self._count("a slow subscriber was ended")
-            if ledger.held_bytes < before:
-                return True
+    def _shed(self, size: float, still_seconds: float) -> None:
+        """End what is heaviest and slowest, until no more than ``size`` is held. Each is weighed once: there may be
+        thousands."""
+        heap = [(-self._weight(owner), order, owner) for order, owner in enumerate(self._server.ledger.owners())]
+        heapify(heap)
+        while heap and self.held_bytes > size:
+            _, order, owner = heappop(heap)
+            if self._stands(owner) >= still_seconds and self._shed_one(owner):
+                heappush(heap, (-self._weight(owner), order, owner))
+
+    def _shed_one(self, owner: Any) -> bool:
+        """End a connection, or the slowest of a store; whether more may be had from there."""
+        ledger, holder, before = self._server.ledger, self._server.tracker.get(owner), self._server.ledger.held_bytes
+        if holder is not None:
+            base = base_transport(owner)
+            holder.shed()
+            _drop_unsent(base)
+            ledger.release(owner)
+            self.shed_count += 1
+        elif hasattr(owner, "shed"):
+            owner.shed()
+            self._count("a slow subscriber was ended")
+            return ledger.held_bytes < before
         return False
 
     def _weight(self, owner: Any) -> float:

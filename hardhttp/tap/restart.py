@@ -16,11 +16,13 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from enum import Enum
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -234,7 +236,5 @@ class _Successor(ProcessProtocol):
             talk.say("stop")
             talk.close()
         if self._status is None and self.transport is not None:
-            try:
+            with suppress(ProcessExitedAlready):
                 self.transport.signalProcess(signal.SIGKILL)
-            except Exception:  # it has ended just now
-                pass

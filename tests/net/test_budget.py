@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import attrs
 import pytest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -12,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 from hardhttp.errors import Reason
 from hardhttp.interfaces import SessionTimes, Update
 from hardhttp.limits import Limits
-from hardhttp.net.budget import WAIT_SECONDS, Keeper, Pressure
+from hardhttp.net.budget import WAIT_SECONDS, Budget, Keeper, Pressure
 from hardhttp.net.ledger import BODY, EVENTS, UNSENT
 from hardhttp.net.outbound import unsent_bytes
 from hardhttp.sse.history import MemoryHistory
@@ -279,6 +280,20 @@ def test_full_who_takes_nothing_goes_soon(rig: Rig) -> None:
     assert not large.received
     assert pressure(rig) is Pressure.NONE
     assert rig.exchange(GET)[0].status == 200
+
+
+def test_of_many_each_is_weighed_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands may have to go at once, and nobody is served meanwhile."""
+    peers = [upload(rig, 900) for _ in range(100)]
+    weighed: list[Any] = []
+    budget = rig.site.server.budget
+    weight = Budget._weight
+    monkeypatch.setattr(Budget, "_weight", lambda self, owner: weighed.append(owner) or weight(self, owner))
+    rig.site.limits = attrs.evolve(LIMITS, max_buffered_bytes=65_536)
+    rig.advance(1)
+    assert sum(1 for peer in peers if peer.received) > 20
+    assert budget.held_bytes <= 65_536
+    assert len(weighed) <= 100
 
 
 def test_the_slow_goes_before_one_that_is_a_little_heavier(rig: Rig) -> None:
