@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 import textwrap
@@ -27,7 +28,7 @@ from twisted.python.usage import UsageError
 from twisted.web.resource import IResource
 
 from hardhttp.limits import Limits
-from hardhttp.tap import Figures, Options, makeService, where
+from hardhttp.tap import Figures, Options, Serving, makeService, where
 from hardhttp.tap.checks import DEFAULT_LISTEN, SPARE_DESCRIPTORS
 from hardhttp.tap.optiontable import OPTIONS
 from hardhttp.tap.resources import WebrootOver, load_app
@@ -422,9 +423,27 @@ def test_outside_twistd_a_busy_port_raises(start: str, capsys: pytest.CaptureFix
     with socket.create_server(("127.0.0.1", 0)) as taken:
         description = f"tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
         service: Any = makeService(parse(f"--listen={description}", "--access-log=access.log"))
+        before = signal.getsignal(signal.SIGHUP)
         with pytest.raises(CannotListenError):
             getattr(service, start)()
         assert service.ports == []
+        assert signal.getsignal(signal.SIGHUP) is before
+
+
+@pytest_twisted.ensureDeferred
+async def test_sighup_has_a_handler_before_anything_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Who reads in the log that it listens may send one at once, before twistd has come to startService.
+    before, seen = signal.getsignal(signal.SIGHUP), []
+    service: Any = makeService(parse("--listen=tcp:0:interface=127.0.0.1"))
+    monkeypatch.setattr(
+        service, "_begin", lambda: seen.append(signal.getsignal(signal.SIGHUP)) or Serving._begin(service)
+    )
+    service.privilegedStartService()
+    assert seen != [before]
+    service.startService()
+    assert signal.getsignal(signal.SIGHUP) is seen[0]
+    await service.stopService()
+    assert signal.getsignal(signal.SIGHUP) is before
 
 
 @pytest.mark.parametrize(

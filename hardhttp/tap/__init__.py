@@ -105,8 +105,6 @@ class Serving(Service):
         super().startService()
         if not self._http.running:
             self._listen()
-        if self._hangup is not None:
-            self._hangup.start()
         if self._succession is not None:
             self._succession.start()
         if self._figures is not None:
@@ -127,6 +125,8 @@ class Serving(Service):
                 self._log.failure("what SIGHUP asks for could not be done")
 
     def _listen(self) -> None:
+        if self._hangup is not None:
+            self._hangup.start()  # before the log says that it listens: SIGHUP ends whoever has no handler
         if self.link is not None:
             self.link.start()
         early: list[Any] = []
@@ -138,6 +138,8 @@ class Serving(Service):
 
     def _listening(self, result: list[IListeningPort] | Failure, running: bool) -> None:
         if isinstance(result, Failure):
+            if self._hangup is not None:
+                self._hangup.stop()
             self._stopped(None)
             message = f"hardhttp cannot start: {result.getErrorMessage()}"
             self._log.critical("{message}", message=message)

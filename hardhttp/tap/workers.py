@@ -205,16 +205,18 @@ class Parent(Service):
         super().startService()
         if not self._http.running:
             self._begin()
-        for each in self._signals:
-            each.start()
         self._reactor.callWhenRunning(self._supervise)
 
     def _begin(self) -> None:
+        for each in self._signals:
+            each.start()
         early: list[Any] = []
         maybeDeferred(self._http.startService).addCallback(self._bound).addBoth(early.append)
         if not early or isinstance(early[0], Failure):
             failure = early[0] if early else None
             message = f"hardhttp cannot start: {failure.getErrorMessage() if failure else 'an endpoint waits'}"
+            for each in self._signals:
+                each.stop()
             self._log.critical("{message}", message=message)
             self._quits(message, False)
             raise RuntimeError(message)
@@ -271,9 +273,11 @@ class Parent(Service):
 
     def _hang_up(self) -> None:
         """systemd hears that the files are read again; each worker says in the log what came of it."""
-        self._notifier.reloading()
+        if self._announced:
+            self._notifier.reloading()
         self.workers.hang_up()
-        self._notifier.ready(f"{self.workers.ready} of {self.workers.wanted} workers are ready")
+        if self._announced:
+            self._notifier.ready(f"{self.workers.ready} of {self.workers.wanted} workers are ready")
 
     def _failed(self, message: str) -> None:
         self._log.critical("hardhttp cannot start: {message}", message=message)
