@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import IntEnum
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, nlargest
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -45,6 +45,9 @@ WAIT_SECONDS = 10.0
 STILL_SECONDS = 2.0
 # A body is small that has less than this part of the largest.
 SMALL = 2
+# Which bodies are the largest is looked for again when this share more is held: there may be thousands, and each may
+# send a byte at a time.
+LOOK_SHARE = 0.001
 DETAIL = "the server holds as much as it may"
 
 
@@ -87,6 +90,8 @@ class Budget:
         self._full_since = 0.0
         self._waiting: dict[Any, float] = {}  # bodies and sockets that are not read on, and since when
         self._working = False  # what is shed gives back, and so asks again
+        self._look_share = 0.0  # with so much held, the largest bodies are looked for
+        self._growths = 0  # how often more was held since they were
 
     @property
     def held_bytes(self) -> int:
@@ -152,8 +157,20 @@ class Budget:
             self._is(Pressure.NEAR)
         else:
             self._is(Pressure.NONE)
-        if share > NEAR_SHARE:
-            self._hold_back()
+        self._look(share)
+
+    def _look(self, share: float) -> None:
+        """Hold back as many as came since the last time, where enough more is held than then."""
+        if share <= NEAR_SHARE:
+            self._look_share, self._growths = 0.0, 0
+            return
+        self._growths += 1
+        if share < self._look_share:
+            self._look_share = min(self._look_share, share + LOOK_SHARE)
+            return
+        self._look_share = share + LOOK_SHARE
+        self._hold_back(self._growths)
+        self._growths = 0
 
     def _is(self, pressure: Pressure) -> None:
         if self.pressure is not pressure:
@@ -161,8 +178,9 @@ class Budget:
         self.pressure = pressure
         self._server.parser = self._refusing if pressure is Pressure.FULL else self._parser
 
-    def _hold_back(self) -> None:
-        """The largest body or message that comes, and is read, is not read on; small ones come to their end."""
+    def _hold_back(self, count: int) -> None:
+        """The largest bodies or messages that come, and are read, are not read on, so many at most; small ones come to
+        their end."""
         server = self._server
         bodies: list[Any] = []
         for owner in server.ledger.owners():
@@ -170,13 +188,11 @@ class Budget:
             held = server.ledger.held(owner)
             if channel is not None and (held.get(BODY) or held.get(MESSAGES)):
                 bodies += _coming(channel)
-        read = [body for body in bodies if not body.body_is_paused]
-        if not read:
-            return
-        largest = max(read, key=_size)
-        if _size(largest) * SMALL >= max(map(_size, bodies)):
-            largest.pause_body()
-            self._waiting[largest] = server.seconds()
+        least = max(map(_size, bodies), default=0) / SMALL
+        read = [body for body in bodies if not body.body_is_paused and _size(body) >= least]
+        for body in nlargest(count, read, key=_size):
+            body.pause_body()
+            self._waiting[body] = server.seconds()
             self.held_back_count += 1
 
     def _read_on(self) -> bool:

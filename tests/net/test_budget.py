@@ -82,10 +82,41 @@ def test_near_it_one_that_is_half_as_large_waits_too(rig: Rig) -> None:
     large, half, small = upload(rig, 40_000), upload(rig, 20_000), upload(rig, 19_990)
     small.send(b"x" * 5)
     half.send(b"x" * 10)  # 80,005: the largest waits
-    half.send(b"x" * 10)  # and then this one, which is half of it
+    half.send(b"x" * 101)  # and then this one, which is half of it
     for peer in (large, half, small):
         peer.send(b"x")
     assert [peer.unread for peer in (large, half, small)] == [1, 1, 0]
+
+
+def test_near_it_a_byte_at_a_time_has_nobody_looked_for_each_time(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There may be thousands of bodies, and each look goes over all of them."""
+    looks = []
+    hold_back = Budget._hold_back
+
+    def look(budget: Budget, count: int) -> None:
+        looks.append(budget.held_bytes)
+        hold_back(budget, count)
+
+    monkeypatch.setattr(Budget, "_hold_back", look)
+    upload(rig, 60_000)
+    small = upload(rig, 20_001)
+    for _ in range(250):
+        small.send(b"x")
+    assert looks == [80_001, 80_101, 80_201]
+    small.reset()  # and from the beginning, when there was room again
+    upload(rig, 20_002)
+    assert looks[3:] == [80_002]
+
+
+def test_near_it_as_many_wait_as_sent_more_since_the_last_look(rig: Rig) -> None:
+    upload(rig, 20_500)  # the largest waits at once
+    peers = [upload(rig, 20_000 - n) for n in range(3)]
+    assert rig.site.ledger.held_bytes == 80_497
+    for peer in peers:
+        peer.send(b"x" * 34)  # a look at the third
+    for peer in peers:
+        peer.send(b"x")
+    assert [peer.unread for peer in peers] == [1, 1, 1]
 
 
 def test_it_is_not_over_before_there_is_room(rig: Rig) -> None:
@@ -234,7 +265,7 @@ def test_those_that_wait_are_read_on_one_after_another_as_there_is_room(rig: Rig
     """All at once would fill it again, and new work be refused."""
     peers = [upload(rig, 8_500) for _ in range(10)]
     for peer in peers:
-        peer.send(b"x")  # it is one of the largest, and waits from here on
+        peer.send(b"x" * 101)  # it is one of the largest, and waits from here on
         peer.send(b"x" * 4_000)
     assert all(peer.unread for peer in peers)
     for peer in peers[:2]:
