@@ -16,14 +16,13 @@ from OpenSSL.SSL import Error
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from hardhttp.net.certificatestore import Certificates
+from hardhttp.net.records import BUFFER_BYTES, RECORD_BYTES, read_record, write_record
 from hardhttp.net.tlspolicy import said_by
 
 __all__ = ["TLSFactory"]
 
 _HEADER_BYTES = 5  # RFC 8446, 5.1: type, version, length
 _APPLICATION_DATA = 23
-_RECORD_BYTES = 1 << 14
-_OVERHEAD_BYTES = 512  # more than any cipher adds to a record
 # What OpenSSL calls a request in the clear; whoever makes it is told what is wrong, and nothing else.
 _PLAIN_HTTP = "http request"
 _PLAIN_ANSWER = (
@@ -33,7 +32,7 @@ _PLAIN_ANSWER = (
 
 
 class TLSProtocol(TLSMemoryBIOProtocol):
-    """Reads and writes single records without asking twice."""
+    """Reads and writes single records without asking twice (``hardhttp.net.records``)."""
 
     transport: Any
     _reason: Any
@@ -42,9 +41,8 @@ class TLSProtocol(TLSMemoryBIOProtocol):
     def dataReceived(self, data: bytes) -> None:
         whole = self._record_left == 0 and len(data) > _HEADER_BYTES and data[0] == _APPLICATION_DATA
         if whole and len(data) == _HEADER_BYTES + (data[3] << 8 | data[4]) and self._quiet():
-            self._tlsConnection.bio_write(data)
             try:
-                plain = self._tlsConnection.recv(len(data))
+                plain = read_record(self._tlsConnection, data)
             except Error:
                 self._flushReceiveBIO()  # no data after all: an alert, a key update
                 return
@@ -55,18 +53,16 @@ class TLSProtocol(TLSMemoryBIOProtocol):
         super().dataReceived(data)
 
     def write(self, data: bytes) -> None:
-        if not data or len(data) > _RECORD_BYTES or self.disconnecting or not self._quiet():
+        if not data or len(data) > RECORD_BYTES or self.disconnecting or not self._quiet():
             super().write(data)
             return
         try:
-            self._tlsConnection.send(data)
+            record = write_record(self._tlsConnection, data)
         except Error:
             super().write(data)  # the same bytes again, as OpenSSL asks; what is wrong is handled there
         else:
-            size = len(data) + _OVERHEAD_BYTES
-            record = self._tlsConnection.bio_read(size)
             self.transport.write(record)
-            if len(record) == size:
+            if len(record) == BUFFER_BYTES:
                 self._flushSendBIO()  # something else was waiting
 
     def _tlsShutdownFinished(self, reason: Any) -> None:

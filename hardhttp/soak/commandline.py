@@ -209,8 +209,6 @@ def state_of(
             raise Wrong(f"--resume: name the scenarios of your own again: {', '.join(strange)}")
         state.begin_again()
         return state
-    if file.exists() or (directory / SAMPLES).exists():
-        raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
     try:
         chosen = tuple(kind.name for kind in choose(asked.scenario))
         seconds = seconds_of(asked, pairs := pairs_of(servers, chosen))
@@ -219,6 +217,8 @@ def state_of(
         plan: Plan = make_plan(tuple(servers), chosen, seconds, asked.rounds, asked.scale, asked.honest, pairs)
     except ValueError as error:
         raise Wrong(str(error)) from None
+    if file.exists() or (directory / SAMPLES).exists():
+        raise Wrong(f"{directory} holds a run already: --resume it, or choose another directory with --into")
     return State(plan, words=list(words))
 
 
