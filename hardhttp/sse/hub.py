@@ -44,6 +44,40 @@ MAX_ID_BYTES = 2048
 # What the value of a field cannot hold (RFC 9110, 5.5).
 _NO_FIELD = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+_ABOVE_0 = (
+    "max_subscribers",
+    "max_queued_events",
+    "max_queued_bytes",
+    "max_waiting_bytes",
+    "max_event_bytes",
+    "heartbeat_seconds",
+    "lifetime_seconds",
+    "write_seconds",
+    "max_idempotency_keys",
+    "idempotency_seconds",
+    "max_unpublished_events",
+    "max_unpublished_bytes",
+    "max_explained_events",
+    "max_explained_subscribers",
+    "max_explained_exceptions",
+    "max_explained_bytes",
+)
+_SPANS = ("retry_seconds", "overload_seconds")
+_MAY_BE_NONE = ("heartbeat_seconds", "lifetime_seconds", "retry_seconds")
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raises ``ValueError`` for a bound or a span of a hub that cannot be."""
+    given = {name: value for name, value in given.items() if not (value is None and name in _MAY_BE_NONE)}
+    for name in filter(given.__contains__, _ABOVE_0):
+        if not given[name] > 0:
+            raise ValueError(f"{name} is {given[name]!r}; it must be more than 0")
+    for name in filter(given.__contains__, _SPANS):
+        shorter, longer = given[name]
+        if not 0 <= shorter <= longer <= MAX_RETRY_MS / 1000:
+            what = f"a pair of seconds, the shorter one first, up to {MAX_RETRY_MS} ms"
+            raise ValueError(f"{name} is {given[name]!r}; it must be {what}")
+
 
 class EventHub(OneOfSeveral):
     """Events by topic, to whoever has subscribed. ``clock`` is an ``IReactorTime``, ``history`` an ``IHistory``.
@@ -97,31 +131,7 @@ class EventHub(OneOfSeveral):
         max_explained_exceptions: int = 10_000,
         max_explained_bytes: int = 1 << 20,
     ) -> None:
-        for name, bound in (
-            ("max_subscribers", max_subscribers),
-            ("max_queued_events", max_queued_events),
-            ("max_queued_bytes", max_queued_bytes),
-            ("max_waiting_bytes", max_waiting_bytes),
-            ("max_event_bytes", max_event_bytes),
-            ("heartbeat_seconds", 1 if heartbeat_seconds is None else heartbeat_seconds),
-            ("lifetime_seconds", 1 if lifetime_seconds is None else lifetime_seconds),
-            ("write_seconds", write_seconds),
-            ("max_idempotency_keys", max_idempotency_keys),
-            ("idempotency_seconds", idempotency_seconds),
-            ("max_unpublished_events", max_unpublished_events),
-            ("max_unpublished_bytes", max_unpublished_bytes),
-            ("max_explained_events", max_explained_events),
-            ("max_explained_subscribers", max_explained_subscribers),
-            ("max_explained_exceptions", max_explained_exceptions),
-            ("max_explained_bytes", max_explained_bytes),
-        ):
-            if not bound > 0:
-                raise ValueError(f"{name} is {bound!r}; it must be more than 0")
-        for name, span in (("retry_seconds", retry_seconds or (0, 0)), ("overload_seconds", overload_seconds)):
-            if not 0 <= span[0] <= span[1] <= MAX_RETRY_MS / 1000:
-                raise ValueError(
-                    f"{name} is {span!r}; it must be a pair of seconds, the shorter one first, up to {MAX_RETRY_MS} ms"
-                )
+        _check(locals())  # before anything but what was given has a name here
         self._policies = {selector: Policy(each) for selector, each in (policies or {}).items()}
         self._policy = Policy(policy)
         replica = None
