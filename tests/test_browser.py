@@ -2,56 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
-from selenium.webdriver.chrome.service import Service
 
+from tests.chromium import browser, complaints, fits, text, until
 from tests.twistd_process import Server
 
+__all__ = ["browser"]  # a fixture
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE_SECONDS = 15.0
-
-
-def program(variable: str, *names: str) -> str:
-    found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.fail(f"needs {names[0]}; {variable} says where it is")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("CHROMEDRIVER", "chromedriver")))
-    driver.set_page_load_timeout(PATIENCE_SECONDS)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
@@ -61,22 +22,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.close()
 
 
-def text(browser: webdriver.Chrome, name: str) -> str:
-    return str(browser.execute_script("return document.getElementById(arguments[0]).textContent", name))
-
-
 def number(browser: webdriver.Chrome, name: str) -> int:
     return int(text(browser, name).replace(",", ""))
-
-
-def until(true: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < deadline:
-        with suppress(StaleElementReferenceException):  # the page was drawn again meanwhile
-            if result := true():
-                return result
-        time.sleep(0.05)
-    raise AssertionError(f"not within {PATIENCE_SECONDS:g} s: {what}")
 
 
 def look(browser: webdriver.Chrome, server: Server, width: int = 1280, scheme: str = "light") -> None:
@@ -89,33 +36,6 @@ def look(browser: webdriver.Chrome, server: Server, width: int = 1280, scheme: s
     browser.get(f"{server.url}/")
     until(lambda: text(browser, "status") == "live", "the page is live")
     until(lambda: text(browser, "requests")[:1].isdigit(), "the page shows figures")
-
-
-def complaints(browser: webdriver.Chrome) -> list[str]:
-    return [f"{entry['level']}: {entry['message']}" for entry in browser.get_log("browser")]
-
-
-def fits(browser: webdriver.Chrome, width: int, scheme: str, picture: Path) -> None:
-    """Nothing of the page overflows, its colours are of the scheme, nothing was refused; ``picture`` shows it.
-
-    Pictures go to ``SCREENSHOTS``, if that is set.
-    """
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    spilling = browser.execute_script(
-        "return [...document.querySelectorAll('main *')].filter(node => !node.closest('svg, pre, .limits')"
-        " && node.getBoundingClientRect().right > innerWidth + 1).map(node => node.outerHTML.slice(0, 80))"
-    )
-    assert spilling == []
-    ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
-    brightness = sum(int(part) for part in ground.strip("rgb()").split(",")[:3]) / 3
-    assert brightness > 200 if scheme == "light" else brightness < 60
-    height = browser.execute_script("return document.documentElement.scrollHeight")
-    clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
-    shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})
-    folder = Path(os.environ.get("SCREENSHOTS", picture.parent))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / picture.name).write_bytes(base64.b64decode(shot["data"]))
-    assert complaints(browser) == []
 
 
 def test_figures_change_by_themselves(browser: webdriver.Chrome, server: Server) -> None:

@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.test_browser import browser, complaints, fits, text, until
+from tests.chromium import browser, complaints, fits, text, until
 from tests.twistd_process import PATIENCE_SECONDS, Server
 
 __all__ = ["browser"]

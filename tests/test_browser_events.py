@@ -17,10 +17,10 @@ from twisted.web.resource import IResource, Resource
 
 from hardhttp.sse.coding import GzipStream
 from hardhttp.sse.hub import EventHub
+from tests.chromium import browser, until
 from tests.serving import Serving, serve
 from tests.sse.interop import PATH, Hub, token, wire_to
 from tests.sse.subscribing import Subscribes
-from tests.test_browser import browser, until
 from tests.web.saying import Says
 
 __all__ = ["browser"]

@@ -20,8 +20,8 @@ from hardhttp.sse.mercure import Mercure
 from hardhttp.sse.tokens import Key
 from hardhttp.tap.hub import HubOver
 from hardhttp.wire.eventstream import Parser
+from tests.chromium import browser, complaints, fits, until
 from tests.sse.interop import PATH, SECRET, token
-from tests.test_browser import browser, complaints, fits, until
 from tests.test_browser_events import BLANK, visited
 from tests.web.saying import Says
 

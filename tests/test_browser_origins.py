@@ -14,8 +14,8 @@ from hardhttp.web.compression import Compressed
 from hardhttp.web.cors import CORS
 from hardhttp.web.ratelimit import RateLimited
 from hardhttp.web.securityheaders import SecurityHeaders
+from tests.chromium import browser
 from tests.serving import Serving, serve
-from tests.test_browser import browser
 from tests.web.saying import Says
 
 __all__ = ["browser"]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from tests import twistd_process
-from tests.test_browser import FLAGS, PATIENCE_SECONDS, program, text, until
+from tests.chromium import chromium, text, until
 from tests.twistd_process import Server
 
 pytestmark = pytest.mark.browser
@@ -19,14 +18,7 @@ pytestmark = pytest.mark.browser
 
 @contextmanager
 def browser(profile: Path, *flags: str) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--user-data-dir={profile}", *flags):
-        options.add_argument(flag)
-    options.accept_insecure_certs = False  # chromedriver would have every certificate taken
-    options.add_experimental_option("excludeSwitches", ["ignore-certificate-errors"])
-    driver = webdriver.Chrome(options=options, service=Service(program("CHROMEDRIVER", "chromedriver")))
-    driver.set_page_load_timeout(PATIENCE_SECONDS)
+    driver = chromium(profile, *flags, judges_certificates=True)
     try:
         yield driver
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.test_browser import browser, complaints, fits, text, until
+from tests.chromium import browser, complaints, fits, text, until
 from tests.test_browser_dashboard import live, look
 from tests.test_workers import APP, Parent
 

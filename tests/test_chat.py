@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
-from tests.test_browser import PATIENCE_SECONDS, browser, complaints, until
+from tests.chromium import PATIENCE_SECONDS, browser, complaints, until
 from tests.twistd_process import ENVIRONMENT, ROOT
 
 __all__ = ["browser"]  # a fixture

@@ -26,8 +26,8 @@ from twisted.internet.threads import deferToThread
 from twisted.web.client import HTTPConnectionPool
 
 from hardhttp import Hints, Link, Site
+from tests.chromium import browser, chromium
 from tests.net.loopback import certificate
-from tests.test_browser import browser
 from tests.test_http2_clients import SecureServing
 from tests.twistd_process import PATIENCE_SECONDS, Server
 from tests.web.saying import Says
@@ -210,21 +210,12 @@ async def test_chromium_preloads_by_a_103_over_http2(browser: webdriver.Chrome, 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_chromium_shows_its_pages(start: Callable[..., Server], tmp_path: Path, scheme: str) -> None:
     """Over HTTP/1.1 Chromium makes nothing of a 103; page and style are whole, and so is the next page."""
-    from selenium.webdriver.chrome.service import Service
-
-    from tests.test_browser import FLAGS, program
-
     made = certificate(tmp_path)
     secure = f"--listen=ssl:0:interface=127.0.0.1:privateKey={made}:certKey={made}"
     (tmp_path / "told.py").write_text(SENT)
     server = start("--app=told:root", secure)
     url = server.wait_for(rf"{scheme}://127\.0\.0\.1:\d+")[0]
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--ignore-certificate-errors"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(program("CHROMEDRIVER", "chromedriver")))
+    browser = chromium(tmp_path / "profile", "--ignore-certificate-errors")
     try:
         for path in ("/", "/?again"):
             browser.get(url + path)

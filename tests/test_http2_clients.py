@@ -26,9 +26,9 @@ from hardhttp import EventHub, Limits, Site, WebSocketResource, listen
 from hardhttp.sse.stream import EventStream
 from hardhttp.sse.websocket import EventSockets
 from hardhttp.web.websocket import WebSocket
+from tests.chromium import browser
 from tests.net.loopback import certificate
 from tests.serving import Serving, serve
-from tests.test_browser import browser
 from tests.web.saying import Says
 from tests.web.test_websocket_clients import until
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from hardhttp.soak.report import write_report
+from tests.chromium import browser
 from tests.soak.pretend import FACTS, SCENARIOS, several
 
+__all__ = ["browser"]  # a fixture
 pytestmark = pytest.mark.browser
-
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 # The contrast of an element's text with what is painted behind it (WCAG 2.2, 1.4.3).
 CONTRAST = """
@@ -42,26 +38,6 @@ for (const e of document.querySelectorAll('main *')) {
 }
 return found;
 """
-
-
-def program(variable: str, *names: str) -> str:
-    found = os.environ.get(variable) or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.fail(f"needs {names[0]}; {variable} says where it is")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    for flag in FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(program("CHROMEDRIVER", "chromedriver")))
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")

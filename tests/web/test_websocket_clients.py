@@ -31,9 +31,9 @@ from websockets.sync.client import connect
 from hardhttp import EventHub, Limits, Site, WebSocketResource
 from hardhttp.sse.websocket import EventSockets
 from hardhttp.web.websocket import WebSocket
+from tests.chromium import PATIENCE_SECONDS, browser
 from tests.net.loopback import Loopback, blocking, certificate, result_of
 from tests.serving import serve
-from tests.test_browser import PATIENCE_SECONDS, browser
 from tests.web.websocketing import echo
 from tests.websocket_process import port
 
