@@ -383,9 +383,9 @@ def test_s6_3_content_length_beyond_the_bound() -> None:
     with origin(max_body_bytes=5) as server:
         assert server.ask(post(b"hello", b"Content-Length: 5")).last.body == b"hello"
         assert server.ask(post(b"", b"Content-Length: 6")).is_refused(413, "body-bytes")
-        assert server.ask(post(b"", b"Content-Length: " + b"9" * 18)).is_refused(413, "body-bytes")
+        assert server.ask(post(b"", b"Content-Length: %d" % (2**64 - 1))).is_refused(413, "body-bytes")
         # RFC 9110, 8.6: what overflows at another reader is no number here.
-        assert server.ask(post(b"", b"Content-Length: " + b"9" * 19)).is_refused(400, "bad-framing")
+        assert server.ask(post(b"", b"Content-Length: %d" % 2**64)).is_refused(400, "bad-framing")
         assert server.ask(post(b"", b"Content-Length: " + b"9" * 60)).is_refused(400, "bad-framing")
 
 

@@ -21,6 +21,7 @@ import httptools
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
 from hardhttp.limits import Limits
+from hardhttp.wire.body import length_of
 from hardhttp.wire.grammar import AUTHORITY, FIELD_LINES, HOST, TARGET, TOKEN, VERSION, list_items
 
 __all__ = ["Head", "HeadParser"]
@@ -38,8 +39,6 @@ _TCHARS = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg
 
 _SLASH = 0x2F
 MAX_REPEATABLE_BYTES = 1024
-# What every reader of 64 bits holds: a number that overflows somewhere is none (RFC 9110, 8.6).
-MAX_LENGTH_DIGITS = 18
 
 # The tokeniser gets a request line of its own: ours may hold a method it has never heard of.
 _LINE = b"GET / HTTP/1.1"
@@ -344,7 +343,4 @@ def _length(lengths: list[bytes]) -> int:
     """RFC 9110, 8.6: 1*DIGIT, once."""
     if len(lengths) > 1 or not lengths[0].isdigit():
         raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length is not one decimal number")
-    digits = lengths[0].lstrip(b"0")
-    if len(digits) > MAX_LENGTH_DIGITS:
-        raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length has more digits than any body")
-    return int(digits or b"0")
+    return length_of(lengths[0])

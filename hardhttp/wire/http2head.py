@@ -15,9 +15,10 @@ from typing import Final, Protocol
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
 from hardhttp.limits import Limits
+from hardhttp.wire.body import length_of
 from hardhttp.wire.fieldblock import CONNECTION_SPECIFIC
 from hardhttp.wire.grammar import HOST, TARGET, TOKEN
-from hardhttp.wire.head import MAX_LENGTH_DIGITS, METHODS, Head
+from hardhttp.wire.head import METHODS, Head
 from hardhttp.wire.http2 import ErrorCodes, StreamFault
 
 __all__ = ["VERSION", "StreamHead", "judge_characters", "judge_size", "request_head", "trailers"]
@@ -271,10 +272,7 @@ def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool) -> None
     if len(said) > 1 or any(not length.isdigit() for length in said):
         raise _malformed("Content-Length is not one decimal number")
     for length in said:
-        digits = length.lstrip(b"0") or b"0"
-        if ended and digits != b"0":
+        if ended and length.strip(b"0"):
             raise _malformed("a body was announced and there is none")
-        if len(digits) > MAX_LENGTH_DIGITS:
-            raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length has more digits than any body")
-        head.content_length = int(digits)
+        head.content_length = length_of(length)
     head.chunked = not ended and head.content_length is None
