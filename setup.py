@@ -47,6 +47,7 @@ test = [
     "aiohttp-sse-client2",
     "autobahn[twisted]",
     "flask",
+    "h11",
     "httpbin",
     "httpx",
     "httpx-sse",

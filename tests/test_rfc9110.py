@@ -38,7 +38,7 @@ from zope.interface import implementer
 
 from hardhttp import IStreamingResource
 from hardhttp.limits import Limits
-from hardhttp.testing import Rig, parse_responses
+from hardhttp.testing import Rig, every_split, parse_responses
 from tests.origin import GET, Origin, Tree, get, origin, post
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -169,6 +169,18 @@ def test_s6_5_1_trailers_are_no_header_fields(server: Origin) -> None:
     assert seen.get(b"x") == seen.get(b"cookie") == ()
 
 
+@pytest.mark.parametrize(
+    "line", [b"Content-Length: 50", b"Transfer-Encoding: chunked", b"Host: b", b"Authorization: x", b"Content-Type: x"]
+)
+def test_s6_5_1_trailers_decide_nothing(server: Origin, line: bytes) -> None:
+    """Neither where the message ends nor whom it is for: the next one begins behind the blank line."""
+    answer = server.ask(post(b"1\r\nx\r\n0\r\n" + line + b"\r\n\r\n", b"Transfer-Encoding: chunked") + GET)
+    assert answer.statuses == [200, 200]
+    first, second = answer.seen
+    assert (first.body, first.get(b"host"), second.target) == (b"x", (b"a",), b"/")
+    assert first.get(line.partition(b":")[0].lower()) in ((), (b"a",), (b"chunked",))
+
+
 @pytest.mark.parametrize("target", [b"/", b"/stream", b"/status/404", b"/status/304", b"/status/301", b"/status/500"])
 def test_s6_6_1_date_in_every_response(server: Origin, target: bytes) -> None:
     (response,) = server.ask(get(target=target)).responses
@@ -275,7 +287,7 @@ def test_s9_1_get_and_head_are_supported(server: Origin, method: bytes) -> None:
     assert server.ask(get(method=method), method).statuses == [200]
 
 
-@pytest.mark.parametrize("method", [b"FOO", b"get", b"Get", b"PROPFIND", b"TRACE", b"M-SEARCH", b"CONNECT"])
+@pytest.mark.parametrize("method", [b"FOO", b"get", b"Get", b"PROPFIND", b"TRACE", b"M-SEARCH"])
 def test_s9_1_unrecognised_methods_are_501(server: Origin, method: bytes) -> None:
     assert server.ask(get(method=method)).statuses == [501]
 
@@ -323,6 +335,48 @@ def test_s9_3_2_refused_head_has_no_content() -> None:
         (response,) = peer.responses(b"HEAD")
         assert response.status == 413
         assert peer.received.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\n\r\n", 400),
+        (b"\r\n\r\n" + get(b"Host: b", method=b"HEAD"), 400),
+        (get(b"X : y", method=b"HEAD"), 400),
+        (get(b"Expect: x", method=b"HEAD"), 417),
+        (get(method=b"HEAD", version=b"2.0"), 505),
+        (get(method=b"HEAD", target=b"/" + b"x" * 300), 414),
+        (get(b"X: " + b"y" * 300, method=b"HEAD"), 431),
+        (b"HEAD / HTTP/1.1 x\r\n\r\n", 400),
+    ],
+)
+def test_s9_3_2_nor_has_one_whose_head_is_refused(data: bytes, status: int) -> None:
+    """Whatever is wrong with it: by its method the client reads no content, and takes it for the next response."""
+    with origin(max_head_bytes=256, max_target_bytes=64) as server:
+        for pieces in every_split(data):
+            peer = server.connect()
+            peer.send(*pieces)
+            (response,) = peer.responses(b"HEAD")
+            assert (response.status, peer.ended) == (status, True)
+            assert peer.received.endswith(b"\r\n\r\n")
+
+
+def test_s9_3_2_a_head_that_does_not_end_is_refused_without_content(server: Origin) -> None:
+    peer = server.connect()
+    peer.send(b"HEAD / HTTP/1.1\r\nHost")
+    server.rig.advance(server.rig.site.limits.head_seconds + 1)
+    (response,) = peer.responses(b"HEAD")
+    assert response.status == 408
+    assert peer.received.endswith(b"\r\n\r\n")
+
+
+def test_s9_3_2_what_is_no_head_is_refused_with_content(server: Origin) -> None:
+    """Also behind one: the method is its own, not that of the request before it."""
+    for before in (b"", get(method=b"HEAD")):
+        peer = server.connect()
+        peer.send(before + get(b"X : y"))
+        *_, response = peer.responses(*[b"HEAD"] * bool(before), b"GET")
+        assert (response.status, bool(response.body)) == (400, True)
 
 
 def test_s9_3_6_connect(server: Origin) -> None:

@@ -120,6 +120,9 @@ def test_s3_target_too_long_is_414() -> None:
 
 def test_s3_method_longer_than_any_is_501(server: Origin) -> None:
     assert server.ask(get(method=b"M" * 60)).statuses == [501]
+    with origin(max_head_bytes=256, max_target_bytes=64) as small:
+        assert small.ask(get(method=b"M" * 200)).statuses == [501]
+        assert small.ask(get(method=b"M" * 300)).is_refused(400, "bad-request-line")
 
 
 @pytest.mark.parametrize(
@@ -158,12 +161,15 @@ def test_s3_2_host_twice(server: Origin, second: bytes) -> None:
     assert server.ask(get(second, version=b"1.0")).is_refused(400, "bad-host")
 
 
-@pytest.mark.parametrize("host", [b"a b", b"a, b", b"u@a", b"a/b", b"a:b", b"[::1", b"a\x80", b"http://a"])
+@pytest.mark.parametrize(
+    "host", [b"", b" ", b":80", b"a b", b"a, b", b"u@a", b"a/b", b"a:b", b"[::1", b"a\x80", b"http://a"]
+)
 def test_s3_2_host_invalid(server: Origin, host: bytes) -> None:
+    """An empty one makes an http URI without a host, which is to be rejected (RFC 9110, 4.2.1)."""
     assert server.ask(GET.replace(b"Host: a", b"Host: " + host)).is_refused(400, "bad-host")
 
 
-@pytest.mark.parametrize("host", [b"", b"a", b"a.example:8080", b"192.0.2.1", b"[2001:db8::1]:80", b"xn--a"])
+@pytest.mark.parametrize("host", [b"a", b"a.example:8080", b"192.0.2.1", b"[2001:db8::1]:80", b"xn--a"])
 def test_s3_2_host_valid(server: Origin, host: bytes) -> None:
     answer = server.ask(GET.replace(b"Host: a", b"Host: " + host))
     assert answer.statuses == [200]
@@ -197,6 +203,12 @@ def test_s3_2_2_absolute_form_needs_an_http_authority(server: Origin) -> None:
 def test_s3_2_3_authority_form_is_for_connect(server: Origin) -> None:
     assert server.ask(get(target=b"a:80", method=b"CONNECT")).is_refused(501, "connect")
     assert server.ask(get(target=b"a:80")).is_refused(400, "bad-target")
+
+
+@pytest.mark.parametrize("target", [b"a", b"a:", b":80", b"/a", b"*", b"http://a:80/"])
+def test_s3_2_3_connect_is_of_a_host_and_port(server: Origin, target: bytes) -> None:
+    """Of a path it is never the application's."""
+    assert server.ask(get(target=target, method=b"CONNECT")).is_refused(400, "bad-target")
 
 
 def test_s3_2_4_asterisk_form_is_for_options(server: Origin) -> None:
@@ -371,7 +383,10 @@ def test_s6_3_content_length_beyond_the_bound() -> None:
     with origin(max_body_bytes=5) as server:
         assert server.ask(post(b"hello", b"Content-Length: 5")).last.body == b"hello"
         assert server.ask(post(b"", b"Content-Length: 6")).is_refused(413, "body-bytes")
-        assert server.ask(post(b"", b"Content-Length: " + b"9" * 60)).is_refused(413, "body-bytes")
+        assert server.ask(post(b"", b"Content-Length: %d" % (2**64 - 1))).is_refused(413, "body-bytes")
+        # RFC 9110, 8.6: what overflows at another reader is no number here.
+        assert server.ask(post(b"", b"Content-Length: %d" % 2**64)).is_refused(400, "bad-framing")
+        assert server.ask(post(b"", b"Content-Length: " + b"9" * 60)).is_refused(400, "bad-framing")
 
 
 def test_s6_3_no_framing_is_no_body(server: Origin) -> None:

@@ -140,7 +140,7 @@ class Channel(Connection):
         except Fault as fault:
             if fault.reason is Reason.BAD_VERSION and self._goes_on_as_http2(data[position:]):
                 return
-            self.refuse(fault)
+            self.refuse(fault, data[position:])
         except Exception:
             self._log.failure("a request could not be handed to the application")
             self.abort(Reason.INTERNAL)
@@ -460,8 +460,11 @@ class Channel(Connection):
 
     # -- ends -------------------------------------------------------------------------------
 
-    def refuse(self, fault: Fault) -> None:
-        """Answer ``fault`` with a whole response and end the connection."""
+    def refuse(self, fault: Fault, beginning: bytes = b"") -> None:
+        """Answer ``fault`` with a whole response and end the connection.
+
+        ``beginning`` is that of a head that is none, or is not whole.
+        """
         if self.phase >= UPGRADED:
             return
         server, head = self.server, self._head
@@ -478,9 +481,10 @@ class Channel(Connection):
             self.abort(fault.reason)
             return
         server.statistics.response(b"other" if head is None else head.method, fault.status)
-        head_only = head is not None and head.method == b"HEAD"
+        # RFC 9110, 9.3.2: whatever else is wrong with it, who asked by HEAD reads no content.
+        by_head = beginning.lstrip(b"\r\n").startswith(b"HEAD ") if head is None else head.method == b"HEAD"
         page = server.page(fault, head, request_id)
-        self.write(refusal(fault, server.date(), head_only=head_only, page=page, request_id=request_id, more=more))
+        self.write(refusal(fault, server.date(), head_only=by_head, page=page, request_id=request_id, more=more))
         self._uncork()
         self._linger(fault.reason)
 
@@ -514,7 +518,7 @@ class Channel(Connection):
             self._close(Reason.DRAINED if self.server.draining else Reason.HEAD_SECONDS)
         elif phase is HEAD:
             detail = f"the head did not come within {limits.head_seconds:g} s"
-            self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail))
+            self.refuse(LimitFault(408, Reason.HEAD_SECONDS, detail), self._input)
         elif phase is HANDLING or self.body_is_paused:
             self.refuse(OurFault(503, Reason.HANDLING_SECONDS, "the application did not answer in time"))
         elif phase is BODY_PHASE:

@@ -12,12 +12,14 @@ from typing import Protocol
 from hardhttp.errors import LimitFault, PeerFault, Reason
 from hardhttp.wire.grammar import CHUNK_LINE, FIELD_LINES
 
-__all__ = ["BodyBounds", "BodyDecoder", "ChunkedBody", "LengthBody"]
+__all__ = ["BodyBounds", "BodyDecoder", "ChunkedBody", "LengthBody", "length_of"]
 
 # A chunk line is a number and, in practice, nothing else.
 MAX_CHUNK_LINE_BYTES = 4096
 # What framing may cost beyond sixteen bytes a chunk and as much again as its data; Go's figure.
 MAX_EXCESS_BYTES = 16 * 1024
+# Sixteen digits in hexadecimal are what a chunk's size may have, too.
+MAX_LENGTH = (1 << 64) - 1
 
 
 class BodyBounds(Protocol):
@@ -29,6 +31,14 @@ class BodyBounds(Protocol):
     def max_head_bytes(self) -> int: ...
     @property
     def max_headers(self) -> int: ...
+
+
+def length_of(digits: bytes) -> int:
+    """A Content-Length, which is digits alone; one that overflows at another reader is none (RFC 9110, 8.6)."""
+    digits = digits.lstrip(b"0")
+    if len(digits) > 20 or (length := int(digits or b"0")) > MAX_LENGTH:
+        raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length is more than 64 bits hold")
+    return length
 
 
 class LengthBody:

@@ -24,8 +24,9 @@ _SAFE = frozenset({b"GET", b"HEAD"})
 # RFC 9110, 8.8.3: what is sent.
 ENTITY_TAG = re.compile(rb'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 # The same in a list, with or without blanks. What stands without quotes is read too: some
-# applications set such tags, and their clients send them back.
-_TAG = re.compile(rb'(?:W/)?"[^"]*"|[^\s,"]+')
+# applications set such tags, and their clients send them back. What touches a quoted one makes it another:
+# ``w/"a"`` is not strong (``W/`` is case-sensitive), and not weak either.
+_TAG = re.compile(rb'[^\s,"]*"[^"]*"[^\s,]*|[^\s,"]+')
 
 _MONTHS = {name: n for n, name in enumerate(b"jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _TIME = rb"(?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)"

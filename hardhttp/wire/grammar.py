@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 __all__ = [
+    "AUTHORITY",
     "CHUNK_LINE",
     "FIELD_LINES",
     "FIELD_VALUE",
@@ -38,11 +39,17 @@ VERSION = re.compile(rb"HTTP/([0-9])\.([0-9])")
 # fragment, no white space, nothing outside US-ASCII.
 TARGET = re.compile(rb'[!"$-~]+')
 
-# RFC 9110, 7.2: uri-host [ ":" port ]. A reg-name may be empty (RFC 3986, 3.2.2).
-HOST = re.compile(
-    rb"(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?"
-    rb"|\[(?:[0-9A-Fa-f:.]+|v[0-9A-Fa-f]+\.[!$&'()*+,;=:\-._~0-9A-Za-z]+)\](?::[0-9]{0,5})?"
+_URI_HOST = (
+    rb"(?:(?:[!$&'()*+,;=\-._~0-9A-Za-z]|%[0-9A-Fa-f]{2})+"
+    rb"|\[(?:[0-9A-Fa-f:.]+|v[0-9A-Fa-f]+\.[!$&'()*+,;=:\-._~0-9A-Za-z]+)\])"
 )
+
+# RFC 9110, 7.2: uri-host [ ":" port ]. A reg-name may be empty (RFC 3986, 3.2.2), but not that of an http or
+# https URI: who meets one rejects it (RFC 9110, 4.2.1), and what a request asks for is such a URI.
+HOST = re.compile(_URI_HOST + rb"(?::[0-9]{0,5})?")
+
+# RFC 9112, 3.2.3: the target of CONNECT.
+AUTHORITY = re.compile(_URI_HOST + rb":[0-9]{1,5}")
 
 # RFC 9112, 7.1: 1*HEXDIG [ chunk-ext ]. Sixteen digits are more than any body.
 CHUNK_LINE = re.compile(

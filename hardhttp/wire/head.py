@@ -21,11 +21,13 @@ import httptools
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
 from hardhttp.limits import Limits
-from hardhttp.wire.grammar import FIELD_LINES, HOST, TARGET, TOKEN, VERSION, list_items
+from hardhttp.wire.body import length_of
+from hardhttp.wire.grammar import AUTHORITY, FIELD_LINES, HOST, TARGET, TOKEN, VERSION, list_items
 
 __all__ = ["Head", "HeadParser"]
 
-METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE", b"CONNECT"})
+# Those that need no look of their own.
+METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE"})
 
 # The fields that decide framing, routing and persistence; all others are the application's, and are
 # cut from their lines only when it asks for them. A few others match as well ("cost"): this only finds
@@ -120,7 +122,7 @@ class HeadParser:
     __slots__ = ("_host", "_tokeniser")
 
     def __init__(self) -> None:
-        self._host = b""
+        self._host: bytes | None = None
         self._tokeniser = httptools.HttpRequestParser(self)
 
     def parse(self, data: bytes, start: int, limits: Limits, previous: Head | None = None) -> tuple[Head, int] | None:
@@ -239,8 +241,10 @@ def _judge_prefix(data: bytes, start: int, begin: int, limits: Limits) -> None:
         raise PeerFault(400, Reason.BAD_REQUEST_LINE, "a request does not begin like this")
     line_end = window.find(b"\n")
     if line_end < 0:
-        if overflow:
+        if overflow and b" " in window:
             raise LimitFault(414, Reason.TARGET_BYTES, "the request line does not end within the bound")
+        if overflow:
+            raise PeerFault(400, Reason.BAD_REQUEST_LINE, "no method ends within the bound")
         return
     if window[line_end - 1] != 0x0D:
         raise PeerFault(400, Reason.BAD_REQUEST_LINE, "lines end in CR LF")
@@ -257,11 +261,11 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
         method, target, version = line.split(b" ")
     except ValueError:
         _judge_line_end(line)
-        if len(line) > limits.max_target_bytes and line[0] in _TCHARS:
+        if len(line) > limits.max_target_bytes and b" " in line and line[0] in _TCHARS:
             raise LimitFault(414, Reason.TARGET_BYTES, "the request line is too long") from None
         raise PeerFault(400, Reason.BAD_REQUEST_LINE, "a request line is METHOD SP TARGET SP VERSION") from None
-    if method not in METHODS and TOKEN.fullmatch(method) is None:
-        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "the method is not a token")
+    if method not in METHODS:
+        _other_method(line, method, target)
     if len(target) > limits.max_target_bytes:
         _judge_line_end(line)
         raise LimitFault(414, Reason.TARGET_BYTES, f"the target is longer than {limits.max_target_bytes} bytes")
@@ -271,6 +275,14 @@ def _request_line(line: bytes, limits: Limits) -> tuple[bytes, bytes, bytes]:
     if version != b"HTTP/1.1" and version != b"HTTP/1.0":
         version = _other_version(version)
     return method, target, version
+
+
+def _other_method(line: bytes, method: bytes, target: bytes) -> None:
+    if TOKEN.fullmatch(method) is None:
+        raise PeerFault(400, Reason.BAD_REQUEST_LINE, "the method is not a token")
+    if method == b"CONNECT" and AUTHORITY.fullmatch(target) is None:  # RFC 9112, 3.2.3
+        _judge_line_end(line)
+        raise PeerFault(400, Reason.BAD_TARGET, "the target of CONNECT is a host and a port")
 
 
 def _judge_line_end(line: bytes) -> None:
@@ -331,7 +343,4 @@ def _length(lengths: list[bytes]) -> int:
     """RFC 9110, 8.6: 1*DIGIT, once."""
     if len(lengths) > 1 or not lengths[0].isdigit():
         raise PeerFault(400, Reason.BAD_FRAMING, "Content-Length is not one decimal number")
-    digits = lengths[0].lstrip(b"0")
-    if len(digits) > 18:
-        raise LimitFault(413, Reason.BODY_BYTES, "Content-Length is beyond any bound")
-    return int(digits or b"0")
+    return length_of(lengths[0])

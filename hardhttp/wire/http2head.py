@@ -15,6 +15,7 @@ from typing import Final, Protocol
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
 from hardhttp.limits import Limits
+from hardhttp.wire.body import length_of
 from hardhttp.wire.fieldblock import CONNECTION_SPECIFIC
 from hardhttp.wire.grammar import HOST, TARGET, TOKEN
 from hardhttp.wire.head import METHODS, Head
@@ -271,10 +272,7 @@ def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool) -> None
     if len(said) > 1 or any(not length.isdigit() for length in said):
         raise _malformed("Content-Length is not one decimal number")
     for length in said:
-        digits = length.lstrip(b"0") or b"0"
-        if ended and digits != b"0":
+        if ended and length.strip(b"0"):
             raise _malformed("a body was announced and there is none")
-        if len(digits) > 18:
-            raise LimitFault(413, Reason.BODY_BYTES, "Content-Length is beyond any bound")
-        head.content_length = int(digits)
+        head.content_length = length_of(length)
     head.chunked = not ended and head.content_length is None

@@ -81,7 +81,7 @@ def test_the_method_stays(method: bytes, status: int) -> None:
     assert (answer.status, answer.get(b"location")) == (status, b"https://a.example/form")
 
 
-@pytest.mark.parametrize("host", [b"evil.example", b"a.example.evil.example", b"", None])
+@pytest.mark.parametrize("host", [b"evil.example", b"a.example.evil.example", None])
 def test_a_host_that_is_not_ours_is_not_sent_on(host: bytes | None) -> None:
     answer = ask(b"GET / HTTP/1.0", host)
     assert answer.status == 421

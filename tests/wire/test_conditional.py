@@ -46,6 +46,12 @@ def judge(method: bytes = b"GET", etag: bytes | None = TAG, modified: int | None
         (b'"A"', TAG, False),
         (b"", TAG, False),
         (b'"\xe4"', b'"\xe4"', True),
+        (b'w/"a"', TAG, False),  # W/ is case-sensitive
+        (b'x"a"', TAG, False),
+        (b'"a"x', TAG, False),
+        (b'"b""a"', TAG, False),
+        (b'"b" "a"', TAG, True),
+        (b'x"b", "a"', TAG, True),
     ],
 )
 def test_if_none_match(tags: bytes, etag: bytes | None, found: bool) -> None:
@@ -67,6 +73,8 @@ def test_if_none_match(tags: bytes, etag: bytes | None, found: bool) -> None:
         (b"*", WEAK, True),
         (b'"a"', None, False),
         (b"", TAG, False),
+        (b'w/"a"', TAG, False),  # no strong one for being no weak one
+        (b'W/ "a"', TAG, True),
     ],
 )
 def test_if_match(tags: bytes, etag: bytes | None, found: bool) -> None:

@@ -146,7 +146,7 @@ def test_empty_lines_count_as_head_bytes() -> None:
     assert verdict(b"\r\n" * 2 + of_size(252))[1] == 256
     assert verdict(b"\r\n" * 2 + of_size(253)) == (LimitFault, 431, Reason.HEAD_BYTES)
     assert verdict(b"\r\n" * 127) is None
-    assert verdict(b"\r\n" * 128) == (LimitFault, 414, Reason.TARGET_BYTES)
+    assert verdict(b"\r\n" * 128) == (PeerFault, 400, Reason.BAD_REQUEST_LINE)
 
 
 def test_target_bytes() -> None:
@@ -157,7 +157,14 @@ def test_target_bytes() -> None:
 
 def test_request_line_without_an_end() -> None:
     assert verdict(b"GET /" + b"x" * 300) == (LimitFault, 414, Reason.TARGET_BYTES)
-    assert verdict(b"x" * 300) == (LimitFault, 414, Reason.TARGET_BYTES)
+    assert verdict(b"GET " + b"x" * 300) == (LimitFault, 414, Reason.TARGET_BYTES)
+
+
+@pytest.mark.parametrize("line", [b"x" * 300, b"x" * 300 + b" / HTTP/1.1\r\n", b"x" * 100 + b"\r\n\r\n"])
+def test_a_method_that_does_not_end(line: bytes) -> None:
+    """It is no long target where no target has begun."""
+    assert read([line[:60]]) is None
+    assert verdict(line) == (PeerFault, 400, Reason.BAD_REQUEST_LINE)
 
 
 def test_headers() -> None:
@@ -266,7 +273,9 @@ def test_bad_field_line(line: bytes) -> None:
 
 HOSTS = [
     (b"a", True),
-    (b"", True),
+    (b"", False),
+    (b":80", False),
+    (b":", False),
     (b"a.b-c_d~e", True),
     (b"192.0.2.1:8080", True),
     (b"a:", True),
@@ -356,6 +365,7 @@ def test_targets(method: bytes, target: bytes, path: bytes, authority: bytes) ->
         b"http:a",
         b"http://",
         b"http:///a",
+        b"http://:80/a",
         b"http://?a",
         b"http://u@a/",
         b"http://u:p@a/",
@@ -370,7 +380,17 @@ def test_bad_targets(target: bytes) -> None:
 
 
 def test_connect() -> None:
-    assert verdict(b"CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n") == (OurFault, 501, Reason.CONNECT)
+    for target in (b"a:80", b"[::1]:443"):
+        assert verdict(b"CONNECT %s HTTP/1.1\r\nHost: a:80\r\n\r\n" % target) == (OurFault, 501, Reason.CONNECT)
+
+
+@pytest.mark.parametrize(
+    "target", [b"a", b"a:", b":80", b"/", b"/a:80", b"*", b"a:80/", b"u@a:80", b"http://a:80/", b"[::1]", b"a:123456"]
+)
+def test_connect_to_what_is_no_host_and_port(target: bytes) -> None:
+    data = b"CONNECT %s HTTP/1.1\r\nHost: a:80\r\n\r\n" % target
+    assert verdict(data) == (PeerFault, 400, Reason.BAD_TARGET)
+    assert verdict(data.replace(b" HTTP", b"\n HTTP")) == (PeerFault, 400, Reason.BAD_REQUEST_LINE)
 
 
 # -- framing -----------------------------------------------------------------------------------
@@ -450,10 +470,11 @@ def test_content_length(value: bytes, length: int) -> None:
 
 
 def test_content_length_beyond_any_bound() -> None:
-    """5000 digits are more than int() takes, and eighteen are more than any body."""
+    """5000 digits are more than int() takes, and 64 bits are more than any body."""
     large = Limits()
-    assert read([with_fields(b"Content-Length: 1" + b"0" * 18)]) == (LimitFault, 413, Reason.BODY_BYTES)
-    assert read([with_fields(b"Content-Length: " + b"9" * 5000)], large) == (LimitFault, 413, Reason.BODY_BYTES)
+    assert parse(with_fields(b"Content-Length: %d" % (2**64 - 1))).content_length == 2**64 - 1
+    assert read([with_fields(b"Content-Length: %d" % 2**64)]) == (PeerFault, 400, Reason.BAD_FRAMING)
+    assert read([with_fields(b"Content-Length: " + b"9" * 5000)], large) == (PeerFault, 400, Reason.BAD_FRAMING)
 
 
 # -- options -----------------------------------------------------------------------------------

@@ -101,7 +101,8 @@ REFUSED = {
     "a fragment": (changed(b":path", b"/#x"), 400),
     "an absolute target": (changed(b":path", b"http://a/"), 400),
     "another expectation": ([*PSEUDO, (b"expect", b"x")], 417),
-    "a length beyond any bound": ([*PSEUDO, (b"content-length", b"1" * 19)], 413),
+    "an authority without a host": (changed(b":authority", b":80"), 400),
+    "a length beyond any bound": ([*PSEUDO, (b"content-length", b"%d" % 2**64)], 400),
 }
 
 
