@@ -105,7 +105,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ),
         ),
         Option("max-topics", "topics in one request", "100", "100"),
-        Option("max-event-bytes", "one event; more is answered 400", "1MiB", "1MiB"),
+        Option("max-event-bytes", "one event; more is answered 413", "1MiB", "1MiB"),
         Option(
             "history", "where events are kept for those who come back: memory:, or sqlite:PATH", "memory:", "memory:"
         ),

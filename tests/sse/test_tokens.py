@@ -200,7 +200,7 @@ def test_the_example_key_is_recognised() -> None:
 def test_nothing_prints_a_secret() -> None:
     key = Key.parse(SECRET, "HS256")
     assert repr(key) == str(key) == "<Key HS256>"
-    assert repr(Found("sekrit", True)) == "Found(from_cookie=True)"
+    assert repr(Found("sekrit", True)) == "Found(from_cookie=True, from_query=False)"
 
 
 # -- JWKS ----------------------------------------------------------------------------------------
@@ -390,12 +390,12 @@ def request_of(uri: bytes = b"/", cookie: bytes | None = None, **fields: bytes |
         (b"/?topic=a", None, {}, None),
         (b"/?xauthorization=q&Authorization=q", None, {}, None),
         (b"/", b"c.c.c", {}, Found("c.c.c", True)),
-        (b"/?authorization=q.q.q", b"c.c.c", {}, Found("q.q.q", False)),
-        (b"/?topic=a&authorization=q.q.q&x", None, {}, Found("q.q.q", False)),
-        (b"/?%61uthorization=q%2Eq.q", None, {}, Found("q.q.q", False)),
+        (b"/?authorization=q.q.q", b"c.c.c", {}, Found("q.q.q", from_query=True)),
+        (b"/?topic=a&authorization=q.q.q&x", None, {}, Found("q.q.q", from_query=True)),
+        (b"/?%61uthorization=q%2Eq.q", None, {}, Found("q.q.q", from_query=True)),
         (b"/?authorization=q.q.q", b"c.c.c", {"authorization": b"Bearer h.h.h"}, Found("h.h.h", False)),
         (b"/?authorization=&authorization=", b'"', {"authorization": b"Bearer h.h.h"}, Found("h.h.h", False)),
-        (b"/?authorization=q.q.q", b'"', {}, Found("q.q.q", False)),
+        (b"/?authorization=q.q.q", b'"', {}, Found("q.q.q", from_query=True)),
         (b"/", None, {"authorization": b"bEARER  h.h.h"}, Found("h.h.h", False)),
     ],
 )
@@ -444,7 +444,7 @@ def test_a_token_of_the_longest_length_is_found() -> None:
         request_of(b"/?authorization=" + longest),
         request_of(cookie=longest),
     ):
-        assert find_token(request) in (Found(longest.decode(), False), Found(longest.decode(), True))
+        assert getattr(find_token(request), "token", None) == longest.decode()
 
 
 @given(st.binary(), st.sampled_from(["header", "query", "cookie"]))

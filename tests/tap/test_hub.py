@@ -210,7 +210,7 @@ async def test_a_history_in_a_file(tmp_path: Path) -> None:
 
 def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
     request = b"GET /.well-known/mercure HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n\r\n"
-    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID"), ([], None)):
+    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID, Link"), ([], None)):
         with Rig(parse(*words, "--cors-origins=https://app.example").around(Page())) as rig:
             (response,) = rig.exchange(request)
             assert dict(response.headers).get(b"access-control-expose-headers") == seen
