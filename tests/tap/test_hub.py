@@ -216,6 +216,23 @@ def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
             assert dict(response.headers).get(b"access-control-expose-headers") == seen
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_browser_that_asks_first_may_send_what_a_client_of_a_hub_sends(method: str) -> None:
+    """Before a reconnect with an id of other bytes than the safe ones, and before a POST with a token (Fetch, 4.8)."""
+    asked = "authorization,cache-control,last-event-id"
+    preflight = (
+        "OPTIONS /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n"
+        f"Access-Control-Request-Method: {method}\r\nAccess-Control-Request-Headers: {asked}\r\n\r\n"
+    )
+    with Rig(parse(KEY, "--anonymous", "--cors-origins=https://app.example").around(Page())) as rig:
+        (response,) = rig.exchange(preflight.encode())
+        assert response.status == 204
+        assert response.get(b"access-control-allow-origin") == b"https://app.example"
+        allowed = response.get(b"access-control-allow-headers").decode().lower().split(", ")
+        assert set(asked.split(",")) <= set(allowed)
+        assert method in response.get(b"access-control-allow-methods").decode().split(", ")
+
+
 def test_events_are_as_large_as_forms_may_be() -> None:
     for words in (["--max-event-bytes=2MiB"], ["--max-form-bytes=1KiB"]):
         assert parse(KEY, "--anonymous", *words).mercure is not None
