@@ -28,13 +28,14 @@ from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
 from hardhttp.sse.presence import PATH, Present
 from hardhttp.sse.presencepage import show, url_of
-from hardhttp.sse.tokens import Found, Key, TokenError, cookie_origin_allowed, find_token
+from hardhttp.sse.tokens import COOKIE, Found, Key, TokenError, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
 from hardhttp.web.beforehead import before_head, field, set_field
 from hardhttp.web.cors import own_origin
 from hardhttp.web.pages import error_page
 from hardhttp.wire.eventstream import EventTooLargeError
+from hardhttp.wire.grammar import TOKEN
 
 __all__ = ["PATH", "Mercure"]
 
@@ -62,7 +63,9 @@ class Mercure(Resource):
     public events. ``publish_origins``: pages that may publish with a cookie (``Origins``, or origins in bytes).
     ``subscriptions``: whether begin and end of each subscription are told, and may be asked for.
     ``max_topics`` bounds a request's topics. ``websocket_origins``: pages besides the hub's own that may subscribe
-    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may.
+    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may. ``audience`` is the
+    hub's name, which a token must have in ``aud``; ``None``: any does. ``cookie`` is the name of the one a token
+    may come in.
     """
 
     isLeaf = True
@@ -79,13 +82,17 @@ class Mercure(Resource):
         max_topics: int = MAX_TOPICS,
         audience: str | None = None,
         websocket_origins: Iterable[str] | None = None,
+        cookie: str = COOKIE.decode("ascii"),
     ) -> None:
         super().__init__()
         if max_topics < 1:
             raise ValueError(f"max_topics is {max_topics!r}; it must be at least 1")
         if subscriber_key is None and not anonymous:
             raise ValueError("without a subscriber_key and without anonymous nobody could subscribe")
+        if not cookie.isascii() or TOKEN.fullmatch(cookie.encode("ascii")) is None:
+            raise ValueError(f"cookie is {cookie!r}; it must be a name of letters, digits and -_.!#$%&'*+^`|~")
         self.hub = hub
+        self._cookie = cookie.encode("ascii")
         self._publisher_key, self._subscriber_key = publisher_key, subscriber_key
         self._anonymous = anonymous
         self._publish_origins = publish_origins
@@ -157,6 +164,13 @@ class Mercure(Resource):
             raise HTTPError(400, "A topic has no control characters.")
         return topics
 
+    def _token_of(self, request: Any) -> Found | None:
+        """As ``find_token``. What is answered to a token in the query is for nobody else (RFC 6750, 2.3)."""
+        found = find_token(request, self._cookie)
+        if found is not None and found.from_query:
+            before_head(request, _say_private)
+        return found
+
     def _claims_of_subscriber(self, request: Any, *, cookies: bool = True) -> Claims | None:
         """``None`` where there is no token; one that is there must be good.
 
@@ -165,7 +179,7 @@ class Mercure(Resource):
         """
         if self._subscriber_key is None:
             return None
-        found = _token_of(request)
+        found = self._token_of(request)
         if found is None or (found.from_cookie and not cookies):
             return None
         return read_claims(found.token, self._subscriber_key, self.hub.seconds(), self._audience)
@@ -173,7 +187,7 @@ class Mercure(Resource):
     # -- publishing ---------------------------------------------------------------------------
 
     def _publish(self, request: Any) -> bytes | int:
-        found = _token_of(request)
+        found = self._token_of(request)
         if found is None:
             raise TokenError.missing()
         if self._publisher_key is None:
@@ -276,14 +290,6 @@ def _asks_for_websocket(request: Any) -> bool:
     if getattr(request.channel, "is_extended_connect", False):
         return True
     return request.method == b"GET" and b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
-
-
-def _token_of(request: Any) -> Found | None:
-    """As ``find_token``. What is answered to a token in the query is for nobody else (RFC 6750, 2.3)."""
-    found = find_token(request)
-    if found is not None and found.from_query:
-        before_head(request, _say_private)
-    return found
 
 
 def _say_private(request: Any) -> None:

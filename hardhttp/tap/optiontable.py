@@ -85,6 +85,17 @@ GROUPS: dict[str, tuple[Option, ...]] = {
         Option("mercure-publisher-algorithm", "of that key: HS256, RS256, ES256, EdDSA...", "HS256", "HS256"),
         Option("mercure-subscriber-key", "whose tokens may subscribe to private events; the same forms", "KEY"),
         Option("mercure-subscriber-algorithm", "of that key", "HS256", "HS256"),
+        Option(
+            "mercure-audience",
+            "this hub's name: tokens without it in their aud are refused, so that one signed for another hub is no use",
+            "NAME",
+        ),
+        Option(
+            "mercure-cookie",
+            "the cookie a browser's token comes in, where several hubs share a domain",
+            "mercureAuthorization",
+            "mercureAuthorization",
+        ),
         Option("anonymous", "one may subscribe to public events without a token"),
         Option("publish-origins", "pages that may publish with a cookie, with commas between", "ORIGIN,..."),
         Option(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.python.usage import UsageError
@@ -163,6 +164,9 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--anonymous", "--subscription-seconds=soon"], "--subscription-seconds: "),
         ([KEY, "--anonymous", "--slow-subscribers=forget"], "it must be one of close, drop-oldest, latest, pause"),
         ([KEY, "--anonymous", "--publish-origins=app.example"], "the hub cannot be as asked for"),
+        (["--mercure-audience=hub"], "--mercure-audience is for the hub, which --mercure-publisher-key turns on"),
+        ([KEY, "--anonymous", "--mercure-cookie=a b"], "the hub cannot be as asked for: cookie is 'a b'"),
+        ([KEY, "--anonymous", "--mercure-cookie="], "the hub cannot be as asked for: cookie is ''"),
     ],
 )
 def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
@@ -170,6 +174,31 @@ def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
         parse(*words)
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("aud", "cookie", "expected"),
+    [
+        ("one", "__Secure-hub", 200),
+        (["two", "one"], "__Secure-hub", 200),
+        ("two", "__Secure-hub", 401),
+        (None, "__Secure-hub", 401),
+        ("one", "mercureAuthorization", 401),  # there is no token in it
+    ],
+    ids=str,
+)
+def test_hubs_of_one_domain_are_told_apart(aud: Any, cookie: str, expected: int) -> None:
+    options = parse(
+        *(KEY, f"--mercure-subscriber-key={SECRET}", "--mercure-audience=one", "--mercure-cookie=__Secure-hub")
+    )
+    claims = {"mercure": {"subscribe": ["*"]}} | ({} if aud is None else {"aud": aud})
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    with Rig(options.around(Page())) as rig:
+        peer = rig.connect()
+        asked = f"GET /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nCookie: {cookie}={token}\r\n\r\n"
+        peer.send(asked.encode())
+        assert peer.received.startswith(f"HTTP/1.1 {expected} ".encode())
+        peer.reset()
 
 
 def test_how_subscribers_are_served() -> None:
