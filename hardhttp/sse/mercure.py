@@ -14,6 +14,7 @@ import re
 import uuid
 from collections.abc import Container, Iterable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
@@ -135,6 +136,8 @@ class Mercure(Resource):
             raise TokenError.missing()
         query = query_of(request, _limits(request))
         topics = self._topics(query.getlist("topic"))
+        if any("\ufffd" in topic for topic in topics) and not _is_utf8(request.uri):
+            raise HTTPError(400, "A topic is text in UTF-8.")  # nobody could publish to it
         last_id = (request.getHeader(b"last-event-id") or b"").decode("utf-8", "replace")
         for name in _LAST_ID_NAMES:
             last_id = last_id or query.get(name) or ""
@@ -290,6 +293,14 @@ def _asks_for_websocket(request: Any) -> bool:
     if getattr(request.channel, "is_extended_connect", False):
         return True
     return request.method == b"GET" and b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
+
+
+def _is_utf8(uri: bytes) -> bool:
+    try:
+        unquote_to_bytes(uri).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _say_private(request: Any) -> None:

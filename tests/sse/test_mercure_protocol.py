@@ -82,6 +82,18 @@ def test_a_topic_has_any_other_character(character: str) -> None:
         assert [data for _, _, data in events(peer)] == ["x"]
 
 
+@pytest.mark.parametrize(
+    ("topic", "expected"),
+    [("%FF", 400), ("a&topic=%C3", 400), ("%ED%A0%80", 400), ("%EF%BF%BD", 200), ("%C3%A9", 200), ("100%", 200)],
+)
+def test_a_topic_is_utf_8(topic: str, expected: int) -> None:
+    with Hub() as hub:
+        assert status(hub.begin("GET", f"{PATH}?topic={topic}")) == expected
+        if expected == 400:
+            bearer = f"Bearer {token(publish=['*'])}"
+            assert hub.ask("POST", PATH, f"topic={topic}", Authorization=bearer).status == 400
+
+
 @pytest.mark.parametrize(("name", "value"), [(name, f"a{end}b") for name in ("id", "type") for end in "\r\n\0"])
 def test_publication_no_line_can_be_injected(name: str, value: str) -> None:
     with Hub() as hub:
