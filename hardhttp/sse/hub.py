@@ -35,7 +35,7 @@ from hardhttp.sse.queue import Entry, Policy, Room
 from hardhttp.sse.receipts import Receipt, Repeats
 from hardhttp.sse.sharedpresence import SharedPresence
 from hardhttp.sse.subscriber import Ended, Subscriber
-from hardhttp.wire.eventstream import MAX_RETRY_MS, encode_event
+from hardhttp.wire.eventstream import MAX_RETRY_MS, EventTooLargeError, encode_event
 
 __all__ = ["Away", "Ended", "EventHub", "Policy", "Receipt", "Subscriber"]
 
@@ -337,7 +337,7 @@ class EventHub(OneOfSeveral):
     def _encode(self, data: Any, event: str | None, id: str | None, retry: float | None) -> bytes:
         encoded = encode_event(data, event, id, retry_seconds=retry)
         if len(encoded) > self._max_event_bytes:
-            raise ValueError(f"an event has {len(encoded)} bytes; {self._max_event_bytes} are allowed")
+            raise EventTooLargeError(f"an event has {len(encoded)} bytes; {self._max_event_bytes} are allowed")
         return encoded
 
     # -- directed, and kept in no history ------------------------------------------------------

@@ -1,10 +1,11 @@
 """Key material: what an operator configures, as keys that verify.
 
-A secret, a public key in PEM, or a JWKS document (RFC 7517) becomes one or more keys for one algorithm
-(RFC 7518). The text is read for the algorithm that was configured, so a public key never becomes a
-shared secret (RFC 8725, 2.1), and a private key, which has no business in a hub, is refused. What is
-wrong is said without a word of the text. The cryptography is PyJWT's, imported when a key is read: it
-is needed by nobody who configures none.
+A secret, a public key or a certificate in PEM, or a JWKS document (RFC 7517) becomes one or more keys for
+one algorithm (RFC 7518). Of a certificate only the key counts: who configures it says that he trusts it.
+The text is read for the algorithm that was configured, so a public key never becomes a shared secret
+(RFC 8725, 2.1), and a private key, which has no business in a hub, is refused. What is wrong is said
+without a word of the text. The cryptography is PyJWT's, imported when a key is read: it is needed by
+nobody who configures none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _CURVES = {"ES256": "P-256", "ES384": "P-384", "EdDSA": "Ed25519"}
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 MIN_RSA_BITS = 2048
 
+_CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 MAX_TEXT_CHARACTERS = 256 * 1024
 MAX_KEYS = 100
 MAX_DEPTH = 8
@@ -90,11 +92,22 @@ def is_example(secret: Any, algorithm: str) -> bool:
 
 def _prepared(text: str, algorithm: str, verifier: Algorithm) -> Any:
     try:
+        if text.startswith(_CERTIFICATE):
+            text = _key_of_certificate(text)
         return verifier.prepare_key(text.encode("utf-8"))
     except Exception:  # PyJWT's, cryptography's and Python's own, some of which quote the key
         kind = ALGORITHMS[algorithm]
         wanted = "a secret, or is a key of another kind" if kind == "oct" else f"a public {kind} key in PEM"
         raise ValueError(f"the key for {algorithm} is not {wanted}") from None
+
+
+def _key_of_certificate(text: str) -> str:
+    """Its public key, in PEM again: how strong that is, and on which curve, is judged as of any other."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_pem_x509_certificate(text.encode("ascii")).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode("ascii")
 
 
 def _checked(key: Any, algorithm: str) -> Any:

@@ -10,12 +10,13 @@ Refusals are those of RFC 6750, with ``WWW-Authenticate``. A token's end is its 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Container, Iterable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -24,14 +25,18 @@ from hardhttp.errors import HTTPError
 from hardhttp.interfaces import BrokerState
 from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
+from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
-from hardhttp.sse.presence import CONTEXT, PATH, Present
-from hardhttp.sse.tokens import Key, TokenError, cookie_origin_allowed, find_token
+from hardhttp.sse.presence import PATH, Present
+from hardhttp.sse.presencepage import show, url_of
+from hardhttp.sse.tokens import COOKIE, Found, Key, TokenError, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
+from hardhttp.web.beforehead import before_head, field, set_field
 from hardhttp.web.cors import own_origin
-from hardhttp.web.jsontext import encode_json
 from hardhttp.web.pages import error_page
+from hardhttp.wire.eventstream import EventTooLargeError
+from hardhttp.wire.grammar import TOKEN
 
 __all__ = ["PATH", "Mercure"]
 
@@ -43,6 +48,10 @@ MAX_TOPIC_CHARACTERS = 2048
 # The specification's name, and those that older clients use.
 _LAST_ID_NAMES = ("lastEventID", "Last-Event-ID", "last-event-id")
 _RETRY_DIGITS = 9
+# A topic's path: what the hub tells of itself has this name, and a publisher could forge it (1.0, "Publication").
+_RESERVED = re.compile(r"[^?#]*/\.well-known/mercure(?:[/?#]|$)")
+# C0, DEL and C1, which stand in no topic (1.0, "Terminology").
+_CONTROL = re.compile(r"[\0-\x1f\x7f-\x9f]")
 # For requests of a site that is not ours.
 _LIMITS = Limits()
 
@@ -55,7 +64,9 @@ class Mercure(Resource):
     public events. ``publish_origins``: pages that may publish with a cookie (``Origins``, or origins in bytes).
     ``subscriptions``: whether begin and end of each subscription are told, and may be asked for.
     ``max_topics`` bounds a request's topics. ``websocket_origins``: pages besides the hub's own that may subscribe
-    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may.
+    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may. ``audience`` is the
+    hub's name, which a token must have in ``aud``; ``None``: any does. ``cookie`` is the name of the one a token
+    may come in.
     """
 
     isLeaf = True
@@ -72,13 +83,17 @@ class Mercure(Resource):
         max_topics: int = MAX_TOPICS,
         audience: str | None = None,
         websocket_origins: Iterable[str] | None = None,
+        cookie: str = COOKIE.decode("ascii"),
     ) -> None:
         super().__init__()
         if max_topics < 1:
             raise ValueError(f"max_topics is {max_topics!r}; it must be at least 1")
         if subscriber_key is None and not anonymous:
             raise ValueError("without a subscriber_key and without anonymous nobody could subscribe")
+        if not cookie.isascii() or TOKEN.fullmatch(cookie.encode("ascii")) is None:
+            raise ValueError(f"cookie is {cookie!r}; it must be a name of letters, digits and -_.!#$%&'*+^`|~")
         self.hub = hub
+        self._cookie = cookie.encode("ascii")
         self._publisher_key, self._subscriber_key = publisher_key, subscriber_key
         self._anonymous = anonymous
         self._publish_origins = publish_origins
@@ -121,6 +136,8 @@ class Mercure(Resource):
             raise TokenError.missing()
         query = query_of(request, _limits(request))
         topics = self._topics(query.getlist("topic"))
+        if any("\ufffd" in topic for topic in topics) and not _is_utf8(request.uri):
+            raise HTTPError(400, "A topic is text in UTF-8.")  # nobody could publish to it
         last_id = (request.getHeader(b"last-event-id") or b"").decode("utf-8", "replace")
         for name in _LAST_ID_NAMES:
             last_id = last_id or query.get(name) or ""
@@ -146,7 +163,16 @@ class Mercure(Resource):
             raise HTTPError(400, f"There are more than {self.max_topics} topics.")
         if any(not topic or len(topic) > MAX_TOPIC_CHARACTERS for topic in topics):
             raise HTTPError(400, f"A topic has 1 to {MAX_TOPIC_CHARACTERS} characters.")
+        if any(_CONTROL.search(topic) is not None for topic in topics):
+            raise HTTPError(400, "A topic has no control characters.")
         return topics
+
+    def _token_of(self, request: Any) -> Found | None:
+        """As ``find_token``. What is answered to a token in the query is for nobody else (RFC 6750, 2.3)."""
+        found = find_token(request, self._cookie)
+        if found is not None and found.from_query:
+            before_head(request, _say_private)
+        return found
 
     def _claims_of_subscriber(self, request: Any, *, cookies: bool = True) -> Claims | None:
         """``None`` where there is no token; one that is there must be good.
@@ -156,7 +182,7 @@ class Mercure(Resource):
         """
         if self._subscriber_key is None:
             return None
-        found = find_token(request)
+        found = self._token_of(request)
         if found is None or (found.from_cookie and not cookies):
             return None
         return read_claims(found.token, self._subscriber_key, self.hub.seconds(), self._audience)
@@ -164,7 +190,7 @@ class Mercure(Resource):
     # -- publishing ---------------------------------------------------------------------------
 
     def _publish(self, request: Any) -> bytes | int:
-        found = find_token(request)
+        found = self._token_of(request)
         if found is None:
             raise TokenError.missing()
         if self._publisher_key is None:
@@ -175,9 +201,10 @@ class Mercure(Resource):
         form = form_of(request, _limits(request))
         topics = self._topics(form.getlist("topic"))
         private = "private" in form
-        # An empty list of selectors allows public events, as in the reference hub; none at all, nothing.
-        if not may_publish(claims, topics, private, public_anywhere=claims.publish == ()):
+        if not may_publish(claims, topics, private):
             raise TokenError.insufficient("the token does not allow to publish to these topics")
+        if any(_RESERVED.match(topic) is not None for topic in topics):
+            raise TokenError.insufficient("topics below /.well-known/mercure are the hub's own")
         try:
             receipt = self.hub.publish(
                 topics,
@@ -188,7 +215,7 @@ class Mercure(Resource):
                 private=private,
             )
         except ValueError as error:
-            raise HTTPError(400, str(error)) from None
+            raise HTTPError(413 if isinstance(error, EventTooLargeError) else 400, str(error)) from None
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         if receipt.published:
             return receipt.id.encode("utf-8")
@@ -242,18 +269,13 @@ class Mercure(Resource):
         claims = self._claims_of_subscriber(request)
         if claims is None:
             raise TokenError.missing()
-        asked = "/".join([f"{PATH}/subscriptions", *(quote(segment, safe="") for segment in path)])
-        if not may_receive(claims, [asked]):
+        if not may_receive(claims, [url_of(path)]):
             raise TokenError.insufficient("the token does not allow to see these subscriptions")
         assert self._presence is not None  # _render has seen to it
-        last_id = self.hub.last_id  # of before, so that who goes on from there misses nobody
-        found = self._presence.find(path)
-        if not isinstance(found, Deferred):
-            return _document(request, asked, path, found, last_id)
-        request.notifyFinish().addErrback(lambda _: found.cancel())
-        document = found.addCallback(lambda present: _document(request, asked, path, present, last_id))
-        document.addErrback(_refusal, request).addBoth(_answer, request)
-        return NOT_DONE_YET
+        last_id = self.hub.last_id
+        if last_id == f"{self.hub.epoch}-0":
+            last_id = EARLIEST  # there has been no event
+        return show(request, self._presence, path, last_id)
 
 
 class _Sockets(EventSockets):
@@ -273,34 +295,17 @@ def _asks_for_websocket(request: Any) -> bool:
     return request.method == b"GET" and b"websocket" in (request.getHeader(b"upgrade") or b"").lower()
 
 
-def _document(request: Any, asked: str, path: list[str], found: list[dict[str, Any]], last_id: str) -> bytes:
-    """What stands at ``asked``. Raises ``HTTPError`` for a subscription that is not there."""
-    if len(path) == 2:
-        if not found:
-            raise HTTPError(404)
-        document: dict[str, Any] = {"@context": CONTEXT, **found[0], "lastEventID": last_id}
-    else:
-        document = {"@context": CONTEXT, "id": asked, "type": "Subscriptions", "lastEventID": last_id}
-        document["subscriptions"] = found
-    request.setHeader(b"Content-Type", b"application/ld+json")
-    request.setHeader(b"Cache-Control", b"no-cache")
-    return encode_json(document)
+def _is_utf8(uri: bytes) -> bool:
+    try:
+        unquote_to_bytes(uri).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _refusal(failure: Failure, request: Any) -> bytes | Failure:
-    error = failure.value
-    if not isinstance(error, HTTPError):
-        return failure
-    return error_page(request, error.status, error.detail, error.headers, error.problem)
-
-
-def _answer(became: bytes | Failure, request: Any) -> None:
-    """Whoever asked may have gone."""
-    if not isinstance(became, Failure):
-        request.write(became)
-        request.finish()
-    elif not became.check(CancelledError):
-        request.processingFailed(became)
+def _say_private(request: Any) -> None:
+    said = field(request, b"Cache-Control")
+    set_field(request, b"Cache-Control", b"private" if said is None else b"private, " + said)
 
 
 def _only(request: Any, *methods: bytes) -> None:

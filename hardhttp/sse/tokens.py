@@ -183,10 +183,14 @@ def _decoded(part: str, what: str) -> bytes:
 
 @attrs.frozen
 class Found:
-    """A token as a request carries it, not verified; ``from_cookie`` when the browser sent it by itself."""
+    """A token as a request carries it, not verified.
+
+    ``from_cookie`` when the browser sent it by itself, ``from_query`` when it is in the URL, for all to log.
+    """
 
     token: str = attrs.field(repr=False)
-    from_cookie: bool
+    from_cookie: bool = False
+    from_query: bool = False
 
 
 def find_token(request: Any, cookie: bytes = COOKIE) -> Found | None:
@@ -198,14 +202,14 @@ def find_token(request: Any, cookie: bytes = COOKIE) -> Found | None:
     """
     fields = request.requestHeaders.getRawHeaders(b"authorization")
     if fields:
-        return Found(_of_field(fields), from_cookie=False)
+        return Found(_of_field(fields))
     query = request.uri.partition(b"?")[2]
     if query:
         values = _query_values(request, query)
         if values:
             if len(values) > 1:
                 raise TokenError.malformed("authorization is in the query more than once")
-            return Found(_fit(values[0].encode("utf-8"), "authorization in the query"), from_cookie=False)
+            return Found(_fit(values[0].encode("utf-8"), "authorization in the query"), from_query=True)
     value = request.getCookie(cookie)
     return None if value is None else Found(_fit(value, "the cookie"), from_cookie=True)
 

@@ -29,8 +29,8 @@ _NO_HEADERS: dict[str, Any] = dict.fromkeys(
         *("cross_origin_opener_policy", "cross_origin_resource_policy", "content_type_options"),
     )
 )
-# What a script that reads a hub's stream by itself sees of the answer: where the stream begins.
-EVENT_ANSWERS = ("Last-Event-ID",)
+# What a script that reads a hub's answers by itself sees of them: where a stream begins, and where the hub is.
+EVENT_ANSWERS = ("Last-Event-ID", "Link")
 
 
 def around(resource: Any, options: Mapping[str, Any]) -> IResource:

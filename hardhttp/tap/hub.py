@@ -30,7 +30,10 @@ __all__ = ["HubOver", "make_mercure", "most_subscribers"]
 
 _log = Logger(namespace="hardhttp")
 MAX_SECONDS = 7 * 86400.0
-_ALONE = ("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket", "broker")
+_ALONE = (
+    *("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket", "broker"),
+    "mercure-audience",
+)
 
 
 @implementer(IStreamingResource)
@@ -97,6 +100,8 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
             publish_origins=publish_origins,
             subscriptions=bool(options["subscriptions"]),
             max_topics=_count(options, "max-topics", 10_000),
+            audience=options["mercure-audience"],
+            cookie=options["mercure-cookie"],
             websocket_origins=items(options["cors-origins"] or "") if options["mercure-websocket"] else None,
         )
     except ImportError as error:

@@ -79,12 +79,23 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "Events, by the Mercure protocol at /.well-known/mercure (when a key is given):": (
         Option(
             "mercure-publisher-key",
-            "whose tokens may publish: a secret, a public key, a JWKS, or env:NAME or file:PATH that holds one",
+            "whose tokens may publish: a secret, a public key or certificate, a JWKS, or env:NAME or file:PATH of one",
             "KEY",
         ),
         Option("mercure-publisher-algorithm", "of that key: HS256, RS256, ES256, EdDSA...", "HS256", "HS256"),
         Option("mercure-subscriber-key", "whose tokens may subscribe to private events; the same forms", "KEY"),
         Option("mercure-subscriber-algorithm", "of that key", "HS256", "HS256"),
+        Option(
+            "mercure-audience",
+            "this hub's name: tokens without it in their aud are refused, so that one signed for another hub is no use",
+            "NAME",
+        ),
+        Option(
+            "mercure-cookie",
+            "the cookie a browser's token comes in, where several hubs share a domain",
+            "mercureAuthorization",
+            "mercureAuthorization",
+        ),
         Option("anonymous", "one may subscribe to public events without a token"),
         Option("publish-origins", "pages that may publish with a cookie, with commas between", "ORIGIN,..."),
         Option(
@@ -105,7 +116,7 @@ GROUPS: dict[str, tuple[Option, ...]] = {
             ),
         ),
         Option("max-topics", "topics in one request", "100", "100"),
-        Option("max-event-bytes", "one event; more is answered 400", "1MiB", "1MiB"),
+        Option("max-event-bytes", "one event; more is answered 413", "1MiB", "1MiB"),
         Option(
             "history", "where events are kept for those who come back: memory:, or sqlite:PATH", "memory:", "memory:"
         ),

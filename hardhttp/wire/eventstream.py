@@ -87,7 +87,7 @@ class Event:
 
 
 class EventTooLargeError(ValueError):
-    """A line, an event or an id is longer than the parser's bound. ``events`` came before it in the same ``feed``."""
+    """A line, an event or an id is longer than its bound. ``events`` came before it in a parser's same ``feed``."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -16,7 +16,7 @@ from hardhttp.interfaces import BrokerBounds, BrokerState
 from hardhttp.sse import presence, sharedpresence
 from hardhttp.sse.mercure import PATH, Mercure
 from hardhttp.sse.tokens import Key
-from hardhttp.testing import Peer
+from hardhttp.testing import Peer, Response
 from tests.brokers.conftest import Cluster, Node
 from tests.sse.interop import SECRET, token
 from tests.sse.subscribing import events
@@ -109,6 +109,25 @@ async def test_who_is_at_one_is_told_and_listed_at_all(cluster: Cluster) -> None
     await cluster.until(lambda: all(told(each) == ended for each in watching))
     await until_topics(cluster, two)
     assert await listed(cluster, two, subscription["id"].partition("/subscriptions")[2]) == 404
+
+
+@ensureDeferred
+async def test_a_list_that_has_not_changed_is_not_sent_again(cluster: Cluster) -> None:
+    one, two = await node(cluster), await node(cluster)
+
+    async def asked(**headers: str) -> Response:
+        peer = ask(two, "/subscriptions/t", **SEER, **headers)
+        await cluster.until(lambda: b"\r\n\r\n" in peer.received)
+        return peer.responses()[0]
+
+    subscribe(one, "t")
+    await until_topics(cluster, two, "t")
+    tag = (await asked()).get(b"etag").decode()
+    again = await asked(**{"If-None-Match": tag})
+    assert (again.status, again.body) == (304, b"")
+    subscribe(one, "t")
+    await until_topics(cluster, two, "t", "t")
+    assert (await asked(**{"If-None-Match": tag})).status == 200
 
 
 @ensureDeferred

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from pytest_twisted import ensureDeferred
 from twisted.python.usage import UsageError
@@ -163,6 +164,9 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY, "--anonymous", "--subscription-seconds=soon"], "--subscription-seconds: "),
         ([KEY, "--anonymous", "--slow-subscribers=forget"], "it must be one of close, drop-oldest, latest, pause"),
         ([KEY, "--anonymous", "--publish-origins=app.example"], "the hub cannot be as asked for"),
+        (["--mercure-audience=hub"], "--mercure-audience is for the hub, which --mercure-publisher-key turns on"),
+        ([KEY, "--anonymous", "--mercure-cookie=a b"], "the hub cannot be as asked for: cookie is 'a b'"),
+        ([KEY, "--anonymous", "--mercure-cookie="], "the hub cannot be as asked for: cookie is ''"),
     ],
 )
 def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
@@ -170,6 +174,31 @@ def test_what_makes_no_sense_is_said(words: list[str], said: str) -> None:
         parse(*words)
     assert said in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("aud", "cookie", "expected"),
+    [
+        ("one", "__Secure-hub", 200),
+        (["two", "one"], "__Secure-hub", 200),
+        ("two", "__Secure-hub", 401),
+        (None, "__Secure-hub", 401),
+        ("one", "mercureAuthorization", 401),  # there is no token in it
+    ],
+    ids=str,
+)
+def test_hubs_of_one_domain_are_told_apart(aud: Any, cookie: str, expected: int) -> None:
+    options = parse(
+        *(KEY, f"--mercure-subscriber-key={SECRET}", "--mercure-audience=one", "--mercure-cookie=__Secure-hub")
+    )
+    claims = {"mercure": {"subscribe": ["*"]}} | ({} if aud is None else {"aud": aud})
+    token = jwt.encode(claims, SECRET, algorithm="HS256")
+    with Rig(options.around(Page())) as rig:
+        peer = rig.connect()
+        asked = f"GET /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nCookie: {cookie}={token}\r\n\r\n"
+        peer.send(asked.encode())
+        assert peer.received.startswith(f"HTTP/1.1 {expected} ".encode())
+        peer.reset()
 
 
 def test_how_subscribers_are_served() -> None:
@@ -210,10 +239,27 @@ async def test_a_history_in_a_file(tmp_path: Path) -> None:
 
 def test_scripts_of_other_origins_see_where_a_stream_begins() -> None:
     request = b"GET /.well-known/mercure HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n\r\n"
-    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID"), ([], None)):
+    for words, seen in (([KEY, "--anonymous"], b"Last-Event-ID, Link"), ([], None)):
         with Rig(parse(*words, "--cors-origins=https://app.example").around(Page())) as rig:
             (response,) = rig.exchange(request)
             assert dict(response.headers).get(b"access-control-expose-headers") == seen
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_browser_that_asks_first_may_send_what_a_client_of_a_hub_sends(method: str) -> None:
+    """Before a reconnect with an id of other bytes than the safe ones, and before a POST with a token (Fetch, 4.8)."""
+    asked = "authorization,cache-control,last-event-id"
+    preflight = (
+        "OPTIONS /.well-known/mercure?topic=a HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n"
+        f"Access-Control-Request-Method: {method}\r\nAccess-Control-Request-Headers: {asked}\r\n\r\n"
+    )
+    with Rig(parse(KEY, "--anonymous", "--cors-origins=https://app.example").around(Page())) as rig:
+        (response,) = rig.exchange(preflight.encode())
+        assert response.status == 204
+        assert response.get(b"access-control-allow-origin") == b"https://app.example"
+        allowed = response.get(b"access-control-allow-headers").decode().lower().split(", ")
+        assert set(asked.split(",")) <= set(allowed)
+        assert method in response.get(b"access-control-allow-methods").decode().split(", ")
 
 
 def test_events_are_as_large_as_forms_may_be() -> None:
