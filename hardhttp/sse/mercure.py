@@ -249,6 +249,8 @@ class Mercure(Resource):
 
     def _began(self, subscriber: Subscriber) -> None:
         present = subscriber.data
+        if subscriber.request.method == b"HEAD":
+            return  # it asks what a stream would begin with, and has none
         if isinstance(present, Present) and self._presence is not None:
             present.subscriber, present.topics = subscriber, subscriber.topics
             try:

@@ -224,6 +224,16 @@ def test_subscriptions_the_event_and_the_document_say_the_same() -> None:
         assert {name: value for name, value in one.items() if name != "@context"} in listed["subscriptions"]
 
 
+def test_subscriptions_nobody_is_told_of_who_asks_by_head() -> None:
+    with Hub(subscriptions=True) as hub:
+        watching = hub.subscribe(EVERYONE, **SEER)
+        answer = hub.ask("HEAD", f"{PATH}?topic=a")
+        assert answer.status == 200
+        assert [json.loads(data)["topic"] for _, _, data in events(watching)] == []
+        listed = json.loads(hub.ask("GET", SUBSCRIPTIONS, **SEER).body)
+        assert [each["topic"] for each in listed["subscriptions"]] == [EVERYONE]
+
+
 def test_subscriptions_from_the_last_id_on_nobody_is_missed() -> None:
     with Hub(subscriptions=True) as hub:
         answer = hub.ask("GET", SUBSCRIPTIONS, **SEER)
