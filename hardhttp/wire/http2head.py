@@ -169,8 +169,8 @@ def _pseudo_fields(fields: Fields) -> tuple[bytes, bytes, bytes | None, int]:
         raise OurFault(501, Reason.CONNECT, "this server is no proxy")
     if protocol is not None and (protocol != b"websocket" or method != b"CONNECT"):
         raise _not_spoken(method)
-    if method is None or target is None or not scheme:
-        raise _malformed("a request has :method, :scheme and :path")
+    if method is None or not target or not scheme:
+        raise _malformed("a request has :method, :scheme and :path, and none is empty")
     return method, target, asked, count
 
 
