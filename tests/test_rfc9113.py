@@ -123,9 +123,9 @@ def split(frames: bytes, limits: Limits | None = None) -> list[str]:
     return first
 
 
-def told(*steps: bytes) -> list[str]:
+def told(*steps: bytes, limits: Limits | None = None) -> list[str]:
     """All that is heard of ``steps``, each of which is answered before the next one is sent."""
-    with Rig(Says(answer)) as rig:
+    with Rig(Says(answer), limits=limits or Limits()) as rig:
         peer = rig.connect()
         peer.send(GREETING, *steps)
         return heard(peer)
@@ -271,6 +271,13 @@ def test_s5_1_headers_on_a_stream_that_is_over() -> None:
     """Either clause would do; its number has been passed (5.1.1)."""
     assert told(asked(), asked()) == [*SERVED, "GOAWAY PROTOCOL_ERROR"]
     assert split(opened() + reset(1) + asked()) == ["GOAWAY PROTOCOL_ERROR"]
+
+
+def test_s5_1_trailers_that_were_under_way_when_we_reset_their_stream() -> None:
+    """They are told so at once: what h2 says to HEADERS does not wait in it until another frame comes."""
+    trailers = asked(1, [(b"x-test", b"ok")])
+    said = told(opened(1, [*POST, (b"content-length", b"9")]), trailers, trailers, limits=Limits(max_body_bytes=1))
+    assert said[-3:] == ["RST_STREAM 1 NO_ERROR", *["RST_STREAM 1 STREAM_CLOSED"] * 2]
 
 
 def test_s5_1_2_one_stream_too_many() -> None:

@@ -261,15 +261,13 @@ class ClientWire:
             listener.heard_fields(stream, list(fields), self._block_ended)
 
     def _reset(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if not number or len(payload) != 4:
-            raise _broken("a wrong RST_STREAM")
+        _judge("RST_STREAM", placed=number != 0, sized=len(payload) == 4)
         stream = self.streams.pop(number, None)
         if stream is not None:
             listener.heard_reset(stream, int.from_bytes(payload))
 
     def _settings(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) % 6 or (flags & ACK and payload):
-            raise _broken("wrong SETTINGS", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("SETTINGS", placed=not number, sized=not (payload if flags & ACK else len(payload) % 6))
         if len(payload) > 6 * MAX_SETTINGS:
             detail = "too many settings in a frame"
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, Reason.CONTROL_FRAMES, detail)
@@ -302,16 +300,14 @@ class ClientWire:
         raise _broken("a push, which we have not enabled")
 
     def _ping(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) != 8:
-            raise _broken("a wrong PING", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("PING", placed=not number, sized=len(payload) == 8)
         if flags & ACK:
             listener.pong(payload)
         else:
             listener.put(_frame(Kind.PING, ACK, 0, payload))
 
     def _goaway(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) < 8:
-            raise _broken("a wrong GOAWAY", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("GOAWAY", placed=not number, sized=len(payload) >= 8)
         last = int.from_bytes(payload[:4]) & LAST_STREAM
         if last > self._last:
             raise _broken("GOAWAY takes back what it said")  # 6.8
@@ -319,13 +315,13 @@ class ClientWire:
         listener.leaving(last, int.from_bytes(payload[4:8]))
 
     def _window_update(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if len(payload) != 4:
-            raise _broken("a wrong WINDOW_UPDATE", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("WINDOW_UPDATE", placed=True, sized=len(payload) == 4)
         more = int.from_bytes(payload) & LAST_STREAM
+        code = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR  # 6.9.1 and 6.9
         if not number:
             self.send_window += more
             if not more or self.send_window > MAX_WINDOW:
-                raise _broken("a window beyond any bound", ErrorCodes.FLOW_CONTROL_ERROR)
+                raise _broken("a window that cannot be", code)
             listener.room(None)
             return
         stream = self.streams.get(number)
@@ -333,16 +329,19 @@ class ClientWire:
             return
         stream.send_window += more
         if not more or stream.send_window > MAX_WINDOW:
-            # 6.9 and 6.9.1
-            code = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR
             listener.broken(stream, StreamFault(code, "a window that cannot be"))
         else:
             listener.room(stream)
+
+    def _priority(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
+        """It may come on any stream, and says nothing to us (5.3.2)."""
+        _judge("PRIORITY", placed=number != 0, sized=len(payload) == 5)
 
 
 _DEALT: dict[int, Callable[[ClientWire, int, int, bytes, Listener], None]] = {
     Kind.DATA: ClientWire._data,
     Kind.HEADERS: ClientWire._headers,
+    Kind.PRIORITY: ClientWire._priority,
     Kind.RST_STREAM: ClientWire._reset,
     Kind.SETTINGS: ClientWire._settings,
     Kind.PUSH_PROMISE: ClientWire._push,
@@ -355,6 +354,14 @@ _DEALT: dict[int, Callable[[ClientWire, int, int, bytes, Listener], None]] = {
 
 def _broken(detail: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR) -> ConnectionFault:
     return ConnectionFault(code, Reason.BAD_FRAME, detail)
+
+
+def _judge(name: str, *, placed: bool, sized: bool) -> None:
+    """RFC 9113, 6.3 to 6.9: which frames are a stream's and which a connection's, and how long they are."""
+    if not placed:
+        raise _broken(f"{name} on a stream it cannot be on")
+    if not sized:
+        raise _broken(f"{name} of a size it cannot have", ErrorCodes.FRAME_SIZE_ERROR)
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
