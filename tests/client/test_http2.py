@@ -26,8 +26,9 @@ from hardhttp.client import (
 from hardhttp.client.http2 import MAX_MOVES
 from hardhttp.client.pool import MAX_MULTIPLEXING
 from hardhttp.wire.http2 import ErrorCodes, Kind
+from hardhttp.wire.http2client import MAX_ENDED
 from tests.client.rig import Body
-from tests.client.rig2 import END_HEADERS, Rig2, frame
+from tests.client.rig2 import END_HEADERS, END_STREAM, Rig2, frame
 
 CANCEL, REFUSED, PROTOCOL_ERROR, FLOW = 8, 7, 1, 3
 
@@ -793,6 +794,55 @@ def test_broken_at_every_split(split: int) -> None:
     server.send(said[:split], said[split:])
     assert isinstance(outcome.error, BadResponse)
     ends(rig)
+
+
+@pytest.mark.parametrize("said", [frame(Kind.DATA, 0, 1, b"test"), frame(Kind.HEADERS, END_HEADERS, 1, b"\x88")])
+def test_a_stream_that_goes_on_behind_its_end(said: bytes) -> None:
+    """RFC 9113, 5.1: whoever loses count of what it has ended may mix responses up as well."""
+    with Rig2() as rig:
+        ended, other = rig.ask(), rig.ask()
+        (server,) = rig.servers
+        server.answer(1)
+        server.send(frame(Kind.WINDOW_UPDATE, 0, 1, b"\0\0\0\1") + frame(Kind.RST_STREAM, 0, 1, bytes(4)))
+        assert (ended.body.data, other.failure) == (b"hi", None)
+        server.send(said)
+        assert isinstance(other.error, BadResponse)
+        server.hear()
+        assert server.goaways == [(0, int(ErrorCodes.STREAM_CLOSED))]
+
+
+def test_a_stream_that_goes_on_behind_its_reset() -> None:
+    """It is told so (5.1); a block of it counts for the table all the same, and other streams go on."""
+    with Rig2() as rig:
+        gone, other = rig.ask(), rig.ask()
+        (server,) = rig.servers
+        server.head(1)
+        server.reset(1)
+        for said in (frame(Kind.DATA, 0, 1, b"test"), frame(Kind.HEADERS, END_HEADERS, 1, b"\x40\1x\1y")):
+            server.hear()[1].code = None
+            server.send(said)
+            assert server.hear()[1].code == ErrorCodes.STREAM_CLOSED
+        server.send(frame(Kind.HEADERS, END_HEADERS | END_STREAM, 3, b"\x88\xbe"))
+        assert gone.body.end is not None
+        assert other.response is not None
+        assert other.response.headers.getRawHeaders("x") == ["y"]
+
+
+def test_streams_that_ended_long_ago_are_not_remembered() -> None:
+    with Rig2() as rig:
+        for number in range(1, 2 * MAX_ENDED + 2, 2):
+            rig.ask()
+            rig.servers[0].answer(number)
+        last = rig.ask()
+        rig.servers[0].data(1, b"test")
+        rig.servers[0].answer(2 * MAX_ENDED + 3)
+        assert last.body.data == b"hi"
+        rig.servers[0].data(3, b"test")
+        rig.servers[0].hear()
+        assert rig.servers[0].goaways == []
+        rig.servers[0].data(5, b"test")
+        rig.servers[0].hear()
+        assert len(rig.servers[0].goaways) == 1
 
 
 def test_a_window_of_a_stream_beyond_any_bound_is_the_streams() -> None:
