@@ -249,6 +249,8 @@ ONE_STREAM: dict[str, tuple[bytes, str]] = {
     "8.3.1: no :method": (asked(1, GET[1:]), "PROTOCOL_ERROR"),
     "8.3.1: no :scheme": (asked(1, [GET[0], *GET[2:]]), "PROTOCOL_ERROR"),
     "8.3.1: no :path": (asked(1, [*GET[:2], GET[3]]), "PROTOCOL_ERROR"),
+    "8.3.1: a :scheme that is none": (asked(1, [GET[0], (b":scheme", b"http*"), *GET[2:]]), "PROTOCOL_ERROR"),
+    "8.1.1: one length twice": (opened(1, [*POST, *[(b"content-length", b"4")] * 2]), "PROTOCOL_ERROR"),
     "8.3.1: :method twice": (asked(1, [*GET, GET[0]]), "PROTOCOL_ERROR"),
     "8.3.1: :scheme twice": (asked(1, [*GET, GET[1]]), "PROTOCOL_ERROR"),
     "8.3.1: :path twice": (asked(1, [*GET, GET[2]]), "PROTOCOL_ERROR"),
