@@ -15,9 +15,8 @@ def tests_in(*files: Path) -> list[str]:
 
 def test_the_table_is_of_the_tests() -> None:
     named = re.findall(r"``(test_\w+)``", (ROOT / "docs" / "conformance.rst").read_text("utf-8"))
-    written = tests_in(
-        *(ROOT / "tests" / file for file in ("test_rfc9112.py", "test_rfc9110.py", "sse/test_mercure_protocol.py"))
-    )
+    files = ("test_rfc9112.py", "test_rfc9110.py", "test_rfc9113.py", "sse/test_mercure_protocol.py")
+    written = tests_in(*(ROOT / "tests" / file for file in files))
     assert len(written) == len(set(written))
     assert set(written) <= set(named)
     assert set(named) <= set(tests_in(*ROOT.glob("tests/**/test_*.py")))

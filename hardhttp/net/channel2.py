@@ -35,6 +35,7 @@ from hardhttp.wire.http2 import (
     ErrorCodes,
     Kind,
     StreamFault,
+    code_of_error,
     known_settings,
 )
 from hardhttp.wire.http2head import StreamHead, request_head, trailers
@@ -47,6 +48,7 @@ IDLE, HEAD, HANDLING, LINGERING = Phase.IDLE, Phase.HEAD, Phase.HANDLING, Phase.
 CALL, LATER, DONE = Event.CALL, Event.LATER, Event.DONE
 HEADERS, SETTINGS, GOAWAY, CONTINUATION = Kind.HEADERS, Kind.SETTINGS, Kind.GOAWAY, Kind.CONTINUATION
 RST_STREAM, PRIORITY_UPDATE = Kind.RST_STREAM, Kind.PRIORITY_UPDATE
+Requested = events.RequestReceived
 # What a client may still send to us while we linger.
 MAX_DISCARDED_BYTES = 1 << 20
 
@@ -90,8 +92,8 @@ class Channel2(Multiplexed):
         except ConnectionFault as fault:
             self._fail(fault.code, fault.reason, fault.detail)
         except ProtocolError as error:
-            # h2 has made the GOAWAY by itself; what it says of the fault may quote the client.
-            code = ErrorCodes(error.error_code)
+            # What h2 says of the fault may quote the client.
+            code = code_of_error(error)
             reason = Reason.HEAD_BYTES if isinstance(error, DenialOfServiceError) else Reason.BAD_FRAME
             self._fail(code, reason, f"the client broke the rules of HTTP/2 ({code.name})")
         except Exception:
@@ -124,8 +126,10 @@ class Channel2(Multiplexed):
                 self._settle(flags)
             elif not self._settled:
                 raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, Reason.BAD_FRAME, "SETTINGS come first")
-            elif kind in (HEADERS, CONTINUATION):
-                self._block_due = NEVER if flags & END_HEADERS else min(self._block_due, self._due())
+            elif kind == HEADERS:
+                self._block_due = NEVER if flags & END_HEADERS else self._due()
+            elif kind == CONTINUATION:
+                self._continued(flags)
             elif kind == GOAWAY and number == 0 and self._block_due == NEVER:
                 self._client_leaves()
                 continue
@@ -134,17 +138,23 @@ class Channel2(Multiplexed):
                 continue
             elif kind == RST_STREAM and self._promises is not None and not number & 1:
                 self._promises.refused += 1
-            for event in wire.receive_data(frame):
+            heard = wire.receive_data(frame)
+            for event in heard:
                 meant = _MEANING.get(type(event))
                 if meant is not None:
                     meant(self, event)
-            if kind != HEADERS and self.phase < LINGERING:
+            # A request is the one thing that h2 itself has nothing to say to.
+            if (kind != HEADERS or not heard or type(heard[0]) is not Requested) and self.phase < LINGERING:
                 self.put(wire.data_to_send())
-        if self.phase >= LINGERING:
-            return
-        if cutter.fault is not None:
-            raise cutter.fault
-        self._await_rest(bool(frames))
+        if self.phase < LINGERING:
+            self._await_rest(bool(frames))
+
+    def _continued(self, flags: int) -> None:
+        """CONTINUATION; of a whole block it is none (6.10), whatever h2 would say of the stream."""
+        if self._block_due == NEVER:
+            raise ConnectionFault(ErrorCodes.PROTOCOL_ERROR, Reason.BAD_FRAME, "CONTINUATION of nothing")
+        if flags & END_HEADERS:
+            self._block_due = NEVER
 
     def _due(self) -> float:
         return self.server.now + self.server.limits.head_seconds
@@ -152,6 +162,8 @@ class Channel2(Multiplexed):
     def _await_rest(self, progress: bool) -> None:
         """Part of a frame may have come; but for a body, which has a pace, it must be whole soon."""
         cutter = self._cutter
+        if cutter.fault is not None:
+            raise cutter.fault
         if cutter.rest:
             stream = self.streams.get(cutter.partial_body)
             if stream is not None:

@@ -18,8 +18,10 @@ from typing import Any, Final, Protocol
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
+from h2.exceptions import DenialOfServiceError, ProtocolError
 from h2.settings import SettingCodes, Settings
 from hpack import Encoder
+from hpack.exceptions import HPACKError
 
 from hardhttp.errors import Reason
 from hardhttp.limits import Limits
@@ -46,6 +48,7 @@ __all__ = [
     "Kind",
     "StreamFault",
     "WireConnection",
+    "code_of_error",
     "data_frame",
     "goaway_frame",
     "headers_frames",
@@ -184,6 +187,16 @@ class WireConnection(H2Connection):
         vars(self).clear()
 
 
+def code_of_error(error: ProtocolError) -> ErrorCodes:
+    """What GOAWAY says of a fault that h2 has found.
+
+    h2 calls a header block that cannot be decoded a PROTOCOL_ERROR; RFC 9113, 4.3 has a name for it.
+    """
+    if isinstance(error.__cause__, HPACKError) and not isinstance(error, DenialOfServiceError):
+        return ErrorCodes.COMPRESSION_ERROR
+    return ErrorCodes(error.error_code)
+
+
 # -- in ------------------------------------------------------------------------------------------
 
 
@@ -229,9 +242,12 @@ class FrameCutter:
 def known_settings(frame: bytes) -> bytes:
     """A SETTINGS frame without the settings we do not know (RFC 9113, 6.5.2): h2 would remember each of them.
 
-    Raises ``ConnectionFault`` for more than ``MAX_SETTINGS``. What else is wrong with it is h2's to say.
+    Raises ``ConnectionFault`` for more than ``MAX_SETTINGS``, and for any in an ACK (6.5). What else is wrong with it
+    is h2's to say.
     """
     payload = frame[HEADER_BYTES:]
+    if payload and frame[4] & ACK:
+        raise ConnectionFault(ErrorCodes.FRAME_SIZE_ERROR, Reason.BAD_FRAME, "an ACK of SETTINGS that says something")
     if len(payload) > 6 * MAX_SETTINGS:
         raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, Reason.CONTROL_FRAMES, "too many settings in a frame")
     if len(payload) % 6:

@@ -11,6 +11,7 @@ that nobody takes stalls itself alone, and holds one stream's window at most.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -46,6 +47,8 @@ MAX_WINDOW: Final = (1 << 31) - 1
 # RFC 9113, 6.9.2 and 6.5.2: what holds until SETTINGS say otherwise. Unlimited streams are taken for a hundred.
 DEFAULT_WINDOW: Final = 65_535
 DEFAULT_STREAMS: Final = 100
+# How many streams that the server has ended are remembered, for what it may not say on them any more.
+MAX_ENDED: Final = 32
 # How many streams' windows may be under way at once.
 CONNECTION_WINDOWS: Final = 4
 
@@ -112,11 +115,13 @@ class ClientWire:
         "_bounds",
         "_credit",
         "_decoder",
+        "_ended",
         "_forgiven",
         "_initial_window",
         "_last",
         "_no_table",
         "_receive_window",
+        "_reset_there",
         "conduct",
         "cutter",
         "max_streams",
@@ -140,6 +145,8 @@ class ClientWire:
         self._receive_window = min(self._receive_window, MAX_WINDOW)
         self._credit = 0  # of the connection's window, to be given back
         self._forgiven = 0  # bytes that may still be under way to streams that we have reset
+        self._ended: deque[int] = deque(maxlen=MAX_ENDED)  # by END_STREAM
+        self._reset_there: deque[int] = deque(maxlen=MAX_ENDED)
         self._no_table = NO_TABLE
         self._last = LAST_STREAM  # as the server's last GOAWAY said
         self._decoder = FieldDecoder(2 * self._list_bytes)
@@ -195,9 +202,11 @@ class ClientWire:
         if not self.settled and (kind != Kind.SETTINGS or flags & ACK):
             raise _broken("SETTINGS come first")
         if kind in _OF_STREAMS and number and number not in self.streams:
-            # 5.1: what is under way to a stream that has ended is no fault, but it is nothing either.
+            # 5.1: what is under way to a stream that we have ended is no fault, but it is nothing either.
             if not number % 2 or number >= self.next_number:
                 raise _broken("a frame on a stream that was never opened")
+            if kind == Kind.DATA or kind == Kind.HEADERS:
+                self._judge_over(number, listener)
             if kind == Kind.DATA and self._forgiven >= len(octets):
                 self._forgiven -= len(octets)
             else:
@@ -207,6 +216,13 @@ class ClientWire:
         dealt = _DEALT.get(kind)
         if dealt is not None:  # 5.5: others are ignored
             dealt(self, number, flags, octets[HEADER_BYTES:], listener)
+
+    def _judge_over(self, number: int, listener: Listener) -> None:
+        """DATA or HEADERS have come where the server may have said its last (RFC 9113, 5.1 and 6.1)."""
+        if number in self._ended:
+            raise _broken("a stream that goes on behind its end", ErrorCodes.STREAM_CLOSED)
+        if number in self._reset_there:
+            listener.put(reset_frame(number, ErrorCodes.STREAM_CLOSED))
 
     def _data(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
         size = len(payload)
@@ -221,6 +237,8 @@ class ClientWire:
         stream = self.streams.get(number)
         if stream is None:
             return
+        if flags & END_STREAM:
+            self._ended.append(number)
         stream.receive_window -= size
         if stream.receive_window < 0:
             listener.broken(stream, StreamFault(ErrorCodes.FLOW_CONTROL_ERROR, "more data than the stream's window"))
@@ -258,18 +276,19 @@ class ClientWire:
             raise _broken("a header block cannot be decoded", ErrorCodes.COMPRESSION_ERROR) from None
         stream = self.streams.get(number)
         if stream is not None:
+            if self._block_ended:
+                self._ended.append(number)
             listener.heard_fields(stream, list(fields), self._block_ended)
 
     def _reset(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if not number or len(payload) != 4:
-            raise _broken("a wrong RST_STREAM")
+        _judge("RST_STREAM", placed=number != 0, sized=len(payload) == 4)
         stream = self.streams.pop(number, None)
         if stream is not None:
+            self._reset_there.append(number)
             listener.heard_reset(stream, int.from_bytes(payload))
 
     def _settings(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) % 6 or (flags & ACK and payload):
-            raise _broken("wrong SETTINGS", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("SETTINGS", placed=not number, sized=not (payload if flags & ACK else len(payload) % 6))
         if len(payload) > 6 * MAX_SETTINGS:
             detail = "too many settings in a frame"
             raise ConnectionFault(ErrorCodes.ENHANCE_YOUR_CALM, Reason.CONTROL_FRAMES, detail)
@@ -302,16 +321,14 @@ class ClientWire:
         raise _broken("a push, which we have not enabled")
 
     def _ping(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) != 8:
-            raise _broken("a wrong PING", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("PING", placed=not number, sized=len(payload) == 8)
         if flags & ACK:
             listener.pong(payload)
         else:
             listener.put(_frame(Kind.PING, ACK, 0, payload))
 
     def _goaway(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if number or len(payload) < 8:
-            raise _broken("a wrong GOAWAY", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("GOAWAY", placed=not number, sized=len(payload) >= 8)
         last = int.from_bytes(payload[:4]) & LAST_STREAM
         if last > self._last:
             raise _broken("GOAWAY takes back what it said")  # 6.8
@@ -319,13 +336,13 @@ class ClientWire:
         listener.leaving(last, int.from_bytes(payload[4:8]))
 
     def _window_update(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
-        if len(payload) != 4:
-            raise _broken("a wrong WINDOW_UPDATE", ErrorCodes.FRAME_SIZE_ERROR)
+        _judge("WINDOW_UPDATE", placed=True, sized=len(payload) == 4)
         more = int.from_bytes(payload) & LAST_STREAM
+        code = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR  # 6.9.1 and 6.9
         if not number:
             self.send_window += more
             if not more or self.send_window > MAX_WINDOW:
-                raise _broken("a window beyond any bound", ErrorCodes.FLOW_CONTROL_ERROR)
+                raise _broken("a window that cannot be", code)
             listener.room(None)
             return
         stream = self.streams.get(number)
@@ -333,16 +350,19 @@ class ClientWire:
             return
         stream.send_window += more
         if not more or stream.send_window > MAX_WINDOW:
-            # 6.9 and 6.9.1
-            code = ErrorCodes.FLOW_CONTROL_ERROR if more else ErrorCodes.PROTOCOL_ERROR
             listener.broken(stream, StreamFault(code, "a window that cannot be"))
         else:
             listener.room(stream)
+
+    def _priority(self, number: int, flags: int, payload: bytes, listener: Listener) -> None:
+        """It may come on any stream, and says nothing to us (5.3.2)."""
+        _judge("PRIORITY", placed=number != 0, sized=len(payload) == 5)
 
 
 _DEALT: dict[int, Callable[[ClientWire, int, int, bytes, Listener], None]] = {
     Kind.DATA: ClientWire._data,
     Kind.HEADERS: ClientWire._headers,
+    Kind.PRIORITY: ClientWire._priority,
     Kind.RST_STREAM: ClientWire._reset,
     Kind.SETTINGS: ClientWire._settings,
     Kind.PUSH_PROMISE: ClientWire._push,
@@ -355,6 +375,14 @@ _DEALT: dict[int, Callable[[ClientWire, int, int, bytes, Listener], None]] = {
 
 def _broken(detail: str, code: ErrorCodes = ErrorCodes.PROTOCOL_ERROR) -> ConnectionFault:
     return ConnectionFault(code, Reason.BAD_FRAME, detail)
+
+
+def _judge(name: str, *, placed: bool, sized: bool) -> None:
+    """RFC 9113, 6.3 to 6.9: which frames are a stream's and which a connection's, and how long they are."""
+    if not placed:
+        raise _broken(f"{name} on a stream it cannot be on")
+    if not sized:
+        raise _broken(f"{name} of a size it cannot have", ErrorCodes.FRAME_SIZE_ERROR)
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:

@@ -10,7 +10,7 @@ before it is made from that one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from hardhttp.errors import LimitFault, OurFault, PeerFault, Reason
@@ -28,6 +28,9 @@ VERSION: Final = b"HTTP/2.0"
 
 _DECIDING = CONNECTION_SPECIFIC | {b"host", b"content-length", b"expect", b"te", b"cookie", b"priority"}
 
+# RFC 3986, 3.1; nearly all are of the two.
+_SCHEMES = frozenset({b"http", b"https"})
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*")
 # 8.2.1: names are tokens in lower case; values neither begin nor end with white space, and hold no control
 # character but HTAB (RFC 9110, 5.5). Several at once, for one look is faster than many.
 _NAME = rb"[!#$%&'*+\-.^_`|~0-9a-z]+"
@@ -170,8 +173,10 @@ def _pseudo_fields(fields: Fields) -> tuple[bytes, bytes, bytes | None, int]:
         raise OurFault(501, Reason.CONNECT, "this server is no proxy")
     if protocol is not None and (protocol != b"websocket" or method != b"CONNECT"):
         raise _not_spoken(method)
-    if method is None or target is None or not scheme:
-        raise _malformed("a request has :method, :scheme and :path")
+    if method is None or not target or not scheme:
+        raise _malformed("a request has :method, :scheme and :path, and none is empty")
+    if scheme not in _SCHEMES and _SCHEME.fullmatch(scheme) is None:
+        raise _malformed(":scheme is none")
     return method, target, asked, count
 
 
@@ -266,12 +271,11 @@ def _judge_host(head: StreamHead, host: bytes | None) -> None:
         raise PeerFault(400, Reason.BAD_HOST, "the authority is not a host and port")
 
 
-def _frame_body(head: StreamHead, lengths: Iterable[bytes], ended: bool) -> None:
+def _frame_body(head: StreamHead, lengths: Sequence[bytes], ended: bool) -> None:
     """RFC 9113, 8.1.1. That the body is as long as this says is h2's to see."""
-    said = {*lengths}
-    if len(said) > 1 or any(not length.isdigit() for length in said):
+    if len(lengths) > 1 or any(not length.isdigit() for length in lengths):
         raise _malformed("Content-Length is not one decimal number")
-    for length in said:
+    for length in lengths:
         if ended and length.strip(b"0"):
             raise _malformed("a body was announced and there is none")
         head.content_length = length_of(length)

@@ -26,8 +26,9 @@ from hardhttp.client import (
 from hardhttp.client.http2 import MAX_MOVES
 from hardhttp.client.pool import MAX_MULTIPLEXING
 from hardhttp.wire.http2 import ErrorCodes, Kind
+from hardhttp.wire.http2client import MAX_ENDED
 from tests.client.rig import Body
-from tests.client.rig2 import END_HEADERS, Rig2, frame
+from tests.client.rig2 import END_HEADERS, END_STREAM, Rig2, frame
 
 CANCEL, REFUSED, PROTOCOL_ERROR, FLOW = 8, 7, 1, 3
 
@@ -726,56 +727,122 @@ def test_the_connection_is_lost() -> None:
 
 # -- the server breaks the rules
 
-BROKEN = {
-    "settings-first": None,
-    "push": frame(Kind.PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2"),
-    "push-enabled": frame(Kind.SETTINGS, 0, 0, b"\0\2\0\0\0\1"),
-    "settings-length": frame(Kind.SETTINGS, 0, 0, b"\0"),
-    "settings-window": frame(Kind.SETTINGS, 0, 0, b"\0\4\x80\0\0\0"),
-    "settings-frame": frame(Kind.SETTINGS, 0, 0, b"\0\5\0\0\0\1"),
-    "settings-many": frame(Kind.SETTINGS, 0, 0, b"\0\x99\0\0\0\1" * 25),
-    "too-long": b"\xff\xff\xff\0\0\0\0\0\1",
-    "never-opened": frame(Kind.HEADERS, END_HEADERS, 3, b"\x88"),
-    "even": frame(Kind.HEADERS, END_HEADERS, 2, b"\x88"),
-    "data-on-0": frame(Kind.DATA, 0, 0, b"x"),
-    "headers-on-0": frame(Kind.HEADERS, END_HEADERS, 0, b"\x88"),
-    "bad-block": frame(Kind.HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff"),
-    "table": frame(Kind.HEADERS, END_HEADERS, 1, b"\x3f\xff\xff\x03"),
-    "cut-block": frame(Kind.HEADERS, 0, 1, b"\x88") + frame(Kind.PING, 0, 0, b"12345678"),
-    "continuation": frame(Kind.CONTINUATION, END_HEADERS, 1, b"\x88"),
-    "padding": frame(Kind.DATA, 0x8, 1, b"\5x"),
-    "reset-length": frame(Kind.RST_STREAM, 0, 1, b"1"),
-    "ping-length": frame(Kind.PING, 0, 0, b"1"),
-    "goaway-length": frame(Kind.GOAWAY, 0, 0, b"1"),
-    "window-length": frame(Kind.WINDOW_UPDATE, 0, 1, b"1"),
-    "window-0": frame(Kind.WINDOW_UPDATE, 0, 0, b"\0\0\0\0"),
-    "window-beyond": frame(Kind.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"),
-    "priority": frame(Kind.HEADERS, END_HEADERS | 0x20, 1, b"\0\0"),
+PLACED, SIZED = ErrorCodes.PROTOCOL_ERROR, ErrorCodes.FRAME_SIZE_ERROR
+CUT_BLOCK = frame(Kind.HEADERS, 0, 1, b"\x88")
+BROKEN: dict[str, tuple[bytes, int]] = {
+    "settings-first": (frame(Kind.PING, 0, 0, b"12345678"), PROTOCOL_ERROR),
+    "push": (frame(Kind.PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2"), PROTOCOL_ERROR),
+    "push-enabled": (frame(Kind.SETTINGS, 0, 0, b"\0\2\0\0\0\1"), PROTOCOL_ERROR),
+    "settings-length": (frame(Kind.SETTINGS, 0, 0, b"\0"), SIZED),
+    "settings-acknowledged": (frame(Kind.SETTINGS, 0x1, 0, b"\0\3\0\0\0\1"), SIZED),
+    "settings-on-1": (frame(Kind.SETTINGS, 0, 1, b"\0\3\0\0\0\1"), PLACED),
+    "settings-window": (frame(Kind.SETTINGS, 0, 0, b"\0\4\x80\0\0\0"), FLOW),
+    "settings-frame": (frame(Kind.SETTINGS, 0, 0, b"\0\5\0\0\x3f\xff"), PROTOCOL_ERROR),
+    "settings-frame-beyond": (frame(Kind.SETTINGS, 0, 0, b"\0\5\1\0\0\0"), PROTOCOL_ERROR),
+    "settings-many": (frame(Kind.SETTINGS, 0, 0, b"\0\x99\0\0\0\1" * 25), ErrorCodes.ENHANCE_YOUR_CALM),
+    "too-long": (b"\0\x40\1\0\0\0\0\0\1", SIZED),
+    "never-opened": (frame(Kind.HEADERS, END_HEADERS, 3, b"\x88"), PROTOCOL_ERROR),
+    "even": (frame(Kind.HEADERS, END_HEADERS, 2, b"\x88"), PROTOCOL_ERROR),
+    "data-idle": (frame(Kind.DATA, 0, 2, b"test"), PROTOCOL_ERROR),
+    "reset-idle": (frame(Kind.RST_STREAM, 0, 2, b"\0\0\0\x08"), PROTOCOL_ERROR),
+    "window-idle": (frame(Kind.WINDOW_UPDATE, 0, 2, b"\0\0\0\x08"), PROTOCOL_ERROR),
+    "data-on-0": (frame(Kind.DATA, 0, 0, b"x"), PLACED),
+    "headers-on-0": (frame(Kind.HEADERS, END_HEADERS, 0, b"\x88"), PLACED),
+    "bad-block": (frame(Kind.HEADERS, END_HEADERS, 1, b"\xff\xff\xff\xff\xff\xff"), ErrorCodes.COMPRESSION_ERROR),
+    "cut-string": (frame(Kind.HEADERS, END_HEADERS, 1, b"\x40"), ErrorCodes.COMPRESSION_ERROR),
+    "table": (frame(Kind.HEADERS, END_HEADERS, 1, b"\x3f\xff\xff\x03"), ErrorCodes.COMPRESSION_ERROR),
+    "cut-block": (CUT_BLOCK + frame(Kind.PING, 0, 0, b"12345678"), PROTOCOL_ERROR),
+    "priority-in-block": (CUT_BLOCK + frame(Kind.PRIORITY, 0, 1, b"\0\0\0\0\xff"), PROTOCOL_ERROR),
+    "data-in-block": (CUT_BLOCK + frame(Kind.DATA, 0, 1, b"test"), PROTOCOL_ERROR),
+    "continuation": (frame(Kind.CONTINUATION, END_HEADERS, 1, b"\x88"), PROTOCOL_ERROR),
+    "continuation-on-0": (CUT_BLOCK + frame(Kind.CONTINUATION, END_HEADERS, 0), PROTOCOL_ERROR),
+    "padding": (frame(Kind.DATA, 0x8, 1, b"\5x"), PROTOCOL_ERROR),
+    "padded-headers": (frame(Kind.HEADERS, END_HEADERS | 0x8, 1, b"\x11\x88"), PROTOCOL_ERROR),
+    "priority-on-0": (frame(Kind.PRIORITY, 0, 0, b"\0\0\0\0\xff"), PLACED),
+    "priority-length": (frame(Kind.PRIORITY, 0, 1, b"\x80\0\0\1"), SIZED),
+    "reset-on-0": (frame(Kind.RST_STREAM, 0, 0, b"\0\0\0\x08"), PLACED),
+    "reset-length": (frame(Kind.RST_STREAM, 0, 1, b"1"), SIZED),
+    "ping-on-1": (frame(Kind.PING, 0, 1, b"12345678"), PLACED),
+    "ping-length": (frame(Kind.PING, 0, 0, b"1"), SIZED),
+    "goaway-on-1": (frame(Kind.GOAWAY, 0, 1, bytes(8)), PLACED),
+    "goaway-length": (frame(Kind.GOAWAY, 0, 0, b"1"), SIZED),
+    "window-length": (frame(Kind.WINDOW_UPDATE, 0, 1, b"1"), SIZED),
+    "window-0": (frame(Kind.WINDOW_UPDATE, 0, 0, b"\0\0\0\0"), PROTOCOL_ERROR),
+    "window-beyond": (frame(Kind.WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff"), FLOW),
+    "priority": (frame(Kind.HEADERS, END_HEADERS | 0x20, 1, b"\0\0"), SIZED),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken(name: str) -> None:
-    said = BROKEN[name]
-    with Rig2(silent=said is None) as rig:
+    """The code is the one that RFC 9113 has for it."""
+    said, expected = BROKEN[name]
+    with Rig2(silent=name == "settings-first") as rig:
         outcome = rig.ask()
         (server,) = rig.servers
-        server.send(said or frame(Kind.PING, 0, 0, b"12345678"))
+        server.send(said)
         assert isinstance(outcome.error, BadResponse)
         server.hear()
-        ((last, code),) = server.goaways
-        assert last == 0
-        assert code != ErrorCodes.NO_ERROR
+        assert server.goaways == [(0, expected)]
         assert server.wire.polite
 
 
 @pytest.mark.parametrize("split", range(1, 15))
 def test_broken_at_every_split(split: int) -> None:
     rig, outcome, server = one()
-    said = BROKEN["push-enabled"]
+    said, _ = BROKEN["push-enabled"]
     server.send(said[:split], said[split:])
     assert isinstance(outcome.error, BadResponse)
     ends(rig)
+
+
+@pytest.mark.parametrize("said", [frame(Kind.DATA, 0, 1, b"test"), frame(Kind.HEADERS, END_HEADERS, 1, b"\x88")])
+def test_a_stream_that_goes_on_behind_its_end(said: bytes) -> None:
+    """RFC 9113, 5.1: whoever loses count of what it has ended may mix responses up as well."""
+    with Rig2() as rig:
+        ended, other = rig.ask(), rig.ask()
+        (server,) = rig.servers
+        server.answer(1)
+        server.send(frame(Kind.WINDOW_UPDATE, 0, 1, b"\0\0\0\1") + frame(Kind.RST_STREAM, 0, 1, bytes(4)))
+        assert (ended.body.data, other.failure) == (b"hi", None)
+        server.send(said)
+        assert isinstance(other.error, BadResponse)
+        server.hear()
+        assert server.goaways == [(0, int(ErrorCodes.STREAM_CLOSED))]
+
+
+def test_a_stream_that_goes_on_behind_its_reset() -> None:
+    """It is told so (5.1); a block of it counts for the table all the same, and other streams go on."""
+    with Rig2() as rig:
+        gone, other = rig.ask(), rig.ask()
+        (server,) = rig.servers
+        server.head(1)
+        server.reset(1)
+        for said in (frame(Kind.DATA, 0, 1, b"test"), frame(Kind.HEADERS, END_HEADERS, 1, b"\x40\1x\1y")):
+            server.hear()[1].code = None
+            server.send(said)
+            assert server.hear()[1].code == ErrorCodes.STREAM_CLOSED
+        server.send(frame(Kind.HEADERS, END_HEADERS | END_STREAM, 3, b"\x88\xbe"))
+        assert gone.body.end is not None
+        assert other.response is not None
+        assert other.response.headers.getRawHeaders("x") == ["y"]
+
+
+def test_streams_that_ended_long_ago_are_not_remembered() -> None:
+    with Rig2() as rig:
+        for number in range(1, 2 * MAX_ENDED + 2, 2):
+            rig.ask()
+            rig.servers[0].answer(number)
+        last = rig.ask()
+        rig.servers[0].data(1, b"test")
+        rig.servers[0].answer(2 * MAX_ENDED + 3)
+        assert last.body.data == b"hi"
+        rig.servers[0].data(3, b"test")
+        rig.servers[0].hear()
+        assert rig.servers[0].goaways == []
+        rig.servers[0].data(5, b"test")
+        rig.servers[0].hear()
+        assert len(rig.servers[0].goaways) == 1
 
 
 def test_a_window_of_a_stream_beyond_any_bound_is_the_streams() -> None:

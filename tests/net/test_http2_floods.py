@@ -249,7 +249,9 @@ def test_settings_that_nobody_knows_are_not_remembered() -> None:
         pytest.param(frame(DATA, b"x", stream=0), ErrorCodes.PROTOCOL_ERROR, id="DATA on no stream"),
         pytest.param(frame(PUSH, b"\0\0\0\2" + block(), 0x4, 1), ErrorCodes.PROTOCOL_ERROR, id="a client's promise"),
         pytest.param(frame(CONTINUATION, b"", 0x4, 1), ErrorCodes.PROTOCOL_ERROR, id="CONTINUATION of nothing"),
-        pytest.param(frame(HEADERS, b"\xff\xff\xff\xff\xff", 0x5, 1), ErrorCodes.PROTOCOL_ERROR, id="no header block"),
+        pytest.param(
+            frame(HEADERS, b"\xff\xff\xff\xff\xff", 0x5, 1), ErrorCodes.COMPRESSION_ERROR, id="no header block"
+        ),
         pytest.param(opened(2), ErrorCodes.PROTOCOL_ERROR, id="a server's stream"),
         pytest.param(frame(HEADERS, block(), 0x1, 1) + opened(3), ErrorCodes.PROTOCOL_ERROR, id="between a block"),
     ],
