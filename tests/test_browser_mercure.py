@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from tests import twistd_process
+from tests.chromium import PATIENCE_SECONDS, chromium
 from tests.sse.interop import SECRET, token
-from tests.test_browser import FLAGS, PATIENCE_SECONDS, program
 from tests.twistd_process import Server
 
 pytestmark = pytest.mark.browser
@@ -90,13 +89,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("CHROMIUM", "chromium", "chromium-browser", "google-chrome")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.accept_insecure_certs = True
-    driver = webdriver.Chrome(options=options, service=Service(program("CHROMEDRIVER", "chromedriver")))
-    driver.set_page_load_timeout(PATIENCE_SECONDS)
+    driver = chromium(tmp_path_factory.mktemp("profile"), "--ignore-certificate-errors")
     driver.set_script_timeout(PATIENCE_SECONDS)
     yield driver
     driver.quit()
