@@ -215,6 +215,9 @@ class Channel2(Multiplexed):
             stream, ended = Tunnel(self, number, self.wire.streams[number]), True
         if head.priority is not None:
             stream.priority = parse_priority(head.priority)
+        if head.content_length is not None:
+            # The stream sees to it that its body is so long: h2 would end the connection.
+            self.wire.streams[number]._expected_content_length = None
         self.opened(stream)
         self.hand(stream, head, ended=ended)
 
@@ -254,6 +257,8 @@ class Channel2(Multiplexed):
             return
         try:
             stream.receive(event.data, event.flow_controlled_length)
+        except StreamFault as fault:
+            self._broken(stream, Reason.BAD_FRAMING, fault)
         except Fault as fault:
             stream.refuse(fault)
         except Exception:
@@ -266,14 +271,18 @@ class Channel2(Multiplexed):
         try:
             stream.body_ended(trailers(event.headers, self.server.limits))
         except StreamFault as fault:
-            stream.reason = Reason.BAD_HEADER
-            self.server.refused(Reason.BAD_HEADER, fault.detail, peer=self.peer)
-            stream.reset(fault.code)
-            self.conduct.reset(self.server.now)
+            self._broken(stream, Reason.BAD_HEADER, fault)
         except Fault as fault:
             stream.refuse(fault)
         except Exception:
             self._handing_failed(stream)
+
+    def _broken(self, stream: Stream, reason: Reason, fault: StreamFault) -> None:
+        """A message that goes on as none can: it costs its stream."""
+        stream.reason = reason
+        self.server.refused(reason, fault.detail, peer=self.peer)
+        stream.reset(fault.code)
+        self.conduct.reset(self.server.now)
 
     def _handing_failed(self, stream: Stream) -> None:
         """What is being handled was raised in handing a message over; it costs its stream."""
@@ -286,6 +295,8 @@ class Channel2(Multiplexed):
             return
         try:
             stream.body_ended([])
+        except StreamFault as fault:
+            self._broken(stream, Reason.BAD_FRAMING, fault)
         except Fault as fault:
             stream.refuse(fault)
         except Exception:

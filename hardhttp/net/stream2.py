@@ -22,7 +22,7 @@ from hardhttp.net.phase import MOVES, Event, Phase
 from hardhttp.net.streamoutput import Said, StreamOutput
 from hardhttp.wire.deadlines import NEVER, Pace
 from hardhttp.wire.fieldblock import encode_block
-from hardhttp.wire.http2 import ErrorCodes
+from hardhttp.wire.http2 import ErrorCodes, StreamFault
 from hardhttp.wire.http2head import StreamHead
 from hardhttp.wire.links import Link
 from hardhttp.wire.response import refusal_parts
@@ -44,6 +44,7 @@ class Stream(StreamOutput):
     """
 
     __slots__ = (
+        "_body_left",
         "_body_pace",
         "_handling_seconds",
         "_started",
@@ -65,6 +66,7 @@ class Stream(StreamOutput):
         self.waiting_bytes = 0
         self._waiting: deque[tuple[bytes, int]] | None = None  # pieces of a body that is paused
         self._trailers: list[tuple[bytes, bytes]] | None = None  # once the body has ended behind those pieces
+        self._body_left: int | None = None  # of what Content-Length said
         self._body_pace: Pace | None = None
         self._handling_seconds: float | None = None
         self._started = 0.0
@@ -96,6 +98,7 @@ class Stream(StreamOutput):
         limits = self.server.limits
         if head.content_length is not None and head.content_length > limits.max_body_bytes:
             raise LimitFault(413, Reason.BODY_BYTES, f"the body is longer than {limits.max_body_bytes} bytes")
+        self._body_left = head.content_length
         self.request = request = connection.request_factory(self)
         self._started = self.server.seconds()
         self._pace_body(0)
@@ -107,10 +110,17 @@ class Stream(StreamOutput):
             self.send_informational(100)
 
     def receive(self, data: bytes, size: int) -> None:
-        """Part of the body, for which ``size`` of the windows was used. Raises ``Fault``."""
+        """Part of the body, for which ``size`` of the windows was used. Raises ``Fault``, and ``StreamFault`` for more
+        than Content-Length said."""
         if self.phase is not BODY or self.request is None or not data:
             self._consumed(size)  # nobody wants it, or it is padding
-        elif self._body_pace is None:
+            return
+        if self._body_left is not None:
+            self._body_left -= len(data)
+            if self._body_left < 0:
+                self._consumed(size)
+                raise StreamFault(ErrorCodes.PROTOCOL_ERROR, "a body is longer than its Content-Length")
+        if self._body_pace is None:
             self._keep(data, size)
         else:
             self._deliver(data, size)
@@ -161,9 +171,11 @@ class Stream(StreamOutput):
             self._connection.hold_body(change)
 
     def body_ended(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        """The client has said all."""
+        """The client has said all. Raises ``Fault``, and ``StreamFault`` for less than Content-Length said."""
         if self.phase is not BODY:
             return
+        if self._body_left and self.request is not None:
+            raise StreamFault(ErrorCodes.PROTOCOL_ERROR, "a body is shorter than its Content-Length")
         if self.request is None or self._waiting or self._body_pace is None:
             self._trailers = trailers  # for later; or it is only noted that nothing more will come
             return

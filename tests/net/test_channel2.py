@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
+from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import Protocol
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
@@ -347,6 +348,39 @@ def test_a_body_past_its_bound_is_refused_where_it_passes() -> None:
         peer.body(number, b"x" * 100_001, end=False)
         assert (peer.response(number).status, peer.streams[number].code) == (413, ErrorCodes.NO_ERROR)
         assert rig.site.ledger.snapshot()["body_bytes"] == 0
+
+
+BODIES_OF_NOT_FOUR = pytest.mark.parametrize("body", [b"123", b"12345", b"1234567890"])
+
+
+@BODIES_OF_NOT_FOUR
+def test_a_body_that_is_not_as_long_as_it_said_costs_its_stream(body: bytes) -> None:
+    with Rig(Says(echo)) as rig:
+        peer = HTTP2Peer(rig)
+        other = peer.begin(b"POST", b"/", [(b"content-length", b"2")])
+        number = peer.begin(b"POST", b"/", [(b"content-length", b"4")])
+        peer.body(number, body[:2], end=False)
+        peer.body(number, body[2:])
+        assert peer.streams[number].code == ErrorCodes.PROTOCOL_ERROR
+        assert rig.site.statistics.refused[Reason.BAD_FRAMING] == 1
+        peer.body(other, b"ok")
+        assert peer.response(other).status == 200
+        assert rig.site.ledger.snapshot()["body_bytes"] == 0
+
+
+@BODIES_OF_NOT_FOUR
+@pytest.mark.parametrize("paused", [False, True])
+def test_whoever_takes_such_a_body_as_it_comes_is_told(body: bytes, paused: bool) -> None:
+    takes = Takes()
+    with Rig(takes) as rig:
+        peer = HTTP2Peer(rig)
+        number = peer.begin(b"POST", b"/", [(b"content-length", b"4")])
+        if paused:
+            takes.receiver.transport.pauseProducing()
+        peer.body(number, body)
+        assert peer.streams[number].code == ErrorCodes.PROTOCOL_ERROR
+        assert takes.receiver.end.check(ConnectionLost)
+        assert rig.site.ledger.snapshot()["input_bytes"] == 0
 
 
 @implementer(IStreamingResource)
