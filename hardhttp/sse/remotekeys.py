@@ -30,7 +30,7 @@ from random import random
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -43,13 +43,13 @@ __all__ = ["Document", "FetchError", "RemoteKeys"]
 
 # From the look-up of the name to the last byte; whoever has a token waits so long at the start.
 FETCH_SECONDS = 10.0
-# Where the provider does not say: jose's and Spring's libraries take five.
+# Where the provider does not say; as the library jose has it.
 USUAL_SECONDS = 600.0
 # As its Cache-Control is followed. At the most half of KEPT_SECONDS: one failure must not cost the keys.
 LEAST_SECONDS, MOST_SECONDS = 60.0, 43_200.0
 # Sooner by up to so much of the time, so that the processes of a hub do not all ask at once.
 JITTER = 0.1
-# Two requests a minute are no burden to any provider, whoever makes up tokens here.
+# jose's too. Two requests a minute are no burden to any provider, whoever makes up tokens here.
 UNKNOWN_KID_SECONDS = 30.0
 # The first and the longest wait after a failure, while there are no keys.
 FIRST_RETRY_SECONDS, MOST_RETRY_SECONDS = 1.0, 60.0
@@ -89,8 +89,8 @@ class RemoteKeys:
     """The keys for ``algorithm`` in the document that ``fetch`` brings: in place of a ``Key``.
 
     ``fetch`` is called for each try; its Deferred fires with a ``Document`` or fails, with ``FetchError`` where it is
-    known why, and may be cancelled. ``where`` is how the log calls the other side. ``chance`` gives numbers from 0 to
-    1. Tokens are answered 503 until it is started.
+    known why, and may be cancelled. ``close`` lets go of what it keeps in between. ``where`` is how the log calls the
+    other side. ``chance`` gives numbers from 0 to 1. Tokens are answered 503 until it is started.
 
     Raises ``ValueError`` for an algorithm that is none, or whose keys are secrets.
     """
@@ -103,6 +103,7 @@ class RemoteKeys:
         algorithm: str,
         clock: IReactorTime,
         *,
+        close: Callable[[], Deferred[None]] = lambda: succeed(None),
         where: str = "a URL",
         chance: Callable[[], float] = random,
     ) -> None:
@@ -113,7 +114,7 @@ class RemoteKeys:
                 "name the algorithm of the public keys there, such as RS256, ES256 or EdDSA"
             )
         self.algorithm = algorithm
-        self._fetch, self._clock, self._where, self._chance = fetch, clock, where, chance
+        self._fetch, self._close, self._clock, self._where, self._chance = fetch, close, clock, where, chance
         self._phase, self._standing = Phase.IDLE, Standing.UNTRIED
         self._why = "they have not been fetched yet"
         self._key: Key | None = None
@@ -162,12 +163,13 @@ class RemoteKeys:
         if self._phase is Phase.WAITING:
             self._ask()
 
-    def stop(self) -> None:
-        """Fetch no more; the keys there are stay in force as long as they would."""
+    def stop(self) -> Deferred[None]:
+        """Fetch no more; the keys there are stay in force as long as they would. Fires when nothing is held."""
         self._phase = Phase.IDLE
         self._cancel_next()
         if self._fetching is not None:
             self._fetching.cancel()
+        return self._close()
 
     def _ask(self) -> None:
         self._phase = Phase.FETCHING
@@ -177,11 +179,11 @@ class RemoteKeys:
         self._fetching = fetching
         fetching.addCallback(self._take).addErrback(self._fail).addBoth(self._wait)
 
-    def _wait(self, seconds: float | Failure | None) -> None:
+    def _wait(self, seconds: float | Failure) -> None:
         self._fetching = None
         if self._phase is Phase.IDLE:
             return
-        if not isinstance(seconds, float):
+        if isinstance(seconds, Failure):
             self._log.failure("the keys of {where} could not be kept", seconds, where=self._where)
             seconds = USUAL_SECONDS
         self._phase = Phase.WAITING
@@ -201,9 +203,7 @@ class RemoteKeys:
 
     # -- what came of it: each gives the seconds to the next try --------------------------------
 
-    def _take(self, document: Document) -> float | None:
-        if self._phase is Phase.IDLE:
-            return None
+    def _take(self, document: Document) -> float:
         try:
             key = Key.of_jwks(document.content, self.algorithm)
         except ValueError as error:  # which quotes nothing
@@ -223,9 +223,9 @@ class RemoteKeys:
         fresh = USUAL_SECONDS if document.fresh_seconds is None else document.fresh_seconds
         return self._sooner(min(max(LEAST_SECONDS, fresh), MOST_SECONDS))
 
-    def _fail(self, failure: Failure) -> float | None:
+    def _fail(self, failure: Failure) -> float:
         if self._phase is Phase.IDLE:
-            return None
+            return math.inf  # it was stopped, and nothing follows
         self._why = _said(failure)
         left = self._kept_until - self._clock.seconds()
         if left > 0:
@@ -237,7 +237,6 @@ class RemoteKeys:
                     hours=left / 3600,
                 )
             return min(self._sooner(USUAL_SECONDS), left)
-        self._key = None
         if self._moved_to(Standing.MISSING):
             self._failures = 0
             self._log.error(

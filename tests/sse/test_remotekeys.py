@@ -182,6 +182,7 @@ def test_a_document_that_is_no_good_changes_nothing(document: bytes, said: list[
     assert [line.split(":")[0] for line in said] == ["info", "warn"]
     line = said[-1]
     assert "those from before are in force for 24 h" in line
+    assert "JWKS" in line or "is a private key" in line
     assert len(line) < 250
     for word in ("Sign", "BEGIN", "c2Vj", "AAAA", "\ufffd", "xff"):
         assert word not in line
@@ -351,23 +352,29 @@ def test_while_there_are_none_it_is_said_when_to_come_back() -> None:
 
 
 def test_keys_stay_in_force_for_a_day(said: list[str]) -> None:
-    provider = Provider("a")
-    provider.keys.start()
+    provider = Provider("a", chance=0.5)
     provider.error = FetchError("connect-refused")
-    provider.at(KEPT_SECONDS - 1)
+    provider.keys.start()
+    provider.at(3)
+    provider.publish("a")
+    provider.at(7)
+    provider.error = FetchError("connect-refused")
+    end = 7 + KEPT_SECONDS
+    provider.at(end - 1)
     assert (provider.verdict("a"), provider.keys.why_missing()) == (200, None)
-    assert provider.fetched_at[:4] == [0, 600, 1200, 1800]
-    provider.clock.rightNow = KEPT_SECONDS  # before any try says so
+    assert provider.fetched_at[:6] == [0, 1, 3, 7, 577, 1147]
+    provider.clock.rightNow = end  # before any try says so
     assert provider.verdict("a") == 503
-    provider.at(KEPT_SECONDS)
+    provider.at(end)
     assert provider.verdict("a") == 503
     assert "connect-refused" in (provider.keys.why_missing() or "")
-    provider.at(KEPT_SECONDS + 7)
-    assert provider.fetched_at[-4:] == [KEPT_SECONDS + wait for wait in (0, 1, 3, 7)]
+    provider.at(end + 7)
+    assert provider.fetched_at[-4:] == [end + wait for wait in (0, 1, 3, 7)]
     provider.publish("a")
-    provider.at(KEPT_SECONDS + 15)
+    provider.at(end + 15)
     assert provider.verdict("a") == 200
-    assert [line.split(":")[0] for line in said] == ["info", "warn", "error", "info"]  # one for each state
+    # One for each state, however many tries there were.
+    assert [line.split(":")[0] for line in said] == ["error", "info", "warn", "error", "info"]
     provider.end()
 
 
@@ -425,6 +432,11 @@ def test_nothing_is_left_of_it_and_it_may_start_again(holds: bool, said: list[st
     assert (provider.verdict("a"), len(provider.fetched_at)) == (200, 2)
     assert not any(line.startswith(("warn", "error")) for line in said)
     provider.end()
+
+
+def test_what_is_kept_between_fetches_is_let_go() -> None:
+    closed: Deferred[None] = Deferred()
+    assert RemoteKeys(Deferred, ES, Clock(), close=lambda: closed).stop() is closed
 
 
 def test_a_repr_tells_how_it_stands() -> None:
