@@ -1,9 +1,9 @@
 """Whether the server lives, and whether it should be sent requests.
 
 It is *alive* when it can say so. It is *ready* unless it drains, or its reactor was held for seconds a moment
-ago, or its hub's broker is away, or a store does not answer. A store is asked by a call that changes nothing, with
-a bound on the wait; who asks meanwhile shares the answer, which is good for a second, so that checks cost a store
-one call a second at most.
+ago, or its hub's broker is away, or the keys that verify tokens are not there, or a store does not answer. A store
+is asked by a call that changes nothing, with a bound on the wait; who asks meanwhile shares the answer, which is good
+for a second, so that checks cost a store one call a second at most.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class Health:
         if broker is not None and broker is not BrokerState.READY:
             why = getattr(self._sources.hub, "why_broker_is_away", None)
             found.append(f"the broker is {broker}" + (f": {why}" if why else ""))
+        found += [problem for lacks in self._sources.lacks if (problem := lacks()) is not None]
         stalls = self._sources.stalls
         if stalls is not None and stalls.stalls:
             last = stalls.stalls[-1]

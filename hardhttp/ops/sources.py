@@ -5,6 +5,7 @@ Only the server is always there. The hub is known by what it offers, for nothing
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,7 +25,8 @@ __all__ = ["Sources"]
 class Sources:
     """``hub`` is an ``EventHub``, ``logs`` what the log's level is set on; ``None`` for what is not there.
 
-    ``others`` are servers beside the main one in this process: what they have open is no leak.
+    ``others`` are servers beside the main one in this process: what they have open is no leak. Each of ``lacks`` says
+    what is needed and not there, or ``None``.
     """
 
     server: Server
@@ -34,3 +36,4 @@ class Sources:
     sentinel: Sentinel | None = None
     logs: Logs | None = None
     others: list[Server] = attrs.Factory(list)
+    lacks: list[Callable[[], str | None]] = attrs.Factory(list)

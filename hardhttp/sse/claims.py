@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from hardhttp.sse.tokens import Key, TokenError
+from hardhttp.sse.tokens import TokenError, Verifies
 from hardhttp.sse.topics import matches
 from hardhttp.wire.jsonbody import JSONError, parse_json
 
@@ -47,7 +47,7 @@ class Claims:
 
 def read_claims(
     token: str,
-    key: Key,
+    key: Verifies,
     now: float,
     audience: str | Collection[str] | None = None,
     *,
@@ -59,7 +59,7 @@ def read_claims(
     is refused. ``leeway_seconds`` is how far the issuer's clock may be ahead, for ``nbf`` and ``iat``. With
     ``audience`` one of these names must be in ``aud``; without, ``aud`` is not judged.
 
-    Raises ``TokenError`` (401 ``invalid_token``) for whatever else it is.
+    Raises ``TokenError`` (401 ``invalid_token``) for whatever else it is, and what ``key`` raises.
     """
     claims = _object(key.verified(token))
     expires_at = _date(claims, "exp")

@@ -18,7 +18,7 @@ from hardhttp.wire.jsonbody import JSONError, parse_json
 if TYPE_CHECKING:
     from jwt.algorithms import Algorithm
 
-__all__ = ["ALGORITHMS", "EXAMPLE_SECRET", "Keys", "algorithm_of", "is_example", "read_keys", "short_of"]
+__all__ = ["ALGORITHMS", "EXAMPLE_SECRET", "Keys", "algorithm_of", "is_example", "read_jwks", "read_keys", "short_of"]
 
 # By kid; under None the only key there is, when it has none.
 Keys = dict[str | None, Any]
@@ -68,7 +68,7 @@ def read_keys(text: str, algorithm: str, verifier: Algorithm) -> Keys:
     if len(text) > MAX_TEXT_CHARACTERS:
         raise ValueError(f"the key is longer than {MAX_TEXT_CHARACTERS:,} characters")
     if text.lstrip("\ufeff \t\r\n").startswith(("{", "[")) and ('"keys"' in text or '"kty"' in text):
-        return _of_jwks(text, algorithm, verifier)
+        return read_jwks(text, algorithm, verifier)
     if ALGORITHMS[algorithm] == "oct":
         # PyJWT looks for keys of other kinds too, but a PEM that lost its end is public all the same.
         if "-----BEGIN " in text or "---- BEGIN " in text:
@@ -122,7 +122,8 @@ def _checked(key: Any, algorithm: str) -> Any:
 # -- JWKS ----------------------------------------------------------------------------------------
 
 
-def _of_jwks(text: str, algorithm: str, verifier: Algorithm) -> Keys:
+def read_jwks(text: str, algorithm: str, verifier: Algorithm) -> Keys:
+    """The keys of a JWKS document for this algorithm, by kid. Raises ``ValueError``."""
     try:
         document = parse_json(text.encode("utf-8", "replace"), MAX_DEPTH, unique_keys=True)
     except JSONError as error:

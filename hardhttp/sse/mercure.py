@@ -29,7 +29,7 @@ from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
 from hardhttp.sse.presence import PATH, Present
 from hardhttp.sse.presencepage import show, url_of
-from hardhttp.sse.tokens import COOKIE, Found, Key, TokenError, cookie_origin_allowed, find_token
+from hardhttp.sse.tokens import COOKIE, Found, TokenError, Verifies, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
 from hardhttp.web.beforehead import before_head, field, set_field
@@ -59,14 +59,14 @@ _LIMITS = Limits()
 class Mercure(Resource):
     """The hub ``hub`` for any Mercure client.
 
-    ``publisher_key`` and ``subscriber_key`` are ``Key``; without the first nobody may publish by POST, without
-    the second no token of a subscriber is good. ``anonymous``: whether one may subscribe without a token, to
-    public events. ``publish_origins``: pages that may publish with a cookie (``Origins``, or origins in bytes).
-    ``subscriptions``: whether begin and end of each subscription are told, and may be asked for.
-    ``max_topics`` bounds a request's topics. ``websocket_origins``: pages besides the hub's own that may subscribe
-    over WebSocket (as ``Origins`` has them); their cookies do not count. ``None``: nobody may. ``audience`` is the
-    hub's name, which a token must have in ``aud``; ``None``: any does. ``cookie`` is the name of the one a token
-    may come in.
+    ``publisher_key`` and ``subscriber_key`` are ``Key``, or ``RemoteKeys`` (of which who makes them starts and stops
+    the fetching); without the first nobody may publish by POST, without the second no token of a subscriber is good.
+    ``anonymous``: whether one may subscribe without a token, to public events. ``publish_origins``: pages that may
+    publish with a cookie (``Origins``, or origins in bytes). ``subscriptions``: whether begin and end of each
+    subscription are told, and may be asked for. ``max_topics`` bounds a request's topics. ``websocket_origins``: pages
+    besides the hub's own that may subscribe over WebSocket (as ``Origins`` has them); their cookies do not count.
+    ``None``: nobody may. ``audience`` is the hub's name, which a token must have in ``aud``; ``None``: any does.
+    ``cookie`` is the name of the one a token may come in.
     """
 
     isLeaf = True
@@ -75,8 +75,8 @@ class Mercure(Resource):
         self,
         hub: EventHub,
         *,
-        publisher_key: Key | None = None,
-        subscriber_key: Key | None = None,
+        publisher_key: Verifies | None = None,
+        subscriber_key: Verifies | None = None,
         anonymous: bool = False,
         publish_origins: Container[bytes] = (),
         subscriptions: bool = False,
@@ -104,6 +104,11 @@ class Mercure(Resource):
         if subscriptions:
             hub.on_connect(self._began)
             hub.on_close(self._ended)
+
+    @property
+    def keys(self) -> tuple[Verifies, ...]:
+        """What verifies tokens, each once."""
+        return tuple(dict.fromkeys(key for key in (self._publisher_key, self._subscriber_key) if key is not None))
 
     # -- requests -----------------------------------------------------------------------------
 

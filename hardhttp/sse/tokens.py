@@ -15,20 +15,30 @@ import binascii
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Container
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from hardhttp.errors import HTTPError, LimitFault
 from hardhttp.limits import Limits
-from hardhttp.sse.jwks import Keys, algorithm_of, is_example, read_keys, short_of
+from hardhttp.sse.jwks import Keys, algorithm_of, is_example, read_jwks, read_keys, short_of
 from hardhttp.web.forms import query_fields
 from hardhttp.wire.jsonbody import JSONError, parse_json
 
 if TYPE_CHECKING:
     from jwt.algorithms import Algorithm
 
-__all__ = ["COOKIE", "MAX_TOKEN_CHARACTERS", "Found", "Key", "TokenError", "cookie_origin_allowed", "find_token"]
+__all__ = [
+    "COOKIE",
+    "MAX_TOKEN_CHARACTERS",
+    "Found",
+    "Key",
+    "TokenError",
+    "UnknownKeyError",
+    "Verifies",
+    "cookie_origin_allowed",
+    "find_token",
+]
 
 COOKIE = b"mercureAuthorization"
 # A browser keeps no cookie of more than 4 KiB, and a request target is 8 KiB at most.
@@ -90,7 +100,19 @@ class TokenError(HTTPError):
         return cls(403, "insufficient_scope", description)
 
 
+class UnknownKeyError(TokenError):
+    """401: the token names a key by its kid, and there is none of that name. There may be one later."""
+
+
 # -- keys ----------------------------------------------------------------------------------------
+
+
+class Verifies(Protocol):
+    """What a hub asks of its keys: a ``Key``, or ``hardhttp.sse.remotekeys.RemoteKeys``."""
+
+    def verified(self, token: str) -> bytes:
+        """The payload of a token whose signature holds. Raises ``HTTPError``: ``TokenError`` for a token that is
+        no good."""
 
 
 @attrs.frozen(eq=False)
@@ -112,8 +134,8 @@ class Key:
         """The key in ``text`` for ``algorithm``, one of ``hardhttp.sse.jwks.ALGORITHMS``.
 
         ``text`` is the secret itself for HS256, HS384 and HS512 (a line end is part of it: who reads it
-        from a file takes that off), a public key in PEM for the others, or a JWKS document for any. A
-        JWKS by URL is not supported: what changes there would have to be fetched, kept and trusted.
+        from a file takes that off), a public key in PEM for the others, or a JWKS document for any. One
+        that is at a URL, and changes, is for ``hardhttp.sse.remotekeys``.
 
         Raises ``ValueError`` for another algorithm, and for a key of another kind: a public key is no
         secret, a private key not needed, RSA under 2048 bits too weak. The message never holds the key.
@@ -125,6 +147,21 @@ class Key:
         if is_the_example:
             warnings.insert(0, "the key is the Mercure documentation's example: anybody can sign with it")
         return cls(algorithm, verifier, keys, is_the_example, tuple(dict.fromkeys(warnings)))
+
+    @classmethod
+    def of_jwks(cls, document: bytes, algorithm: str) -> Key:
+        """The keys for ``algorithm`` in a JWKS document. Raises ``ValueError``, which quotes nothing of it."""
+        verifier = algorithm_of(algorithm)
+        try:
+            text = document.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError("the JWKS is not UTF-8") from None
+        return cls(algorithm, verifier, read_jwks(text, algorithm, verifier), False, ())
+
+    @property
+    def kids(self) -> frozenset[str | None]:
+        """The names of the keys; ``None`` is that of one without."""
+        return frozenset(self._keys)
 
     def __repr__(self) -> str:
         return f"<Key {self.algorithm}{f', {len(self._keys)} keys' if len(self._keys) > 1 else ''}>"
@@ -162,8 +199,10 @@ class Key:
             return self._keys[None]
         if kid is None and len(self._keys) == 1:
             return next(iter(self._keys.values()))
+        if kid is None:
+            raise TokenError.invalid("the token has no kid and so names no key, and there are several")
         if kid not in self._keys:
-            raise TokenError.invalid("the kid of the token names no key")
+            raise UnknownKeyError.invalid("the kid of the token names no key")
         return self._keys[kid]
 
 

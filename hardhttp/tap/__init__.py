@@ -33,6 +33,7 @@ from hardhttp.ops.workerlink import Link
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminSide
 from hardhttp.tap.hints import read_again
+from hardhttp.tap.hub import remote_keys
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.options import Options
 from hardhttp.tap.reload import Reloaded, no_file_to_read
@@ -76,7 +77,9 @@ class Serving(Service):
         admin: AdminSide | None = None,
         logs: Logs | None = None,
         succession: Succession | None = None,
+        starts: Sequence[Callable[[], Any]] = (),
     ) -> None:
+        self._starts = starts
         self.admin, self._logs, self._succession = admin, logs, succession
         self.site = http.site
         self._closes = (http.site.cookie_sessions.close, *closes)
@@ -109,6 +112,13 @@ class Serving(Service):
             self._succession.start()
         if self._figures is not None:
             self._figures.start()
+        reactor: Any = self.site.reactor
+        for start in self._starts:
+            reactor.callWhenRunning(self._when_running, start)
+
+    def _when_running(self, start: Callable[[], Any]) -> None:
+        if self.running:  # it may have stopped before the reactor began
+            start()
 
     def _hung_up(self) -> None:
         """SIGHUP: a new log file; certificates and other files read again."""
@@ -286,8 +296,10 @@ def makeService(options: Options) -> IService:
         Serving._log.warn("--development: error pages show tracebacks")
     inherited, behind_proxy = options.inherited, bool(options["proxy-protocol"])
     http = HTTPService(site, options.listening, reactor, proxy_protocol=behind_proxy, inherited=inherited)
-    closes = [] if options.mercure is None else [options.mercure.hub.stop]
+    keys = remote_keys(options.mercure)
+    closes = [*(each.stop for each in keys), *([] if options.mercure is None else [options.mercure.hub.stop])]
     reads = [certificates.refresh for certificates in certificates_of(options.listening)]
+    reads += [each.refresh for each in keys]
     if options.hints is not None:
         reads.append(partial(read_again, options.hints, options["early-hints"]))
     logs = make_logs(options, reactor)
@@ -296,13 +308,14 @@ def makeService(options: Options) -> IService:
     hub = None if options.mercure is None else options.mercure.hub
     if hub is not None:
         hub.counted_by(site.server)
-    sources = Sources(site.server, sessions, hub, logs=logs)
+    sources = Sources(site.server, sessions, hub, logs=logs, lacks=[each.why_missing for each in keys])
     private = None if options.place is None else private_admin(sources, reactor)
     admin = AdminSide(options.admin, sources, reactor, inherited)
     # A worker is its parent's: nobody succeeds it, and systemd knows the parent alone.
     succession = Succession(options, sources, reactor) if options.place is None else None
     quits = _quits(options.parent, reactor)
-    serving = Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession)
+    starts = [each.start for each in keys]
+    serving = Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession, starts)
     if options.place is not None:
         serving.link = make_link(options.place, reactor, private, serving._hung_up)
     return serving

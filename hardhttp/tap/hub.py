@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,13 @@ from hardhttp.web.cors import Origins
 
 if TYPE_CHECKING:
     from hardhttp.sse.mercure import Mercure
-    from hardhttp.sse.tokens import Key
+    from hardhttp.sse.remotekeys import RemoteKeys
+    from hardhttp.sse.tokens import Verifies
 
-__all__ = ["HubOver", "make_mercure", "most_subscribers"]
+__all__ = ["HubOver", "make_mercure", "most_subscribers", "remote_keys"]
 
 _log = Logger(namespace="hardhttp")
+_URL = re.compile(r"https?://", re.I)
 MAX_SECONDS = 7 * 86400.0
 _ALONE = (
     *("anonymous", "subscriptions", "publish-origins", "mercure-ui", "mercure-websocket", "broker"),
@@ -73,7 +76,7 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
         raise usage.UsageError(
             f"--mercure-publisher-key needs PyJWT: pip install 'hardhttp[mercure]' ({error})"
         ) from None
-    keys = [_key(options, role) for role in ("publisher", "subscriber")]
+    keys = _keys(options, reactor)
     if keys[1] is None and not options["anonymous"]:
         raise usage.UsageError("nobody could subscribe: give --mercure-subscriber-key, or --anonymous")
     max_event_bytes, policies = _max_event_bytes(options), _policies(options["slow-subscribers"])
@@ -110,19 +113,50 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
         raise usage.UsageError(f"the hub cannot be as asked for: {error}") from None
 
 
-def _key(options: Mapping[str, Any], role: str) -> Key | None:
+def remote_keys(mercure: Mercure | None) -> list[RemoteKeys]:
+    """The keys of a hub that come from URLs."""
+    from hardhttp.sse.remotekeys import RemoteKeys
+
+    return [] if mercure is None else [key for key in mercure.keys if isinstance(key, RemoteKeys)]
+
+
+def _keys(options: Mapping[str, Any], reactor: Any) -> list[Verifies | None]:
+    """Of publishers and of subscribers."""
+    made: dict[tuple[str, str], RemoteKeys] = {}  # one URL is fetched once for both
+    keys: list[Verifies | None] = []
+    for role in ("publisher", "subscriber"):
+        name, algorithm = f"mercure-{role}-key", options[f"mercure-{role}-algorithm"]
+        if options[name] is None:
+            keys.append(None)
+            continue
+        text = resolved(name, options[name])
+        try:
+            if _URL.match(text) is None:
+                keys.append(_key(name, text, algorithm))
+            else:
+                if (text, algorithm) not in made:
+                    made[text, algorithm] = _remote(text, algorithm, reactor)
+                keys.append(made[text, algorithm])
+        except ValueError as error:
+            raise usage.UsageError(f"--{name}: {error}") from None
+    return keys
+
+
+def _key(name: str, text: str, algorithm: str) -> Verifies:
     from hardhttp.sse.tokens import Key
 
-    name = f"mercure-{role}-key"
-    if options[name] is None:
-        return None
-    try:
-        key = Key.parse(resolved(name, options[name]), options[f"mercure-{role}-algorithm"])
-    except ValueError as error:
-        raise usage.UsageError(f"--{name}: {error}") from None
+    key = Key.parse(text, algorithm)
     for warning in key.warnings:
         _log.warn("--{name}: {warning}", name=name, warning=warning)
     return key
+
+
+def _remote(url: str, algorithm: str, reactor: Any) -> RemoteKeys:
+    from hardhttp.sse.remotekeys import RemoteKeys
+    from hardhttp.tap.keyfetch import KeyFetch
+
+    fetch = KeyFetch(url, reactor)
+    return RemoteKeys(fetch, algorithm, reactor, close=fetch.close, where=fetch.where)
 
 
 def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:

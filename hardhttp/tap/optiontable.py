@@ -79,7 +79,10 @@ GROUPS: dict[str, tuple[Option, ...]] = {
     "Events, by the Mercure protocol at /.well-known/mercure (when a key is given):": (
         Option(
             "mercure-publisher-key",
-            "whose tokens may publish: a secret, a public key or certificate, a JWKS, or env:NAME or file:PATH of one",
+            (
+                "whose tokens may publish: a secret, a public key or certificate, a JWKS or the https URL of one, "
+                "which is fetched again as its keys rotate; or env:NAME or file:PATH of any of these"
+            ),
             "KEY",
         ),
         Option("mercure-publisher-algorithm", "of that key: HS256, RS256, ES256, EdDSA...", "HS256", "HS256"),

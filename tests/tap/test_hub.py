@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import re
+import socket
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import treq
 from pytest_twisted import ensureDeferred
 from twisted.python.usage import UsageError
 from twisted.web.resource import Resource
 
+from hardhttp.ops.health import Health
+from hardhttp.sse.remotekeys import Phase
+from hardhttp.tap import makeService
+from hardhttp.tap.hub import remote_keys
 from hardhttp.tap.options import Options
 from hardhttp.testing import Response, Rig
+from tests.serving import serve
+from tests.sse.test_tokens import jwk_of, jwks, private_key
 
 SECRET = "a secret of more than thirty-two bytes, for tests"
 KEY = f"--mercure-publisher-key={SECRET}"
+JWKS = "https://id.example/.well-known/jwks.json"
+URL = f"--mercure-publisher-key={JWKS}"
+ES256 = "--mercure-publisher-algorithm=ES256"
 
 
 class Page(Resource):
@@ -122,6 +133,95 @@ def test_past_the_cap_a_subscriber_is_told_when_to_come_back() -> None:
         first.reset()
 
 
+@pytest.mark.parametrize("text", [JWKS, "HTTPS://id.example", "env:THE_URL", "file:the.url", "http://127.0.0.1/keys"])
+def test_keys_by_url(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("THE_URL", JWKS)
+    Path("the.url").write_text(f"{JWKS}\n")
+    options = parse(f"--mercure-publisher-key={text}", ES256, "--anonymous")
+    (keys,) = remote_keys(options.mercure)
+    host = "http://127.0.0.1" if "127" in text else "https://id.example"
+    assert repr(keys) == f"<RemoteKeys ES256 of {host}: untried>"
+
+
+def test_one_url_is_fetched_once_for_one_algorithm() -> None:
+    both = [URL, ES256, f"--mercure-subscriber-key={JWKS}"]
+    assert len(remote_keys(parse(*both, "--mercure-subscriber-algorithm=ES256").mercure)) == 1
+    assert len(remote_keys(parse(*both, "--mercure-subscriber-algorithm=RS256").mercure)) == 2
+    subscriber = [f"--mercure-subscriber-key={JWKS}", "--mercure-subscriber-algorithm=ES256"]
+    assert len(remote_keys(parse(KEY, *subscriber).mercure)) == 1
+    assert remote_keys(parse(KEY, "--anonymous").mercure) == []
+    assert remote_keys(None) == []
+
+
+def test_a_check_fetches_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as provider:
+        provider.setblocking(False)
+        url = f"http://127.0.0.1:{provider.getsockname()[1]}/sesame"
+        with pytest.raises(SystemExit):
+            parse(f"--mercure-publisher-key={url}", ES256, "--anonymous", "--check")
+        with pytest.raises(BlockingIOError):
+            provider.accept()
+    assert "sesame" not in capsys.readouterr().out
+
+
+class Keys(Resource):
+    """A provider, which publishes what ``document`` is, after ``refused`` answers that are none."""
+
+    isLeaf = True
+    document = b""
+    refused = 0
+    asked = 0
+
+    def render_GET(self, request: Any) -> bytes:
+        self.asked += 1
+        if self.asked <= self.refused:
+            request.setResponseCode(500)
+        return self.document
+
+
+@ensureDeferred
+async def test_a_service_fetches_from_its_start_to_its_stop() -> None:
+    """At SIGHUP too. Until there are keys it serves, and says that it is not ready."""
+    tree = Keys()
+    tree.document, tree.refused = jwks(jwk_of("ES256", 1, kid="1")).encode(), 1
+    listen = "--listen=tcp:0:interface=127.0.0.1"
+    async with serve("fast", tree) as provider:
+        options = parse(f"--mercure-publisher-key={provider.url}", ES256, "--anonymous", "--admin=none", listen)
+        service: Any = makeService(options)
+        (keys,) = remote_keys(options.mercure)
+        health = Health(service.admin._sources, service.site.reactor)
+        assert tree.asked == 0
+        for tries in (2, 1):  # a service may be stopped and started again
+            service.startService()
+            await provider.wait_for(lambda: tree.asked == 1)
+            if tries == 2:
+                url = f"http://127.0.0.1:{service.ports[0].getHost().port}"
+                assert (await treq.get(url, persistent=False)).code == 200
+                assert (await health.ready()).problems[0].startswith(f"there are no keys of {provider.url}: ")
+            await provider.wait_for(lambda wanted=tries: tree.asked == wanted and "fresh" in repr(keys))
+            assert (await health.ready()).ready
+            assert keys.verified(jwt.encode({}, private_key("ES256", 1), "ES256")) == b"{}"
+            service._read_again()
+            await provider.wait_for(lambda wanted=tries: tree.asked == wanted + 1)
+            await service.stopService()
+            tree.asked = tree.refused = 0
+
+
+@ensureDeferred
+async def test_a_service_that_stops_before_the_reactor_runs_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = parse(URL, ES256, "--anonymous", "--admin=none", "--listen=tcp:0:interface=127.0.0.1")
+    service: Any = makeService(options)
+    later: list[Any] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(service.site.reactor, "callWhenRunning", lambda *call: later.append(call))
+        service.startService()
+    await service.stopService()
+    ((act, start),) = [call for call in later if call[0] == service._when_running]
+    act(start)
+    assert repr(remote_keys(options.mercure)[0]).endswith("untried>")
+    assert remote_keys(options.mercure)[0]._phase is Phase.IDLE
+
+
 def test_without_a_key_there_is_none() -> None:
     assert parse().mercure is None
 
@@ -136,6 +236,11 @@ def test_without_a_key_there_is_none() -> None:
         ([KEY], "nobody could subscribe: give --mercure-subscriber-key, or --anonymous"),
         ([KEY, "--mercure-publisher-algorithm=none"], "--mercure-publisher-key: "),
         ([KEY, "--mercure-publisher-algorithm=RS256"], "--mercure-publisher-key: "),
+        (["--anonymous", URL], "--mercure-publisher-key: HS256 has one secret to sign and to verify"),
+        (["--anonymous", URL, "--mercure-publisher-algorithm=none"], "--mercure-publisher-key: the algorithm of a"),
+        (["--anonymous", URL.replace("//", "//me:sesame@"), ES256], "--mercure-publisher-key: the URL names a user"),
+        (["--anonymous", URL.replace("https", "http"), ES256], "--mercure-publisher-key: the URL must be https"),
+        ([KEY, f"--mercure-subscriber-key={JWKS}"], "--mercure-subscriber-key: HS256 has one secret"),
         (["--mercure-publisher-key=env:NO_SUCH_NAME"], "there is no NO_SUCH_NAME in the environment"),
         (["--broker=memory:"], "--broker is for the hub, which --mercure-publisher-key turns on"),
         (["--broker-away=queue"], "--broker-away queue is about the broker of --broker, and there is none"),
