@@ -27,8 +27,10 @@ from hardhttp.limits import Limits
 from hardhttp.sse.claims import Claims, may_publish, may_receive, read_claims
 from hardhttp.sse.history import EARLIEST
 from hardhttp.sse.hub import Ended, EventHub, Receipt, Subscriber
+from hardhttp.sse.overload import overloaded
 from hardhttp.sse.presence import PATH, Present
 from hardhttp.sse.presencepage import show, url_of
+from hardhttp.sse.remotekeys import KeysMissingError
 from hardhttp.sse.tokens import COOKIE, Found, TokenError, Verifies, cookie_origin_allowed, find_token
 from hardhttp.sse.websocket import EventSockets, Way
 from hardhttp.web.asking import form_of, query_of
@@ -136,7 +138,10 @@ class Mercure(Resource):
         """What ``request`` asks for and may have goes out by ``way``, which is itself or stands for it."""
         # A browser sends a cookie with any page's WebSocket, and CORS does not say who may read it.
         foreign = way is not request and request.getHeader(b"origin") not in (None, own_origin(request))
-        claims = self._claims_of_subscriber(request, cookies=not foreign)
+        try:
+            claims = self._claims_of_subscriber(request, cookies=not foreign)
+        except KeysMissingError as error:
+            return overloaded(way, error.retry_seconds, error.detail)
         if claims is None and not self._anonymous:
             raise TokenError.missing()
         query = query_of(request, _limits(request))

@@ -39,7 +39,7 @@ from hardhttp.errors import HTTPError
 from hardhttp.sse.jwks import ALGORITHMS, algorithm_of
 from hardhttp.sse.tokens import Key, UnknownKeyError
 
-__all__ = ["Document", "FetchError", "RemoteKeys"]
+__all__ = ["Document", "FetchError", "KeysMissingError", "RemoteKeys"]
 
 # From the look-up of the name to the last byte; whoever has a token waits so long at the start.
 FETCH_SECONDS = 10.0
@@ -68,6 +68,14 @@ class Document:
 
 class FetchError(Exception):
     """The document could not be had. ``str()`` goes to the log: it holds nothing that the other side chose."""
+
+
+class KeysMissingError(HTTPError):
+    """503: there are no keys to verify tokens with; in ``retry_seconds`` they are asked for again."""
+
+    def __init__(self, retry_seconds: float) -> None:
+        super().__init__(503, "Tokens cannot be verified now.", {"Retry-After": str(math.ceil(retry_seconds))})
+        self.retry_seconds = retry_seconds
 
 
 class Phase(Enum):
@@ -134,11 +142,12 @@ class RemoteKeys:
         return f"there are no keys of {self._where}: {self._why}" if self._in_force() is None else None
 
     def verified(self, token: str) -> bytes:
-        """As ``Key.verified``. Raises ``HTTPError`` (503) while there are no keys."""
+        """As ``Key.verified``. Raises ``KeysMissingError`` while there are no keys."""
         key = self._in_force()
         if key is None:
-            wait = max(1, math.ceil(self._next.getTime() - self._clock.seconds())) if self._next is not None else 1
-            raise HTTPError(503, "Tokens cannot be verified now.", {"Retry-After": str(wait)})
+            raise KeysMissingError(
+                max(1, self._next.getTime() - self._clock.seconds()) if self._next is not None else 1
+            )
         try:
             return key.verified(token)
         except UnknownKeyError:

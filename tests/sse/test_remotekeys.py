@@ -474,6 +474,8 @@ def test_a_hub_answers_503_to_tokens_alone() -> None:
             (answer,) = ask(method, bearer).responses()
             assert (answer.status, answer.get(b"retry-after")) == (503, b"1")
             assert answer.get(b"www-authenticate") is None
+        (told,) = ask("GET", bearer, "Accept: text/event-stream").responses()  # any other status would end it for good
+        assert (told.status, told.body, told.get(b"content-type")) == (200, b"retry: 1000\n\n", b"text/event-stream")
         assert ask("POST").responses()[0].status == 401
         assert ask("POST", "Authorization: Basic x").responses()[0].status == 401
         anonymous = ask("GET")
