@@ -115,9 +115,11 @@ def make_mercure(options: Mapping[str, Any], reactor: Any) -> Mercure | None:
 
 def remote_keys(mercure: Mercure | None) -> list[RemoteKeys]:
     """The keys of a hub that come from URLs."""
+    if mercure is None:
+        return []
     from hardhttp.sse.remotekeys import RemoteKeys
 
-    return [] if mercure is None else [key for key in mercure.keys if isinstance(key, RemoteKeys)]
+    return [key for key in mercure.keys if isinstance(key, RemoteKeys)]
 
 
 def _keys(options: Mapping[str, Any], reactor: Any) -> list[Verifies | None]:
