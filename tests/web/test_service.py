@@ -95,6 +95,8 @@ async def test_a_stop_waits_for_what_is_being_answered() -> None:
     waiting: list[Any] = []
 
     def answer(request: Any) -> Any:
+        if request.path == b"/now":
+            return b"now"
         waiting.append(request)
         return server.NOT_DONE_YET
 
@@ -102,6 +104,8 @@ async def test_a_stop_waits_for_what_is_being_answered() -> None:
     running = service(site, LOOPBACK, reactor=reactor)
     await running.startService()
     idle = socket.create_connection(("127.0.0.1", port_of(running)))
+    idle.sendall(b"GET /now HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert (await deferToThread(idle.recv, 1000)).endswith(b"now")
     asked = deferToThread(get, port_of(running))
     await until(lambda: waiting and site.connection_count == 2)
     stopped: list[Any] = []
