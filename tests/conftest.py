@@ -32,7 +32,7 @@ TURN_SECONDS = 0.01
 
 # Two busy cores make single examples slow; a hang is caught by faulthandler_timeout.
 # Always the same examples, so that a test fails for what was changed; "random" looks for new ones.
-settings.register_profile("default", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("default", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("long", deadline=None, derandomize=True, max_examples=200)
 settings.register_profile("random", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

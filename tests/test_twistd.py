@@ -101,6 +101,7 @@ def test_the_welcome_page(start) -> None:
     assert ended_as_twistd_does(server.stop())
 
 
+@pytest.mark.slow
 def test_curl(start) -> None:
     curl = shutil.which("curl")
     if curl is None:

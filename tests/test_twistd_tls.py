@@ -67,6 +67,7 @@ def openssl(port: int, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_curl_and_openssl(start, authority: Authority) -> None:
     server = start("--listen=tls:0:live:interface=127.0.0.1", "--hsts=5m", "--compress")
     port = tls_port(server)
