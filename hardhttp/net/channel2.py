@@ -115,7 +115,7 @@ class Channel2(Multiplexed):
         return data[size:]
 
     def _receive(self, data: bytes) -> None:
-        cutter, wire, conduct, now = self._cutter, self.wire, self.conduct, self.server.now
+        cutter, conduct, now = self._cutter, self.conduct, self.server.now
         frames = cutter.cut(data)
         for kind, flags, number, frame in frames:
             if self.phase >= LINGERING:
@@ -138,16 +138,22 @@ class Channel2(Multiplexed):
                 continue
             elif kind == RST_STREAM and self._promises is not None and not number & 1:
                 self._promises.refused += 1
-            heard = wire.receive_data(frame)
-            for event in heard:
-                meant = _MEANING.get(type(event))
-                if meant is not None:
-                    meant(self, event)
-            # A request is the one thing that h2 itself has nothing to say to.
-            if (kind != HEADERS or not heard or type(heard[0]) is not Requested) and self.phase < LINGERING:
-                self.put(wire.data_to_send())
+            self._hear(kind, flags, frame)
         if self.phase < LINGERING:
             self._await_rest(bool(frames))
+
+    def _hear(self, kind: int, flags: int, frame: bytes) -> None:
+        """What h2 makes of a frame, and what it says to it."""
+        heard = self.wire.receive_data(frame)
+        for event in heard:
+            meant = _MEANING.get(type(event))
+            if meant is not None:
+                meant(self, event)
+        # A request is the one thing that h2 itself has nothing to say to.
+        if (kind != HEADERS or not heard or type(heard[0]) is not Requested) and self.phase < LINGERING:
+            self.put(self.wire.data_to_send())
+        if not heard and flags & END_HEADERS and kind in (HEADERS, CONTINUATION):
+            self.conduct.reset(self.server.now)  # its stream is over: h2 has answered by RST_STREAM
 
     def _continued(self, flags: int) -> None:
         """CONTINUATION; of a whole block it is none (6.10), whatever h2 would say of the stream."""

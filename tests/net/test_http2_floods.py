@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
+import attrs
 import pytest
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
@@ -182,6 +183,31 @@ def test_resets_that_we_are_made_to_send(provoked: bytes) -> None:
             for stream in range(1, 201, 2):  # a body that is malformed by its trailers
                 bad = frame(HEADERS, block([(b"Upper", b"y")]), 0x5, stream)
                 attack.send(frame(HEADERS, block(), 0x4, stream) + bad)
+        attack.ends_with(CALM, Reason.STREAM_RESETS)
+
+
+@pytest.mark.parametrize("in_two", [False, True], ids=["whole", "with CONTINUATION"])
+def test_headers_on_a_stream_that_is_over_are_provoked_resets_too(in_two: bool) -> None:
+    """Each has its block decoded, and is answered by RST_STREAM."""
+    late = frame(HEADERS, block(), 0x5, 1)
+    if in_two:
+        late = frame(HEADERS, block(), 0x1, 1) + frame(CONTINUATION, b"", 0x4, 1)
+    with Rig(Says(waits), limits=attrs.evolve(FEW, max_body_bytes=1)) as rig:
+        attack = Attack(rig)
+        long = frame(HEADERS, block([(b":method", b"POST"), *HEAD[1:]]), 0x4, 1) + frame(DATA, b"x" * 20, 0, 1)
+        attack.send(long, *[late] * (FEW.max_stream_resets - 1))
+        assert not attack.peer.ended
+        attack.send(*[late] * 2)
+        attack.ends_with(CALM, Reason.STREAM_RESETS)
+
+
+@pytest.mark.parametrize("body", [b"x" * 40, b"x" * 20], ids=["longer", "shorter"])
+def test_bodies_of_another_length_than_they_said_are_provoked_resets_too(body: bytes) -> None:
+    with Rig(Says(waits), limits=FEW) as rig:
+        attack = Attack(rig)
+        fields = block([(b":method", b"POST"), *HEAD[1:], (b"content-length", b"30")])
+        for stream in range(1, 201, 2):
+            attack.send(frame(HEADERS, fields, 0x4, stream) + frame(DATA, body, 0x1, stream))
         attack.ends_with(CALM, Reason.STREAM_RESETS)
 
 
