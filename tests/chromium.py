@@ -58,6 +58,17 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
     driver.quit()
 
 
+def visit(browser: webdriver.Chrome, url: str, width: int = 1280, scheme: str = "light") -> None:
+    """Open ``url`` as such a screen shows it; ``complaints`` are of this page alone."""
+    browser.get("about:blank")  # a page that still asks its server, which has ended, complains until it is left
+    browser.get_log("browser")
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(url)
+
+
 def text(browser: webdriver.Chrome, name: str) -> str:
     return str(browser.execute_script("return document.getElementById(arguments[0]).textContent", name))
 
@@ -96,4 +107,5 @@ def fits(browser: webdriver.Chrome, width: int, scheme: str, picture: Path) -> N
     folder = Path(os.environ.get("SCREENSHOTS", picture.parent))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / picture.name).write_bytes(base64.b64decode(shot["data"]))
-    assert complaints(browser) == []
+    said = complaints(browser)
+    assert said == [], said

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.chromium import browser, complaints, fits, text, until
+from tests.chromium import browser, complaints, fits, text, until, visit
 from tests.twistd_process import Server
 
 __all__ = ["browser"]  # a fixture
@@ -28,12 +28,7 @@ def number(browser: webdriver.Chrome, name: str) -> int:
 
 def look(browser: webdriver.Chrome, server: Server, width: int = 1280, scheme: str = "light") -> None:
     """Open the page as such a screen shows it, and wait for its first live figures."""
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get_log("browser")  # what was said before is not this page's
-    browser.get(f"{server.url}/")
+    visit(browser, f"{server.url}/", width, scheme)
     until(lambda: text(browser, "status") == "live", "the page is live")
     until(lambda: text(browser, "requests")[:1].isdigit(), "the page shows figures")
 

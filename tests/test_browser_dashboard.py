@@ -15,7 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from tests.chromium import browser, complaints, fits, text, until
+from tests.chromium import browser, complaints, fits, text, until, visit
 from tests.twistd_process import PATIENCE_SECONDS, Server
 
 __all__ = ["browser"]
@@ -83,15 +83,6 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
     watched.close()
 
 
-def look(browser: webdriver.Chrome, url: str, width: int = 1280, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get_log("browser")
-    browser.get(url)
-
-
 def live(browser: webdriver.Chrome) -> None:
     until(lambda: text(browser, "status") == "live", "the page is live")
     until(lambda: "Ready for requests" in text(browser, "ready"), "the page shows figures")
@@ -121,7 +112,7 @@ def drawn(browser: webdriver.Chrome, chart: str) -> str:
 
 
 def test_figures_move(browser: webdriver.Chrome, watched: Watched) -> None:
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     before = drawn(browser, "requests")
     watched.begin("/later?token=sesame")
@@ -146,7 +137,7 @@ def test_figures_move(browser: webdriver.Chrome, watched: Watched) -> None:
 
 def test_the_button_ends_the_connection(browser: webdriver.Chrome, watched: Watched) -> None:
     victim, other = watched.begin("/later?victim"), watched.begin("/later?other")
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     until(lambda: "GET /later?victim" in buttons(browser), "the connection is shown")
     button = buttons(browser)["GET /later?victim"]
@@ -173,7 +164,7 @@ def test_the_button_ends_the_connection(browser: webdriver.Chrome, watched: Watc
 
 def test_rows_stay_under_the_pointer(browser: webdriver.Chrome, watched: Watched) -> None:
     first = watched.begin("/later?first")
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     until(lambda: "GET /later?first" in buttons(browser), "the connection is shown")
     button = buttons(browser)["GET /later?first"]
@@ -190,7 +181,7 @@ def test_rows_stay_under_the_pointer(browser: webdriver.Chrome, watched: Watched
 def test_nothing_is_taken_for_a_page_that_is_paused_or_out_of_sight(
     browser: webdriver.Chrome, watched: Watched
 ) -> None:
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     pause = browser.find_element("id", "pause")
     pause.click()
@@ -217,7 +208,7 @@ def test_nothing_is_taken_for_a_page_that_is_paused_or_out_of_sight(
 
 def test_draining_is_told(browser: webdriver.Chrome, watched: Watched) -> None:
     watched.begin("/later")
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     watched.server.process.terminate()
     until(lambda: "the server is draining" in text(browser, "problems"), "the problem is named")
@@ -234,7 +225,7 @@ def test_the_token_is_asked_for_and_kept_nowhere(browser: webdriver.Chrome, tmp_
     watched = Watched(tmp_path, f"--admin-token={TOKEN}")
     try:
         watched.begin("/later?victim")
-        look(browser, watched.url)
+        visit(browser, watched.url)
         until(lambda: text(browser, "status") == "token needed", "it is asked for")
         assert complaints(browser) == []
         field = browser.find_element("id", "token")
@@ -290,7 +281,7 @@ const loads = (tag, path) => new Promise(told => {
 
 def test_a_foreign_page_can_neither_read_nor_end(browser: webdriver.Chrome, watched: Watched) -> None:
     victim = watched.begin("/later?victim")
-    look(browser, f"{watched.server.url}/")  # the same machine, another port
+    visit(browser, f"{watched.server.url}/")  # the same machine, another port
     outcome = browser.execute_async_script(FOREIGN, watched.url)
     assert set(outcome.values()) == {"refused"}, outcome
     frame = "const frame = document.createElement('iframe'); frame.src = arguments[0]; document.body.append(frame);"
@@ -304,7 +295,7 @@ def test_a_foreign_page_can_neither_read_nor_end(browser: webdriver.Chrome, watc
 
 
 def test_the_policy_is_kept_by_the_browser(browser: webdriver.Chrome, watched: Watched) -> None:
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     browser.execute_script(
         "try { const script = document.createElement('script'); script.textContent = 'window.slipped = true';"
@@ -318,7 +309,7 @@ def test_the_policy_is_kept_by_the_browser(browser: webdriver.Chrome, watched: W
 
 def test_it_is_read_without_eyes_and_without_a_pointer(browser: webdriver.Chrome, watched: Watched) -> None:
     watched.begin("/later")
-    look(browser, watched.url)
+    visit(browser, watched.url)
     live(browser)
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     named = {(n["role"]["value"], n.get("name", {}).get("value", "")) for n in nodes if not n["ignored"]}
@@ -358,7 +349,7 @@ def test_it_fits_the_screen(
     watched.begin("/.well-known/mercure?topic=news")
     watched.connect("GET / HT")
     watched.server.get("/", Host="a b")
-    look(browser, watched.url, width, scheme)
+    visit(browser, watched.url, width, scheme)
     live(browser)
     until(lambda: "GET /later?token=***" in buttons(browser), "there is something to see")
     until(lambda: figure(browser, "requests", "2xx") != NOT_KNOWN, "and rates")

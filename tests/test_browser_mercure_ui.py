@@ -20,7 +20,7 @@ from hardhttp.sse.mercure import Mercure
 from hardhttp.sse.tokens import Key
 from hardhttp.tap.hub import HubOver
 from hardhttp.wire.eventstream import Parser
-from tests.chromium import browser, complaints, fits, until
+from tests.chromium import browser, complaints, fits, until, visit
 from tests.sse.interop import PATH, SECRET, token
 from tests.test_browser_events import BLANK, visited
 from tests.web.saying import Says
@@ -66,15 +66,6 @@ class Tried(Resource):
     def getChildWithDefault(self, path: bytes, request: Any) -> IResource:
         self.asked.append(f"{request.method.decode()} {request.uri.decode()}")
         return self._tree.getChildWithDefault(path, request)
-
-
-def show(driver: webdriver.Chrome, url: str, width: int = 1280, scheme: str = "light") -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    driver.get_log("browser")
-    driver.get(url)
 
 
 def enter(driver: webdriver.Chrome, **fields: str) -> None:
@@ -131,7 +122,7 @@ async def test_the_page_works_and_fits(browser: webdriver.Chrome, tmp_path: Path
     tried = Tried()
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/", width, scheme)
+        visit(browser, f"{url}{PATH}/ui/", width, scheme)
         assert browser.execute_script("return document.getElementById('hub').value") == f"{url}{PATH}"
         try_it(browser)
         fits(browser, width, scheme, tmp_path / f"events-{width}-{scheme}.png")
@@ -143,7 +134,7 @@ async def test_the_page_works_and_fits(browser: webdriver.Chrome, tmp_path: Path
 @pytest_twisted.ensureDeferred
 async def test_the_page_says_what_was_refused(browser: webdriver.Chrome) -> None:
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui")  # without its slash it is found too
+        visit(browser, f"{url}{PATH}/ui")  # without its slash it is found too
         press(browser, "#publish [type=submit]")
         until(lambda: text(browser, "publish-said").startswith("401"), "publishing needs a token")
         press(browser, "#refresh")
@@ -173,7 +164,7 @@ async def test_the_page_takes_its_stream_up_again(browser: webdriver.Chrome) -> 
     tried = Tried(retry_seconds=(0.1, 0.2))
 
     def begin(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, topics="t", last="earliest")
         press(browser, "#subscribe [type=submit]")
         until(lambda: text(browser, "count") == "1", "what was kept is shown")
@@ -207,7 +198,7 @@ async def test_the_page_waits_for_its_place(browser: webdriver.Chrome) -> None:
     tried = Tried(max_subscribers=1, overload_seconds=(0.5, 0.5))
     async with visited(browser, tried) as serving:
         tried.hub.max_subscribers = 0
-        await deferToThread(show, browser, f"{serving.url}{PATH}/ui/")
+        await deferToThread(visit, browser, f"{serving.url}{PATH}/ui/")
         await deferToThread(press, browser, "#subscribe [type=submit]")
         await deferToThread(until, lambda: text(browser, "status") == "reconnecting", "it will come again")
         await deferToThread(until, lambda: "again in" in text(browser, "stream"), "and says when")
@@ -225,7 +216,7 @@ async def test_the_page_shows_text_and_no_more_than_it_can(browser: webdriver.Ch
     tried = Tried()
 
     def begin(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, token=token(subscribe=["*"], payload={"user": MARKUP}), topics=f"t\n{MARKUP}")
         press(browser, "#subscribe [type=submit]")
         until(lambda: MARKUP in text(browser, "subscriptions"), "who is there is shown")
@@ -256,7 +247,7 @@ async def test_a_token_is_kept_nowhere(browser: webdriver.Chrome) -> None:
     tried, secret = Tried(), token(publish=["*"], subscribe=["*"])
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, token=secret, topics="t", **{"publish-topics": "t"})
         press(browser, "#subscribe [type=submit]")
         until(lambda: text(browser, "status") == "live", "it is subscribed")
@@ -288,7 +279,7 @@ async def test_the_page_uses_the_cookie_when_told_to(browser: webdriver.Chrome) 
     tried = Tried()
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         browser.add_cookie({"name": "mercureAuthorization", "value": token(publish=["*"], subscribe=["*"])})
         enter(browser, topics="t", **{"publish-topics": "t"})
         press(browser, "#publish [type=submit]")
@@ -312,7 +303,7 @@ async def test_the_page_finds_the_hub_of_a_resource(browser: webdriver.Chrome) -
         return str(browser.execute_script("return document.getElementById(arguments[0]).value", name))
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, hub="", resource="/", last="kept")
         press(browser, "#discover [type=submit]")
         until(lambda: "no Link" in text(browser, "discover-said"), "there is none")
@@ -339,7 +330,7 @@ async def test_the_page_works_by_keyboard(browser: webdriver.Chrome) -> None:
         ActionChains(browser).send_keys(*pressed).perform()
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, topics="t", **{"publish-topics": "t"})
         found = []
         for _ in range(19):
@@ -395,7 +386,7 @@ async def test_the_page_reads_a_stream_as_we_do(browser: webdriver.Chrome) -> No
     """At every split: lines of all three ends, fields without a value, and half an event."""
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         parser = Parser(last_event_id="0")
         expected = [[event.type, event.data, event.id] for event in parser.feed(STREAM.encode())]
         assert len(expected) == 4
@@ -420,7 +411,7 @@ async def test_the_page_follows_who_is_there(browser: webdriver.Chrome) -> None:
     """Told of a subscription, it asks for all; it shows no more of them than it can."""
 
     def look(url: str) -> None:
-        show(browser, f"{url}{PATH}/ui/")
+        visit(browser, f"{url}{PATH}/ui/")
         enter(browser, token=token(subscribe=["*"]), topics=f"{PATH}/subscriptions{{/topic}}{{/subscriber}}")
         press(browser, "#subscribe [type=submit]")
         until(lambda: text(browser, "there") == "1", "itself is there")

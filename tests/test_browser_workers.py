@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from selenium import webdriver
 
-from tests.chromium import browser, complaints, fits, text, until
-from tests.test_browser_dashboard import live, look
+from tests.chromium import browser, complaints, fits, text, until, visit
+from tests.test_browser_dashboard import live
 from tests.test_workers import APP, Parent
 
 __all__ = ["browser"]
@@ -34,7 +34,7 @@ def rows(browser: webdriver.Chrome) -> list[str]:
 def test_workers_are_seen_to_die_and_to_be_replaced(
     browser: webdriver.Chrome, parent: Parent, tmp_path: Path, width: int, scheme: str
 ) -> None:
-    look(browser, f"http://127.0.0.1:{parent.admin_port}/", width, scheme)
+    visit(browser, f"http://127.0.0.1:{parent.admin_port}/", width, scheme)
     live(browser)
     until(lambda: text(browser, "workers-title") == "Workers: 2 of 2 ready", "both are ready")
     pids = parent.pids

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
-from tests.chromium import PATIENCE_SECONDS, browser, complaints, until
+from tests.chromium import PATIENCE_SECONDS, browser, complaints, until, visit
 from tests.twistd_process import ENVIRONMENT, ROOT
 
 __all__ = ["browser"]  # a fixture
@@ -112,11 +112,8 @@ def lines(browser: webdriver.Chrome) -> list[str]:
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 390])
 def test_a_conversation(browser: webdriver.Chrome, port: int, tmp_path: Path, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get_log("browser")
     browser.delete_all_cookies()
-    browser.get(f"http://127.0.0.1:{port}/")
+    visit(browser, f"http://127.0.0.1:{port}/", width)
     until(lambda: browser.find_element("id", "sign-in").is_displayed(), "the form to sign in is shown")
     fill(browser, "sign-in", name="Ada", password="analytical")
     until(lambda: browser.find_element("id", "room").is_displayed(), "the room is shown")
