@@ -27,10 +27,12 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import attrs
 import idna
 
+from hardhttp.wire.socks import sign_in
+
 __all__ = ["Proxy", "ProxyURLError", "no_proxy", "proxy_for"]
 
 # What a proxy's URL may leave out: the schemes' own, as Go has them. Curl takes 1080 for http, which is of SOCKS.
-DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 MAX_PORT = 65_535
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -45,12 +47,14 @@ class ProxyURLError(ValueError):
 
 @attrs.frozen
 class Proxy:
-    """An HTTP proxy: how it is spoken to (``http``, or ``https`` for TLS), where, and with which credentials.
+    """A proxy: what it speaks (``http``, ``https`` for that over TLS, ``socks5``), where, and with which credentials.
 
     ``authorization`` is the value of ``Proxy-Authorization``, or ``None``. A ``CONNECT`` carries it
     (``hardhttp.client.tunnel``), and so does a plain request for an ``http:`` URL, whose target is then the whole
-    URL (RFC 9112, 3.2.2). It must never reach an origin. Two proxies are equal only when it is the same, so a
-    ``Proxy`` can be part of a pool's key.
+    URL (RFC 9112, 3.2.2). It must never reach an origin. For SOCKS it is the message to sign in with (RFC 1929).
+    Two proxies are equal only when it is the same, so a ``Proxy`` can be part of a pool's key.
+
+    ``socks5h`` is another name for ``socks5``: either way a proxy is told the name of a host, and looks it up.
     """
 
     scheme: str
@@ -60,10 +64,11 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str, source: str = "proxy") -> Self:
-        """The proxy at ``url``: ``[http[s]://][user[:password]@]host[:port][/]``.
+        """The proxy at ``url``: ``[SCHEME://][user[:password]@]host[:port][/]``.
 
-        Without a scheme it is ``http``. User and password are percent-decoded and sent as Basic (RFC 7617), in
-        UTF-8 where they are not ASCII. Raises ``ProxyURLError``, which quotes neither.
+        The scheme is ``http``, ``https``, ``socks5`` or ``socks5h``; without one it is ``http``. User and password
+        are percent-decoded and sent as Basic (RFC 7617), or as SOCKS has it (RFC 1929), in UTF-8 where they are not
+        ASCII. Raises ``ProxyURLError``, which quotes neither.
         """
         if url != url.strip() or any(character < "!" or character == "\x7f" for character in url):
             raise ProxyURLError(source, "white space or a control character in the URL")
@@ -72,10 +77,10 @@ class Proxy:
             port = parts.port
         except ValueError:
             raise ProxyURLError(source, "not a URL: see its brackets and its port") from None
-        if parts.scheme.startswith("socks"):
-            raise ProxyURLError(source, f"{parts.scheme} is not spoken; http and https are")
+        if parts.scheme in ("socks", "socks4", "socks4a"):
+            raise ProxyURLError(source, f"{parts.scheme} is not spoken; socks5 is")
         if parts.scheme not in DEFAULT_PORTS:
-            raise ProxyURLError(source, "the scheme is neither http nor https")
+            raise ProxyURLError(source, "the scheme is none of http, https, socks5 and socks5h")
         if not parts.hostname:
             raise ProxyURLError(source, "no host")
         if parts.path not in ("", "/") or parts.query or parts.fragment:
@@ -83,12 +88,17 @@ class Proxy:
         host = _ascii_host(parts.hostname, source)
         if port is not None and not 1 <= port <= MAX_PORT:
             raise ProxyURLError(source, f"the port is not from 1 to {MAX_PORT}")
-        return cls(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], _basic(parts, source))
+        return cls(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme], _authorization(parts, source))
 
     @property
     def is_secure(self) -> bool:
         """Whether the proxy itself is spoken to over TLS."""
         return self.scheme == "https"
+
+    @property
+    def is_socks(self) -> bool:
+        """Whether the proxy speaks SOCKS 5, for every request; else it speaks HTTP."""
+        return self.scheme in ("socks5", "socks5h")
 
     def __str__(self) -> str:
         """As a URL, without credentials."""
@@ -108,12 +118,17 @@ def _ascii_host(host: str, source: str) -> str:
     return name
 
 
-def _basic(parts: SplitResult, source: str) -> bytes | None:
-    """The credentials in a URL as RFC 7617, 2 sends them."""
+def _authorization(parts: SplitResult, source: str) -> bytes | None:
+    """The credentials in a URL as RFC 7617, 2 or RFC 1929, 2 sends them."""
     userinfo, at, _ = parts.netloc.rpartition("@")
     if not at:
         return None
     user, _, password = (unquote_to_bytes(piece) for piece in userinfo.partition(":"))
+    if parts.scheme in ("socks5", "socks5h"):
+        try:
+            return sign_in(user, password)
+        except ValueError as error:
+            raise ProxyURLError(source, str(error)) from None
     if b":" in user:
         # RFC 7617, 2: a user-id with a colon cannot be told from its password.
         raise ProxyURLError(source, "a colon in the user's name")

@@ -4,7 +4,8 @@ An agent asks its routes how to reach a host. These ask ``proxy_for``, or know o
 
 - ``https``: TLS to the origin, in a tunnel (``hardhttp.client.tunnel``). Nothing of the request is outside of it, and
   the credentials are in the ``CONNECT`` alone.
-- ``http``: the request goes to the proxy, with the whole URL as its target, and the credentials as a field of it.
+- ``http``: the request goes to the proxy, with the whole URL as its target, and the credentials as a field of it. A
+  proxy that speaks SOCKS opens a tunnel for these too.
 - a Unix socket, and whatever ``NO_PROXY`` names: directly.
 
 Connections are pooled by origin, in a tunnel or not: no connection serves two origins, and what one of them sends too
@@ -29,7 +30,6 @@ from hardhttp.client.limits import ClientLimits
 from hardhttp.client.proxies import Proxy, ProxyURLError, proxy_for
 from hardhttp.client.tunnel import TunnelEndpoint
 from hardhttp.client.uri import UNIX
-from hardhttp.wire.tunnelanswer import TunnelAnswer
 
 __all__ = ["ENVIRONMENT", "ProxyRoutes", "proxy_routes"]
 
@@ -62,8 +62,8 @@ class ProxyRoutes:
         via = self._endpoints.stream("http", proxy.host, proxy.port)
         if proxy.is_secure:
             via = self._endpoints.secured(via, proxy.host, proxy.port, proxy=True)
-        if scheme == "https":
-            return Route(_Tunnelled(self, proxy, via, host, port), proxied=True)
+        if scheme == "https" or proxy.is_socks:
+            return Route(_Tunnelled(self, proxy, via, scheme, host, port), proxied=True)
         fields = () if proxy.authorization is None else ((b"Proxy-Authorization", proxy.authorization),)
         return Route(via, absolute_form=True, fields=fields)
 
@@ -76,9 +76,9 @@ class ProxyRoutes:
             raise RequestRefused(ClientReason.BAD_PROXY, str(error)) from None
 
     def tunnel(
-        self, proxy: Proxy, via: IStreamClientEndpoint, host: str, port: int, told: Any
+        self, proxy: Proxy, via: IStreamClientEndpoint, scheme: str, host: str, port: int, told: Any
     ) -> IStreamClientEndpoint:
-        """TLS to ``host:port`` in a tunnel through ``proxy``, which ``via`` reaches."""
+        """A tunnel to ``host:port`` through ``proxy``, which ``via`` reaches; with TLS in it for ``https``."""
         limits = self._limits
         tunnel = TunnelEndpoint(
             self._reactor,
@@ -90,7 +90,7 @@ class ProxyRoutes:
             via=via,
             told=told,
         )
-        return self._endpoints.secured(tunnel, host, port)
+        return self._endpoints.secured(tunnel, host, port) if scheme == "https" else tunnel
 
 
 @implementer(IStreamClientEndpoint)
@@ -101,16 +101,17 @@ class _Tunnelled:
     routes: ProxyRoutes = attrs.field(repr=False)
     proxy: Proxy
     via: IStreamClientEndpoint
+    scheme: str
     host: str
     port: int
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        answers: list[TunnelAnswer] = []
+        answers: list[Any] = []
 
         def connected(connection: Any) -> Any:
             if answers and answers[0].closes and isinstance(connection, Connection):
                 connection.serve_once()
             return connection
 
-        endpoint = self.routes.tunnel(self.proxy, self.via, self.host, self.port, answers.append)
+        endpoint = self.routes.tunnel(self.proxy, self.via, self.scheme, self.host, self.port, answers.append)
         return endpoint.connect(protocolFactory).addCallback(connected)

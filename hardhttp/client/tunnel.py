@@ -1,4 +1,4 @@
-"""A connection through an HTTP proxy: CONNECT (RFC 9110, 9.3.6), as an endpoint.
+"""A connection through a proxy: CONNECT of HTTP (RFC 9110, 9.3.6) or of SOCKS 5 (RFC 1928), as an endpoint.
 
     endpoint = TunnelEndpoint(reactor, Proxy.parse("http://user:password@proxy:3128"), "example.com", 443, seconds=10)
     endpoint = wrapClientTLS(optionsForClientTLS("example.com"), endpoint)
@@ -12,7 +12,7 @@ Whatever goes over a stream goes through it. What it promises:
   the protocol inside is connected (TLS to the proxy, the request, its answer). A trickle is no progress.
 - A refused tunnel is closed at once, whatever ``Connection`` says and whether or not the proxy closes too. The error
   has its status, and as much of its body as had come, up to ``MAX_BODY_PIECE_BYTES``.
-- A half answer, no answer, one that is too long or is not HTTP is closed at once too.
+- A half answer, no answer, one that is too long or of another protocol is closed at once too.
 - Cancelling the Deferred at any moment frees the timer, the attempt to connect and the socket.
 - Credentials are sent to the proxy alone, and are in no ``repr``, log or error.
 
@@ -50,6 +50,7 @@ from hardhttp.client.proxies import MAX_PORT, Proxy
 from hardhttp.client.tls import TLSEndpoint, Verifier
 from hardhttp.errors import Fault, Reason
 from hardhttp.wire.grammar import HOST
+from hardhttp.wire.socks import SocksAnswer, SocksNegotiation, connect_to
 from hardhttp.wire.tunnelanswer import TunnelAnswer, TunnelAnswerParser
 
 __all__ = ["TunnelEndpoint", "TunnelError"]
@@ -67,6 +68,7 @@ class TunnelError(ClientError, ConnectError):
     ``reason`` says why, ``proxy`` which one. A proxy that answered has a ``status``, ``fields`` (lower-case name,
     value), of which ``proxy-authenticate`` says what a 407 wants, and ``body``: as much as had come with the head, at
     most ``MAX_BODY_PIECE_BYTES``. The body is the proxy's text and may hold anything; it is not in ``str(error)``.
+    One that speaks SOCKS has none of these: its number is in the text.
     """
 
     def __init__(
@@ -74,7 +76,7 @@ class TunnelError(ClientError, ConnectError):
         reason: ClientReason | Reason,
         proxy: Proxy,
         detail: str,
-        answer: TunnelAnswer | None = None,
+        answer: TunnelAnswer | SocksAnswer | None = None,
         body: bytes = b"",
     ) -> None:
         super().__init__(reason, f"no tunnel through {proxy}: {detail}")
@@ -114,7 +116,7 @@ class TunnelEndpoint:
         peer_speaks_first: bool = False,
         max_head_bytes: int = MAX_HEAD_BYTES,
         max_informational: int = MAX_INFORMATIONAL,
-        told: Callable[[TunnelAnswer], object] | None = None,
+        told: Callable[[TunnelAnswer | SocksAnswer], object] | None = None,
     ) -> None:
         self.request = _request(proxy, host, port)
         self.reactor, self.proxy, self.seconds = reactor, proxy, seconds
@@ -136,14 +138,23 @@ class TunnelEndpoint:
         """The protocol that ``protocolFactory`` builds, connected through a new tunnel."""
         return _Tunnel(self, protocolFactory).open()
 
+    def ask(self, send: Callable[[bytes], object]) -> TunnelAnswerParser | SocksNegotiation:
+        """Say by ``send`` what is to be said; whom to feed with the answer."""
+        if self.proxy.is_socks:
+            return SocksNegotiation(self.request, self.proxy.authorization, send)
+        send(self.request)
+        return TunnelAnswerParser(self.max_head_bytes, self.max_informational)
+
 
 def _request(proxy: Proxy, host: str, port: int) -> bytes:
-    """RFC 9112, 3.2.3: the target is host and port, always with the port; and Host is the same."""
+    """RFC 9112, 3.2.3: the target is host and port, always with the port; and Host is the same. Or as SOCKS has it."""
     name = f"[{host}]" if ":" in host else host
     if not name.isascii() or not name or HOST.fullmatch(target := f"{name}:{port}".encode("ascii")) is None:
         raise ValueError(f"no proxy can be asked for the host {host!r}")
     if not 1 <= port <= MAX_PORT:
         raise ValueError(f"no proxy can be asked for the port {port!r}")
+    if proxy.is_socks:
+        return connect_to(host, port)
     credentials = b"" if proxy.authorization is None else b"Proxy-Authorization: %s\r\n" % proxy.authorization
     return b"CONNECT %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (target, target, credentials)
 
@@ -179,9 +190,7 @@ class _Tunnel(Protocol):
         self._phase = _Phase.REACHING
         self._endpoint = endpoint
         self._factory: IProtocolFactory | None = factory
-        self._parser: TunnelAnswerParser | None = TunnelAnswerParser(
-            endpoint.max_head_bytes, endpoint.max_informational
-        )
+        self._parser: TunnelAnswerParser | SocksNegotiation | None = None
         self._inner: Any = None
         self._reaching: Deferred[Any] | None = None
         self._outer: _Once | None = None
@@ -215,7 +224,7 @@ class _Tunnel(Protocol):
             return
         self._phase = _Phase.ASKING
         self._timer.reset(self._endpoint.seconds)
-        self.transport.write(self._endpoint.request)
+        self._parser = self._endpoint.ask(self.transport.write)
 
     def _late(self) -> None:
         self._timer = None
@@ -244,13 +253,13 @@ class _Tunnel(Protocol):
             return
         rest = self._parser.rest
         if not answer.is_open:
-            self._fail(ClientReason.PROXY_REFUSED, f"the answer was {answer.status}", answer=answer, body=rest)
+            self._fail(ClientReason.PROXY_REFUSED, str(answer), answer=answer, body=rest)
         elif rest and not self._endpoint.peer_speaks_first:
             self._fail(ClientReason.PROXY_EARLY, "bytes came behind its answer", answer=answer, body=rest)
         else:
             self._connect_inner(answer, rest)
 
-    def _connect_inner(self, answer: TunnelAnswer, rest: bytes) -> None:
+    def _connect_inner(self, answer: TunnelAnswer | SocksAnswer, rest: bytes) -> None:
         """The answer is good. Whatever is called here may cancel, end or raise."""
         opened, self._opened = self._opened, None
         assert opened is not None and self._factory is not None
@@ -305,7 +314,7 @@ class _Tunnel(Protocol):
         reason: ClientReason | Reason,
         detail: str,
         cause: BaseException | None = None,
-        answer: TunnelAnswer | None = None,
+        answer: TunnelAnswer | SocksAnswer | None = None,
         body: bytes = b"",
     ) -> None:
         opened, self._opened = self._opened, None

@@ -50,6 +50,9 @@ class TunnelAnswer:
         """Whether the proxy says that it closes the connection after this, in either field it may use."""
         return b"close" in list_items([*self.get(b"connection"), *self.get(b"proxy-connection")])
 
+    def __str__(self) -> str:
+        return f"the answer was {self.status}"
+
 
 class TunnelAnswerParser:
     """Reads one answer. ``rest`` is what came behind its head."""

@@ -337,16 +337,19 @@ async def in_clear(trial: Trial) -> Any:
 @each("connect-half connect-trickled tunnel-silent", sound=(FAILED, 0), stock=None, slow=True)
 @each("connect-cut connect-reset connect-endless connect-informational tunnel-reset", sound=(FAILED, 0), stock=None)
 @each("connect-early", sound=(FAILED, 0), stock=None)
+@each("socks-refused-held socks-no-way socks-wrong-password socks-unoffered socks-cut", sound=(FAILED, 0), stock=None)
+@each("socks-early socks-other-version socks-silent", sound=(FAILED, 0), stock=None)
+@each("socks-half socks-trickled", sound=(FAILED, 0), stock=None, slow=True)
 async def no_tunnel(trial: Trial, name: str) -> Any:
     """The stock agent makes no tunnel at all; that is a row of its own."""
     proxy = trial.peer(name)
-    agent = trial.agent(proxy.url)
+    agent = trial.agent(proxy.url.replace("://", "://user:hunter2@"))
     outcome = await trial.outcome(trial.ask(agent, "https://127.0.0.1:9/"))
     await trial.patience(lambda: proxy.connections.open == 0)
     return outcome, proxy.connections.open
 
 
-@each("tunnel tunnel-closing", sound=[b"hello"] * 3, stock=None)
+@each("tunnel tunnel-closing socks", sound=[b"hello"] * 3, stock=None)
 async def through_a_tunnel(trial: Trial, name: str) -> Any:
     origin, proxy = trial.peer("sound", tls=True), trial.peer(name)
     agent = trial.agent(proxy.url)

@@ -70,9 +70,12 @@ def test_credentials_part_proxies() -> None:
         ("", "no host"),
         ("http://", "no host"),
         ("http://user:hunter2@:1", "no host"),
-        ("socks5://hunter2@proxy:1080", "socks5 is not spoken"),
-        ("ftp://user:hunter2@proxy", "neither http nor https"),
-        ("hunter2://proxy", "neither http nor https"),
+        ("socks4://hunter2@proxy:1080", "socks4 is not spoken; socks5 is"),
+        ("socks://hunter2@proxy:1080", "socks is not spoken; socks5 is"),
+        ("socks5://:hunter2@proxy", "255 bytes"),
+        ("socks5h://user:hunter2" + 249 * "x" + "@proxy", "255 bytes"),
+        ("ftp://user:hunter2@proxy", "none of http, https, socks5 and socks5h"),
+        ("hunter2://proxy", "none of http, https, socks5 and socks5h"),
         ("http://user:hunter2@proxy:0", "the port"),
         ("http://user:hunter2@proxy:65536", "its port"),
         ("http://user:hunter2@proxy:x", "its port"),
@@ -145,8 +148,8 @@ def test_environment(scheme: str, environ: dict[str, str], expected: str | None)
 
 
 def test_environment_names_the_variable() -> None:
-    with pytest.raises(ProxyURLError, match=r"^ALL_PROXY: socks5h"):
-        proxy_for("https", "origin", 443, {"ALL_PROXY": "socks5h://user:hunter2@tor:9050"})
+    with pytest.raises(ProxyURLError, match=r"^ALL_PROXY: socks4a"):
+        proxy_for("https", "origin", 443, {"ALL_PROXY": "socks4a://user:hunter2@tor:9050"})
 
 
 NAMED: list[tuple[str, str, int]] = [

@@ -101,6 +101,38 @@ async def test_http_is_asked_of_the_proxy(over_tls: bool, tmp_path: Path) -> Non
         assert asked.get(b"proxy-authorization") == Proxy.parse(with_credentials(proxy.url)).authorization
 
 
+@pytest.mark.parametrize("secure", [False, True])
+@ensureDeferred
+async def test_socks_opens_a_tunnel_for_both(secure: bool, tmp_path: Path) -> None:
+    """The proxy is told the name and the credentials, and nothing of the request; the connection is used again."""
+    trust = Trust(tmp_path)
+    wanted = ("sound", trust.server if secure else None), ("socks", None)
+    async with serving(*wanted) as (origin, proxy), asking(trust, with_credentials(proxy.url)) as agent:
+        url = f"{origin.url}path?query".replace("127.0.0.1", "localhost")
+        for _ in range(3):
+            assert await get(agent, url) == b"hello"
+        (asked,) = proxy.requests
+        assert asked.target == b"localhost:%d" % origin.port
+        assert asked.fields == ((b"user", b"user"), (b"password", b"hunter2"))
+        assert len(origin.requests) == 3
+        assert {request.target for request in origin.requests} == {b"/path?query"}
+        assert all(request.get(b"proxy-authorization") is None for request in origin.requests)
+        assert proxy.connections.open == 1
+
+
+@pytest.mark.parametrize("url", ["http://origin:1/", "https://origin:1/"])
+@ensureDeferred
+async def test_socks_refusal_is_told(url: str, tmp_path: Path) -> None:
+    trust = Trust(tmp_path)
+    async with serving(("socks-refused-held", None)) as (proxy,), asking(trust, proxy.url) as agent:
+        with pytest.raises(TunnelError, match="the connection is refused") as raised:
+            await get(agent, url)
+        assert (raised.value.status, reason_of(raised.value)) == (None, "proxy-refused")
+        await turns(lambda: proxy.connections.open == 0)
+        with pytest.raises(RequestRefused):  # a name that SOCKS has no room for
+            await get(agent, url.replace("origin", ".".join(["x" * 60] * 5)))
+
+
 @ensureDeferred
 async def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for each new connection, and what it excepts is reached directly."""
@@ -118,22 +150,23 @@ async def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert len(proxy.requests) == 1
         await turns(lambda: not agent.ledger.snapshot()["hosts"])
         monkeypatch.delenv("NO_PROXY")
-        monkeypatch.setenv("http_proxy", "socks5://user:hunter2@127.0.0.1")
-        with pytest.raises(RequestRefused, match="http_proxy: socks5 is not spoken") as raised:
+        monkeypatch.setenv("http_proxy", "socks4://user:hunter2@127.0.0.1")
+        with pytest.raises(RequestRefused, match="http_proxy: socks4 is not spoken") as raised:
             await get(agent, origin.url)
         assert reason_of(raised.value) == "bad-proxy"
         assert "hunter2" not in str(raised.value)
 
 
 def test_url_that_is_none() -> None:
-    with pytest.raises(ProxyURLError, match="neither http nor https"):
+    with pytest.raises(ProxyURLError, match="none of http, https"):
         Agent(reactor, proxy="ftp://proxy")
 
 
+@pytest.mark.parametrize("spoken", ["http", "socks5"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_no_secret_is_shown(scheme: str) -> None:
+def test_no_secret_is_shown(scheme: str, spoken: str) -> None:
     endpoints = Endpoints(reactor, ClientLimits())
-    proxy = Proxy.parse("http://user:hunter2@proxy:1")
+    proxy = Proxy.parse(f"{spoken}://user:hunter2@proxy:1")
     routes = proxy_routes(reactor, ClientLimits(), endpoints, proxy)
     for shown in (repr(routes), repr(routes.route(scheme, "origin", 1))):
         assert "hunter2" not in shown

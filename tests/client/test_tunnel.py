@@ -254,6 +254,27 @@ def test_half_close_reaches_those_who_know_it() -> None:
         assert not IHalfCloseableProtocol.providedBy(tried.via.outer)
 
 
+def test_socks_opens_at_every_split() -> None:
+    for pieces in every_split(b"\5\0\0\1\0\0\0\0\0\0"):
+        with reached(proxy=Proxy.parse("socks5h://user:hunter2@proxy")) as tried:
+            tried.answer(b"\5\2", b"\1\0")
+            assert tried.socket.value() == b"\5\2\0\2" + b"\1\4user\7hunter2" + b"\5\1\0\3\6origin\1\xbb"
+            tried.answer(*pieces)
+            tried.answer(b"one", b"two")
+            assert tried.inner.received == b"onetwo"
+            assert tried.clock.getDelayedCalls() == []
+
+
+def test_socks_of_a_peer_that_speaks_first() -> None:
+    with reached(proxy=Proxy.parse("socks5://proxy"), peer_speaks_first=True) as tried:
+        tried.answer(b"\5\0", b"\5\0\0\1\0\0\0\0\0\0" + b"220 hello")
+        assert tried.inner.received == b"220 hello"
+    with reached(proxy=Proxy.parse("socks5://proxy")) as tried:
+        tried.answer(b"\5\0", b"\5\0\0\1\0\0\0\0\0\0" + b"220 hello")
+        assert tried.error.reason is ClientReason.PROXY_EARLY
+        assert tried.socket.aborted
+
+
 # -- tunnels that do not
 
 REFUSALS: list[tuple[bytes, Any, int | None]] = [

@@ -118,10 +118,24 @@ FAILURES: list[tuple[str, Any]] = [
     ("connect-half", ClientReason.PROXY_SECONDS),
     ("connect-trickled", ClientReason.PROXY_SECONDS),
 ]
+SOCKS_FAILURES: list[tuple[str, Any]] = [
+    ("socks-refused-held", ClientReason.PROXY_REFUSED),
+    ("socks-no-way", ClientReason.PROXY_REFUSED),
+    ("socks-unoffered", Reason.BAD_HEADER),
+    ("socks-other-version", Reason.BAD_VERSION),
+    ("socks-early", Reason.BAD_HEADER),
+    ("socks-cut", ClientReason.PROXY_CLOSED),
+    ("socks-silent", ClientReason.PROXY_SECONDS),
+    ("socks-half", ClientReason.PROXY_SECONDS),
+    ("socks-trickled", ClientReason.PROXY_SECONDS),
+]
 
 
-@pytest.mark.parametrize("proxy_tls", [False, True])
-@pytest.mark.parametrize(("name", "reason"), FAILURES)
+@pytest.mark.parametrize(
+    ("name", "reason", "proxy_tls"),
+    [(*failure, proxy_tls) for failure in FAILURES for proxy_tls in (False, True)]
+    + [(*failure, False) for failure in SOCKS_FAILURES],
+)
 @ensureDeferred
 async def test_no_way_through(name: str, reason: Any, proxy_tls: bool, tmp_path: Path) -> None:
     """The connection is gone by itself, and the proxy has not closed it."""
@@ -276,6 +290,32 @@ async def test_squid(running: Any, tmp_path: Path) -> None:
     await origin.stop()
 
 
+@pytest.mark.slow
+@ensureDeferred
+async def test_microsocks(running: Any, tmp_path: Path) -> None:
+    """A tunnel and an agent's requests, to a name and to addresses of both kinds; what it refuses is told."""
+    trust, port, closed = Trust(tmp_path), free_port(), free_port()
+    running(program("microsocks"), "-i", "127.0.0.1", "-p", str(port), "-u", "user", "-P", "hunter2")
+    await listening(port)
+    plain, origin = serve(reactor, "sound"), serve(reactor, "sound", context=trust.server)
+    url = f"socks5://user:hunter2@127.0.0.1:{port}"
+    assert (await ask(through(url, trust, "127.0.0.1", origin.port))).startswith(b"HTTP/1.1 200")
+    for wrong, said in (("", "it wants a user and a password"), ("user:wrong@", "not those it knows")):
+        with pytest.raises(TunnelError, match=said) as raised:
+            await ask(through(f"socks5h://{wrong}127.0.0.1:{port}", trust, "127.0.0.1", origin.port))
+        assert raised.value.reason is ClientReason.PROXY_REFUSED
+    with pytest.raises(TunnelError, match="the connection is refused"):
+        await ask(through(url, trust, "127.0.0.1", closed))
+    agent = Agent(reactor, trust_root=trust.root, proxy=url)
+    for _ in range(2):
+        for asked in (plain.url, origin.url, plain.url.replace("127.0.0.1", "localhost")):
+            assert await readBody(await agent.request(b"GET", asked.encode())) == b"hello"
+    assert (plain.connections.ever, origin.connections.ever) == (2, 2)  # one of each host's, and the tunnel above
+    await agent.close()
+    await plain.stop()
+    await origin.stop()
+
+
 # -- nothing waits for the collector
 
 COLLECTOR = """
@@ -289,7 +329,8 @@ from tests.client.test_tunnel_real import TunnelError, Trust, ask, peers, throug
 async def work():
     trust = Trust(Path(sys.argv[1]))
     gc.collect(); gc.freeze(); gc.disable()
-    for name in ("tunnel", "connect-407-held", "connect-cut", "connect-silent", "connect-with-body"):
+    for name in ("tunnel", "connect-407-held", "connect-cut", "connect-silent", "connect-with-body", "socks",
+                 "socks-wrong-password", "socks-early", "socks-silent"):
         async with peers(trust, name) as (origin, proxy):
             for _ in range(3):
                 try:

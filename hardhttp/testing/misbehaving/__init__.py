@@ -16,7 +16,7 @@ clients that are not in Python, or not in this process, there is a command:
 It is for tests: everything is on loopback, over real sockets, bounded in bytes and in time.
 """
 
-from hardhttp.testing.misbehaving import answers, bodies, heads, http2, proxies, redirects
+from hardhttp.testing.misbehaving import answers, bodies, heads, http2, proxies, redirects, socks
 from hardhttp.testing.misbehaving.catalogue import CATALOGUE, Behaviour, Role, behaviour
 from hardhttp.testing.misbehaving.conversation import Asked, Conversation, Gone, answer
 from hardhttp.testing.misbehaving.peer import Connections, Peer, serve
@@ -39,4 +39,5 @@ __all__ = [
     "proxies",
     "redirects",
     "serve",
+    "socks",
 ]

@@ -34,7 +34,7 @@ def listing() -> str:
     """The catalogue, as text."""
     lines = []
     for entry in CATALOGUE.values():
-        what = {Role.PROXY: " (a proxy)", Role.HTTP2: " (HTTP/2)"}.get(entry.role, "")
+        what = {Role.PROXY: " (a proxy)", Role.SOCKS: " (a SOCKS proxy)", Role.HTTP2: " (HTTP/2)"}.get(entry.role, "")
         lines += [f"{entry.name}{what}", f"    {entry.does}", f"    {entry.sound}"]
     return "\n".join(lines) + "\n"
 

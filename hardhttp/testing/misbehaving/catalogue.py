@@ -29,6 +29,7 @@ class Role(Enum):
 
     ORIGIN = "origin"
     PROXY = "proxy"
+    SOCKS = "socks"  # a proxy that speaks SOCKS 5
     HTTP2 = "http2"  # an origin that speaks HTTP/2 and nothing else
 
 

@@ -105,11 +105,14 @@ class Conversation(Protocol):
             await self._until(lambda: self._buffer.endswith(b"0\r\n\r\n"), MAX_BODY_BYTES)
             return self.take()
         length = asked.get(b"content-length") or b"0"
-        size = int(length) if length.isdigit() else 0
+        return await self.exactly(int(length) if length.isdigit() else 0)
+
+    async def exactly(self, size: int) -> bytes:
+        """The next ``size`` bytes."""
         await self._until(lambda: len(self._buffer) >= size, MAX_BODY_BYTES)
-        body = bytes(self._buffer[:size])
+        data = bytes(self._buffer[:size])
         del self._buffer[:size]
-        return body
+        return data
 
     async def more(self) -> bytes:
         """Whatever comes next, at least one byte."""

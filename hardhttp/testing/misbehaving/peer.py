@@ -19,7 +19,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
 
-from hardhttp.testing.misbehaving.catalogue import CATALOGUE, Behaviour, Talk
+from hardhttp.testing.misbehaving.catalogue import CATALOGUE, Behaviour, Role, Talk
 from hardhttp.testing.misbehaving.conversation import Asked, Conversation
 
 __all__ = ["Connections", "Peer", "serve"]
@@ -83,7 +83,7 @@ class Peer:
 
     @property
     def url(self) -> str:
-        """``http://127.0.0.1:PORT/``; ``https`` where it was given a context."""
+        """``http://127.0.0.1:PORT/``; ``https`` where it was given a context, ``socks5`` where that is spoken."""
         return self._url(self.port)
 
     @property
@@ -94,7 +94,9 @@ class Peer:
         return self._url(self._elsewhere.getHost().port)
 
     def _url(self, port: int) -> str:
-        return f"http{'s' if self._context else ''}://127.0.0.1:{port}/"
+        role = getattr(self.behaviour, "role", Role.ORIGIN)  # a function may be given too
+        scheme = "socks5" if role is Role.SOCKS else "https" if self._context else "http"
+        return f"{scheme}://127.0.0.1:{port}/"
 
     async def stop(self) -> None:
         """Close the port and reset all connections; return when all are gone. It may be called twice."""

@@ -1,4 +1,4 @@
-"""Proxies: two that do their work, and those that refuse, fall silent, or answer by halves.
+"""Proxies that speak HTTP: three that do their work, and those that refuse, fall silent, or answer by halves.
 
 Their URL is a proxy's: give it to a client as such. What a proxy was asked stands in ``peer.requests``.
 """
@@ -19,10 +19,11 @@ PIECE = bytes(32 * 1024)
 TRICKLE_SECONDS = 0.05
 WAY_SECONDS = 10
 OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+NO_WAY = answer(b"no way", status=b"502 Bad Gateway")
 OPENED_CLOSING = b"HTTP/1.1 200 Connection established\r\nProxy-Connection: close\r\nConnection: close\r\n\r\n"
 
 
-# -- two that work
+# -- three that work
 
 
 class _Far(Protocol):
@@ -62,13 +63,13 @@ class _Way(ClientFactory):
         self.made.errback(reason)
 
 
-async def _reach(talk: Conversation, host: str, port: int) -> _Far | None:
+async def reach(talk: Conversation, host: str, port: int) -> _Far | None:
+    """The connection to an origin, if there is one."""
     way = _Way(talk)
     talk.peer.reactor.connectTCP(host, port, way, timeout=WAY_SECONDS)
     try:
         far = await way.made
     except (ConnectError, DNSLookupError):
-        talk.send(answer(b"no way", status=b"502 Bad Gateway"))
         return None
     if talk.transport is None:
         far.transport.abortConnection()
@@ -76,7 +77,7 @@ async def _reach(talk: Conversation, host: str, port: int) -> _Far | None:
     return far
 
 
-async def _join(talk: Conversation, far: _Far) -> None:
+async def join(talk: Conversation, far: _Far) -> None:
     """Pass bytes both ways until either end goes."""
     # Each transport pauses the other when its buffer is full.
     talk.transport.unregisterProducer()
@@ -90,10 +91,12 @@ async def _join(talk: Conversation, far: _Far) -> None:
 async def _tunnel(talk: Conversation, opened: bytes) -> None:
     asked = await talk.request()
     host, _, port = asked.target.decode("latin-1").rpartition(":")
-    far = await _reach(talk, host.strip("[]"), int(port) if port.isdigit() else 0)
-    if far is not None:
-        talk.send(opened)
-        await _join(talk, far)
+    far = await reach(talk, host.strip("[]"), int(port) if port.isdigit() else 0)
+    if far is None:
+        talk.send(NO_WAY)
+        return
+    talk.send(opened)
+    await join(talk, far)
 
 
 @behaviour(Role.PROXY)
@@ -125,10 +128,12 @@ async def forward(talk: Conversation) -> None:
     if url.scheme != "http" or not url.hostname:
         talk.send(answer(b"not a proxy's request", status=b"400 Bad Request"))
         return
-    far = await _reach(talk, url.hostname, url.port or 80)
-    if far is not None:
-        far.transport.write(_passed_on(asked, url.path or "/", url.query))
-        await _join(talk, far)
+    far = await reach(talk, url.hostname, url.port or 80)
+    if far is None:
+        talk.send(NO_WAY)
+        return
+    far.transport.write(_passed_on(asked, url.path or "/", url.query))
+    await join(talk, far)
 
 
 def _passed_on(asked: Asked, path: str, query: str) -> bytes:
