@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hardhttp.tap.signals import AGAIN_SECONDS
 from hardhttp.wire.http2 import LAST_STREAM, goaway_frame
 from tests.restart_load import Connection
 from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.slow
 
 KEY = "a key of no less than two hundred and fifty-six bits"
 APP = """
+    import time
     from twisted.internet import reactor
     from twisted.internet.task import deferLater
     from twisted.web.resource import Resource
@@ -30,6 +32,13 @@ APP = """
         async def render_GET(self, request):
             await deferLater(reactor, 1.0, lambda: None)
             return b"slow"
+
+    class Held(Resource):
+        isLeaf = True
+
+        def render_GET(self, request):
+            time.sleep(1.0)
+            return b"held"
 
     class Never(Resource):
         isLeaf = True
@@ -45,6 +54,7 @@ APP = """
     root = Resource()
     root.putChild(b"slow", Slow())
     root.putChild(b"never", Never())
+    root.putChild(b"held", Held())
     root.putChild(b"socket", WebSocketResource(talk))
 """
 GET = b"GET %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n"
@@ -126,5 +136,80 @@ def test_everybody_is_told_in_his_own_protocol(tmp_path: Path) -> None:
         took = time.monotonic() - began
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
         assert 3.5 < took < 15
+    finally:
+        server.close()
+
+
+WORKERS = ("--workers=2", "--session-store=sqlite:sessions.db")
+
+
+@pytest.mark.parametrize("options", [(), WORKERS])
+def test_who_has_connected_is_served(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Connections that wait to be accepted would be reset when the last process closes the socket."""
+    (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
+    server = Server(tmp_path, "--app=shop:root", "--admin=none", *options)
+    try:
+        held = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(6)]
+        for each in held:
+            each.sendall(GET % (b"/held", b""))
+            time.sleep(0.05)
+        late = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(20)]
+        for each in late:
+            each.sendall(GET % (b"/slow", b""))
+        server.process.send_signal(signal.SIGTERM)
+        assert [end(each)[-4:] for each in (*held, *late)] == [b"held"] * 6 + [b"slow"] * 20
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
+    finally:
+        server.close()
+
+
+def begun(tmp_path: Path, *options: str) -> tuple[Server, socket.socket]:
+    """A server that drains for one request, which never ends by itself."""
+    (tmp_path / "shop.py").write_text(textwrap.dedent(APP))
+    server = Server(tmp_path, "--app=shop:root", "--admin=none", "--drain-seconds=60s", *options)
+    return server, connect(server, GET % (b"/never", b""), b"begun")
+
+
+@pytest.mark.parametrize("options", [(), WORKERS])
+def test_other_signals_harm_no_response_in_flight(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """A log is rotated, a supervisor says it twice: the default of each signal ends a process at once."""
+    server, never = begun(tmp_path, f"--access-log={tmp_path}/access.log", *options)
+    try:
+        slow = socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS)
+        slow.sendall(GET % (b"/slow", b""))
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("draining: ")
+        (tmp_path / "access.log").rename(tmp_path / "access.log.1")
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTERM, signal.SIGINT):
+            server.process.send_signal(number)
+        assert end(slow).endswith(b"slow")
+        server.wait_for("SIGTERM again: the process ends already")
+        log = server.log.read_text()
+        assert server.process.poll() is None
+        assert "Traceback" not in log
+        if not options:
+            server.wait_for("a restart is asked for, but this process is leaving already")
+            assert (tmp_path / "access.log").exists()
+        never.close()
+        assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("options", [(), WORKERS])
+def test_ctrl_c_again_ends_the_drain(tmp_path: Path, options: tuple[str, ...]) -> None:
+    server, never = begun(tmp_path, *options)
+    try:
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("draining: ")
+        time.sleep(AGAIN_SECONDS + 0.2)
+        server.process.send_signal(signal.SIGINT)
+        assert end(never).endswith(b"RESET")
+        server.process.wait(PATIENCE_SECONDS)
+        log = server.log.read_text()
+        assert "SIGINT again: what is left is aborted" in log
+        assert "Traceback" not in log
     finally:
         server.close()

@@ -87,6 +87,7 @@ class Balanced:
     """Mixed into a port, which takes connections in turn with other processes once it has a ``balance``."""
 
     balance: Balance | None = None
+    accepts: bool
     reactor: Any
     _rest: Any
 
@@ -104,5 +105,7 @@ class Balanced:
     def _left_to_others(self) -> None:
         """What waits by now no other process has taken."""
         self._rest = None
+        if not self.accepts:
+            return
         self.startReading()  # type: ignore[attr-defined]
         self.accept(TAKEN_AFTER_REST)  # type: ignore[attr-defined]

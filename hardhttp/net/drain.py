@@ -8,7 +8,7 @@ from twisted.internet.task import LoopingCall
 from hardhttp.errors import Reason
 from hardhttp.net.server import Server
 
-__all__ = ["drain"]
+__all__ = ["cut_short", "drain"]
 
 LOOK_SECONDS = 0.05
 
@@ -28,10 +28,15 @@ def drain(server: Server) -> Deferred[None]:
         if not (server.draining and (len(server.tracker) or len(server.refusals))):
             loop.stop()  # nobody is left, or the server has started again
         elif server.seconds() >= deadline:
-            for left in (*server.tracker, *server.refusals):
-                server.guard(left.abort, Reason.DRAIN_SECONDS)
+            cut_short(server)
 
     loop = LoopingCall(look)
     loop.clock = server.clock
     done = loop.start(LOOK_SECONDS)
     return done.addCallback(lambda _: None)
+
+
+def cut_short(server: Server) -> None:
+    """Abort what is left, as when ``drain_seconds`` are over."""
+    for left in (*server.tracker, *server.refusals):
+        server.guard(left.abort, Reason.DRAIN_SECONDS)

@@ -19,6 +19,9 @@ from hardhttp.net.inherited import Given
 
 __all__ = ["SharedPort", "SharedUNIXPort"]
 
+# No system has more wait (Linux: net.core.somaxconn); in a flood there is no end of them.
+MAX_WAITING = 4096
+
 
 class SharedPort:
     """Mixed into a TCP port."""
@@ -29,6 +32,8 @@ class SharedPort:
     chosen = False
     owned = False
     will_own = False  # once whoever had it before has left
+    accepts = True
+    accept: Any
     _shouldShutdown: bool
 
     def adopted(self, given: Given) -> None:
@@ -50,6 +55,20 @@ class SharedPort:
         """Another process has the socket now: nothing of it is touched when this port ends."""
         self._shouldShutdown = False
         self.owned = False
+
+    def cease(self) -> None:
+        """Accept nobody any more: who waits is for other processes that have the socket."""
+        self.accepts = False
+        self.stopReading()  # type: ignore[attr-defined]
+
+    def startReading(self) -> None:
+        if self.accepts:
+            super().startReading()  # type: ignore[misc]
+
+    def take_waiting(self) -> None:
+        """Accept all who have connected already, before a stop: the system resets them when the socket is closed."""
+        if self.accepts:
+            self.accept(MAX_WAITING)
 
     def take_over(self) -> None:
         """Whoever had the socket before has left it."""
@@ -83,7 +102,7 @@ class SharedUNIXPort(SharedPort):
         self.factory.doStart()
         self.connected = True
         self.fileno = self.socket.fileno
-        self.startReading()  # type: ignore[attr-defined]
+        self.startReading()
 
     def take_over(self) -> None:
         """The lock names this process from now on, and never nobody in between."""

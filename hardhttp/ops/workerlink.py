@@ -89,7 +89,8 @@ class _Channel(LineOnlyReceiver):
 class Link:
     """The channel, once ``start`` was called. ``admin`` is the factory of connections that the parent makes.
 
-    ``hang_up`` is called when the parent passes SIGHUP on, ``orphaned`` when it has died.
+    ``hang_up`` is called when the parent passes SIGHUP on, ``orphaned`` when it has died, ``cut_short`` when the drain
+    is to end.
     """
 
     _log = Logger(namespace="hardhttp")
@@ -101,9 +102,11 @@ class Link:
         admin: Any,
         hang_up: Callable[[], object],
         orphaned: Callable[[], object],
+        cut_short: Callable[[], object],
     ) -> None:
         self.place = place
         self._reactor, self._admin, self._hang_up, self._orphaned = reactor, admin, hang_up, orphaned
+        self._cut_short = cut_short
         self._channel = _Channel(self)
         self._given: list[int] = []
 
@@ -143,6 +146,8 @@ class Link:
             except Exception:
                 self._log.failure("what SIGHUP asks for could not be done")
             self._channel.sendLine(b"hung-up")
+        elif line == "cut-short":
+            self._cut_short()
 
     def given(self, descriptor: int) -> None:
         self._given.append(descriptor)

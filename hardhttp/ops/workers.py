@@ -139,6 +139,11 @@ class Workers:
         self._settle()
         return ended
 
+    def cut_short(self) -> None:
+        """Have what drains abort what is left."""
+        for worker in self.alive.values():
+            worker.say("cut-short")
+
     @property
     def stopping(self) -> bool:
         return self._course is Course.STOPPING

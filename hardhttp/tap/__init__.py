@@ -27,6 +27,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from hardhttp.net.drain import cut_short
 from hardhttp.ops.logs import Logs
 from hardhttp.ops.sources import Sources
 from hardhttp.ops.workerlink import Link
@@ -37,7 +38,7 @@ from hardhttp.tap.hub import remote_keys
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.options import Options
 from hardhttp.tap.reload import Reloaded, no_file_to_read
-from hardhttp.tap.signals import OnSignal
+from hardhttp.tap.signals import OnSignal, WhileEnding
 from hardhttp.tap.succession import Succession
 from hardhttp.tap.tls import certificates_of
 from hardhttp.tap.welcome import WelcomeResource
@@ -87,6 +88,8 @@ class Serving(Service):
         self._http, self._access_log, self._figures, self._quits = http, access_log, figures, quits
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
         self._hangup = OnSignal(signal.SIGHUP, self._hung_up, http.site.reactor) if self._hang_ups else None
+        self._while_ending = WhileEnding(self.cut_short, http.site.reactor)
+        self._ends = False
         self.link: Link | None = None  # to the parent of workers
 
     @property
@@ -121,8 +124,11 @@ class Serving(Service):
             start()
 
     def _hung_up(self) -> None:
-        """SIGHUP: a new log file; certificates and other files read again."""
-        if self._succession is None:
+        """SIGHUP: a new log file; certificates and other files read again. The log alone while the process ends."""
+        if self._ends:
+            if self._access_log is not None:
+                self._access_log.hang_up()
+        elif self._succession is None:
             self._read_again()
         else:
             self._succession.reload(self._read_again)
@@ -199,17 +205,29 @@ class Serving(Service):
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
+        self._ends = True
         if self._succession is not None:
             self._succession.stopping()
         if self._figures is not None:
             self._figures.stop()
-        if self._hangup is not None:
-            self._hangup.stop()
+        self._while_ending.start(interrupts=self.link is None)
         if self.site.connection_count:
             seconds = self.site.limits.drain_seconds
             self._log.info("draining: {n} open, {seconds:g} s at most", n=self.site.connection_count, seconds=seconds)
         stopping = maybeDeferred(self._http.stopService).addBoth(self._close_store).addBoth(self._stopped)
-        return stopping.addBoth(self._stop_admin)
+        return stopping.addBoth(self._stop_admin).addBoth(self._all_stopped)
+
+    def cut_short(self) -> None:
+        """Abort what a drain waits for."""
+        cut_short(self.site.server)
+
+    def _all_stopped(self, result: Any) -> Any:
+        """Signals are whoever's they were: before this, some of them would have ended the process at once."""
+        self._ends = False
+        self._while_ending.stop()
+        if self._hangup is not None:
+            self._hangup.stop()
+        return result
 
     def _stop_admin(self, result: Any) -> Any:
         """Last, for it tells of the drain."""
@@ -317,7 +335,7 @@ def makeService(options: Options) -> IService:
     starts = [each.start for each in keys]
     serving = Serving(http, options.access_log, ticker, quits, closes, reads, admin, logs, succession, starts)
     if options.place is not None:
-        serving.link = make_link(options.place, reactor, private, serving._hung_up)
+        serving.link = make_link(options.place, reactor, private, serving._hung_up, serving.cut_short)
     return serving
 
 

@@ -7,7 +7,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["OnSignal"]
+from twisted.logger import Logger
+
+__all__ = ["AGAIN_SECONDS", "OnSignal", "WhileEnding"]
+
+# What sends SIGINT twice at once is a shell with a program between; who presses Ctrl-C again has waited so long.
+AGAIN_SECONDS = 1.0
 
 
 class OnSignal:
@@ -29,3 +34,40 @@ class OnSignal:
         before, self._before = self._before, None
         if before is not None:
             signal.signal(self._number, before)
+
+
+class WhileEnding:
+    """What SIGTERM and SIGINT mean while the process ends: without it Twisted logs an error for each.
+
+    SIGTERM changes nothing: a supervisor may send it to every process of a group, and to a parent that passes it on.
+    SIGINT, where ``interrupts``, calls ``hurry``, unless it comes within ``AGAIN_SECONDS`` of ``start``.
+    """
+
+    _log = Logger(namespace="hardhttp")
+
+    def __init__(self, hurry: Callable[[], object], reactor: Any) -> None:
+        self._hurry, self._reactor = hurry, reactor
+        self._signals: list[OnSignal] = []
+        self._since = 0.0
+
+    def start(self, *, interrupts: bool) -> None:
+        self._since = self._reactor.seconds()
+        self._signals = [OnSignal(signal.SIGTERM, self._terminated, self._reactor)]
+        if interrupts:
+            self._signals.append(OnSignal(signal.SIGINT, self._interrupted, self._reactor))
+        for each in self._signals:
+            each.start()
+
+    def stop(self) -> None:
+        for each in self._signals:
+            each.stop()
+        self._signals = []
+
+    def _terminated(self) -> None:
+        self._log.info("SIGTERM again: the process ends already")
+
+    def _interrupted(self) -> None:
+        if self._reactor.seconds() - self._since < AGAIN_SECONDS:
+            return
+        self._log.warn("SIGINT again: what is left is aborted")
+        self._hurry()

@@ -104,7 +104,7 @@ class Succession:
     def _leave(self, pid: int) -> None:
         """The successor is ready: from here on all is its own."""
         for port in self._ports():
-            port.stopReading()
+            port.cease()
             port.leave()
         if self._twistd is not None:
             self._twistd["pidfile"] = ""  # what twistd would remove at the end
@@ -118,7 +118,6 @@ class Succession:
 
     def stopping(self) -> None:
         """The process ends, as by SIGTERM: the drain begins."""
-        self._signal.stop()
         self.restart.stop()
         if self._predecessor is not None:
             self._predecessor.end()
@@ -126,4 +125,5 @@ class Succession:
 
     def stopped(self) -> None:
         """The drain is over."""
+        self._signal.stop()  # it would have ended the process until now
         self._watchdog.stop()

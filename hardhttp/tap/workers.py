@@ -45,7 +45,7 @@ from hardhttp.ops.workers import Workers
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
 from hardhttp.tap.logging import make_logs
-from hardhttp.tap.signals import OnSignal
+from hardhttp.tap.signals import OnSignal, WhileEnding
 from hardhttp.tap.successor import VARIABLE as PREDECESSOR
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
@@ -119,7 +119,9 @@ def private_admin(sources: Sources, reactor: Any) -> Site:
     return site
 
 
-def make_link(place: Place, reactor: Any, admin: Any, hang_up: Callable[[], object]) -> Link:
+def make_link(
+    place: Place, reactor: Any, admin: Any, hang_up: Callable[[], object], cut_short: Callable[[], object]
+) -> Link:
     def orphaned() -> None:
         Logger(namespace="hardhttp").error("the parent has died: worker {number} ends", number=place.number)
         try:
@@ -127,7 +129,7 @@ def make_link(place: Place, reactor: Any, admin: Any, hang_up: Callable[[], obje
         except ReactorNotRunning:
             pass  # it has been told so already
 
-    return Link(place, reactor, admin, hang_up, orphaned)
+    return Link(place, reactor, admin, hang_up, orphaned, cut_short)
 
 
 # -- in the parent -----------------------------------------------------------------------------------
@@ -189,8 +191,9 @@ class Parent(Service):
             self.admin = AdminListening(options.admin, site, reactor, options.inherited)
         self._signals = [
             OnSignal(signal.SIGHUP, self._hang_up, reactor),
-            OnSignal(signal.SIGUSR2, self.workers.replace_all, reactor),
+            OnSignal(signal.SIGUSR2, self._replace_all, reactor),
         ]
+        self._while_ending = WhileEnding(self.workers.cut_short, reactor)
 
     def setServiceParent(self, parent: Any) -> None:
         super().setServiceParent(parent)
@@ -240,7 +243,7 @@ class Parent(Service):
         """Connections are the workers'."""
         ports: list[Any] = self._http.ports
         for port in ports:
-            port.stopReading()
+            port.cease()
 
     def _handed(self, first: int) -> tuple[dict[str, str], dict[int, int]]:
         ports: list[Any] = self._http.ports
@@ -273,11 +276,17 @@ class Parent(Service):
 
     def _hang_up(self) -> None:
         """systemd hears that the files are read again; each worker says in the log what came of it."""
+        if not self.running:
+            return
         if self._announced:
             self._notifier.reloading()
         self.workers.hang_up()
         if self._announced:
             self._notifier.ready(f"{self.workers.ready} of {self.workers.wanted} workers are ready")
+
+    def _replace_all(self) -> None:
+        if self.running:
+            self.workers.replace_all()
 
     def _failed(self, message: str) -> None:
         self._log.critical("hardhttp cannot start: {message}", message=message)
@@ -285,8 +294,7 @@ class Parent(Service):
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
-        for each in self._signals:
-            each.stop()
+        self._while_ending.start(interrupts=True)
         self._notifier.stopping("the workers drain")
         # The sockets first: a worker that has closed its own must be the last to have one.
         stopping = maybeDeferred(self._http.stopService)
@@ -295,4 +303,7 @@ class Parent(Service):
 
     def _stopped(self, result: Any) -> Any:
         self._watchdog.stop()
+        self._while_ending.stop()
+        for each in self._signals:  # each would have ended the process until now
+            each.stop()
         return result

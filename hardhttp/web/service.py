@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from hardhttp.net.inherited import Given, Inherited, InheritedError, socket_name
 from hardhttp.net.port import EagerReactor
 from hardhttp.net.proxyprotocol import ProxyProtocolFactory
+from hardhttp.net.sharing import SharedPort
 from hardhttp.net.tlsendpoint import TLSListen, read_tls
 from hardhttp.net.tlspolicy import TLSPolicy
 from hardhttp.web.site import Site
@@ -140,6 +141,9 @@ class HTTPService(Service):
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
+        for port in self.ports:
+            if isinstance(port, SharedPort):
+                port.take_waiting()
         # Draining first marks the site, so that nobody who slips in is served half.
         drained = self.site.drain()
         return DeferredList([self._stop_listening(), drained]).addCallback(lambda _: None)

@@ -135,7 +135,7 @@ async def test_its_admin_side_is_asked_by_connections_that_are_handed_over() -> 
                 return b"told " + request.content.read()
 
         site = Site(Page(), reactor=reactor)
-        link = Link(Place.from_environment(os.environ), reactor, site, lambda: 1/0, reactor.stop)
+        link = Link(Place.from_environment(os.environ), reactor, site, lambda: 1/0, reactor.stop, list)
         link.start()
         link.ready([], lambda: 0)
         reactor.run()

@@ -138,6 +138,32 @@ async def test_a_stop_waits_no_longer_than_it_may() -> None:
 
 
 @ensureDeferred
+async def test_who_waits_to_be_accepted_is_served() -> None:
+    """Unless the socket is another process's now: it stays in the queue for that one."""
+    site = Site(Says(lambda request: b"in full"), reactor=reactor)
+    for ceases in (False, True):
+        running = service(site, LOOPBACK, reactor=reactor)
+        await running.startService()
+        (port,) = running.ports
+        if ceases:
+            port.cease()  # type: ignore[attr-defined]
+            port.startReading()  # type: ignore[attr-defined]  # as after a rest
+        with port.given().socket.dup():  # type: ignore[attr-defined]
+            clients = [socket.create_connection(("127.0.0.1", port_of(running))) for _ in range(3)]
+            for client in clients:
+                client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await running.stopService()
+            for client in clients:
+                client.setblocking(False)
+                if ceases:
+                    with pytest.raises((BlockingIOError, ConnectionResetError)):
+                        client.recv(1000)
+                else:
+                    assert client.recv(1000).endswith(b"in full")
+                client.close()
+
+
+@ensureDeferred
 async def test_a_failure_to_listen_leaves_nothing_listening() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         site = Site(Says(lambda request: b""), reactor=reactor)
