@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.listening import listens
 from tests.steady_load import Load
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, Server, ended_as_twistd_does, run
 
@@ -131,8 +132,7 @@ def test_all_of_them_answer_and_all_end(start: Start) -> None:
     assert parent.asked("/workers")["wanted"] == 2
     assert ended_as_twistd_does(parent.stop())
     assert not any(map(is_there, pids.values()))
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", parent.port), 1)
+    assert not listens(parent.port, *pids.values(), parent.process.pid)
 
 
 def test_e04_a_dead_worker_is_replaced_and_nobody_is_refused(start: Start) -> None:
