@@ -91,6 +91,7 @@ class RedisConnection:
         self._pending = Pending(reactor, answer_seconds, MAX_PENDING, self._overdue)
         self._waiting: deque[tuple[Deferred[Any], Script | None, Sequence[bytes]]] = deque()
         self._protocol: Any = None
+        self._known: set[bytes] = set()  # digests of the scripts that this connection has sent whole
         self._attempt: Deferred[Any] | None = None
         self._retry: IDelayedCall | None = None
         self._pause_seconds = MIN_PAUSE_SECONDS
@@ -208,6 +209,7 @@ class RedisConnection:
         if self.phase is Phase.AWAY:
             self._log.info("Redis at {address} is back", address=str(self._address))
         self.phase, self._protocol = Phase.READY, protocol
+        self._known.clear()
         self._pause_seconds = MIN_PAUSE_SECONDS
         protocol.whenDisconnected().addCallback(self._lost)
         waiting, self._waiting = self._waiting, deque()
@@ -271,9 +273,16 @@ class RedisConnection:
             if isinstance(error, txredisapi.ResponseError) and str(error).startswith("READONLY"):
                 protocol.transport.abortConnection()  # it was the master, and has become another's replica
 
-        words = arguments if script is None else (b"EVALSHA", script.sha1, *arguments)
+        words = arguments if script is None else (*self._by_name(script), *arguments)
         sent = protocol.execute_command(*words)
         sent.addCallbacks(self._pending_answer(call), refused)
+
+    def _by_name(self, script: Script) -> tuple[bytes, bytes]:
+        """Whole the first time: were it unknown, it would be sent again, behind calls that came after it."""
+        if script.sha1 in self._known:
+            return b"EVALSHA", script.sha1
+        self._known.add(script.sha1)
+        return b"EVAL", script.text
 
     def _pending_answer(self, call: Deferred[Any]) -> Any:
         return lambda answer: self._pending.answer(call, answer)

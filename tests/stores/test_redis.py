@@ -287,6 +287,19 @@ async def test_password_and_database(tmp_path: Path, connect: Callable[..., Redi
 
 
 @ensureDeferred
+async def test_scripts_it_has_never_seen_keep_their_turn(
+    own_redis: RedisProcess, connect: Callable[..., RedisStore]
+) -> None:
+    """A server that has just begun: what it does not know yet is not overtaken by what came after it."""
+    store = connect(own_redis.url)
+    await works(store)  # so it knows how to save
+    answers = await gatherResults(
+        [store.delete(b"k"), store.save(b"k", {"a": "2"}, TIMES, LIMITS, False), store.touch(b"k", TIMES)]
+    )
+    assert answers == [True, False, False]
+
+
+@ensureDeferred
 async def test_scripts_it_has_forgotten_are_sent_again(
     own_redis: RedisProcess, connect: Callable[..., RedisStore]
 ) -> None:
