@@ -14,10 +14,17 @@ from typing import Any
 
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionAborted,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
+from twisted.web._newclient import ParseError, RequestNotSent
 from twisted.web.client import RequestGenerationFailed, ResponseFailed, ResponseNeverReceived
+from twisted.web.http import _DataLoss
 
 from hardhttp.errors import Fault, LimitFault, Reason
 
@@ -99,8 +106,17 @@ class ClientReason(StrEnum):
     OTHER = "other"
 
 
+class _Unparsed(ParseError):
+    """``ParseError`` without the data, which no error quotes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, b"")
+
+
 class ClientError(Exception):
-    """A request that failed; ``reason`` says why, ``reasons`` what was beneath, ``response`` how far it came."""
+    """A request that failed; ``reason`` says why, ``response`` how far it came."""
+
+    _beneath: type[Exception] = ConnectionAborted  # what ``reasons`` has where nothing else was
 
     def __init__(
         self,
@@ -115,11 +131,16 @@ class ClientError(Exception):
         Exception.__init__(self, text)
         self.reason = reason
         self.text = text
-        self.reasons = list(reasons)
+        self._reasons = list(reasons)
         self.response = response
         self.sent = sent
         self.reused = reused
         self.osError = None  # what Twisted's ConnectError has
+
+    @property
+    def reasons(self) -> list[Failure]:
+        """What was beneath: one or more, as Twisted promises of ``ResponseFailed`` and its like."""
+        return self._reasons or [Failure(self._beneath(self.text))]
 
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.text}"
@@ -160,21 +181,34 @@ class NoResponse(ClientError, ResponseNeverReceived):
 class ResponseTimeout(ClientError, ResponseNeverReceived, TimeoutError):
     """No response in time."""
 
+    _beneath = TimeoutError
+
 
 class ResponseCut(ClientError, ResponseFailed):
     """The connection ended within the response."""
+
+    @property
+    def reasons(self) -> list[Failure]:
+        """What ended the connection, and that data was lost: Scrapy and others look for that one."""
+        return [*self._reasons, Failure(_DataLoss(self.text))]
 
 
 class BodyTimeout(ClientError, ResponseFailed, TimeoutError):
     """The body came too slowly, or not at all."""
 
+    _beneath = TimeoutError
+
 
 class BodyUnread(ClientError, ResponseFailed):
     """Nobody took the body within ``unread_seconds``."""
 
+    _beneath = TimeoutError
+
 
 class BadResponse(ClientError, ResponseFailed):
     """The peer broke the protocol."""
+
+    _beneath = _Unparsed
 
 
 class ResponseTooLarge(BadResponse):

@@ -1,0 +1,63 @@
+"""Errors: what users of ``twisted.web.client`` look for in them, and that nothing of them waits for the collector."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+from twisted.internet.error import ConnectionDone, TimeoutError
+from twisted.web._newclient import ParseError
+from twisted.web.http import _DataLoss
+
+from tests.client.rig import Body, ClientRig
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_that_is_cut_says_that_data_was_lost() -> None:
+    """Scrapy's ``DOWNLOAD_FAIL_ON_DATALOSS`` and others find it among the reasons, and the response with it."""
+    with ClientRig() as rig:
+        asked = rig.ask()
+        rig.servers[0].send(BEGUN)
+        rig.servers[0].lose()
+        assert asked.body is not None
+        assert asked.body.end is not None
+        error = asked.body.end.value
+        assert [reason.type for reason in error.reasons] == [ConnectionDone, _DataLoss]
+        assert error.response is asked.response
+
+
+def test_there_is_always_a_reason() -> None:
+    """Twisted promises one or more, so users read ``reasons[0]``."""
+    with ClientRig(first_byte_seconds=5, unread_seconds=5) as rig:
+        bad, silent, unread = (rig.ask(uri=b"http://%b.example/" % name, take=False) for name in (b"a", b"b", b"c"))
+        rig.servers[0].send(b"no HTTP")
+        rig.servers[2].send(BEGUN)
+        rig.advance(5)
+        unread.response.deliverBody(body := Body())
+        assert body.end is not None
+        for error, kind in ((bad.error, ParseError), (silent.error, TimeoutError), (body.end.value, TimeoutError)):
+            assert error.reasons[0].check(kind)
+
+
+@pytest.mark.parametrize("end", ["unread", "broken", "cut", "closed"])
+def test_a_body_that_nobody_asks_for_is_no_circle(end: str) -> None:
+    with ClientRig(unread_seconds=5) as rig:
+        asked = rig.ask(take=False)
+        rig.servers[0].send(BEGUN if end != "broken" else CHUNKED + b"no size\r\n")
+        if end == "unread":
+            rig.advance(5)
+        elif end == "cut":
+            rig.servers[0].lose()
+        elif end == "closed":
+            rig.agent.close()
+        rig.turn()
+        response = weakref.ref(asked.response)
+        gc.disable()
+        try:
+            del asked
+            assert response() is None
+        finally:
+            gc.enable()
