@@ -142,8 +142,18 @@ class ClientError(Exception):
         """What was beneath: one or more, as Twisted promises of ``ResponseFailed`` and its like."""
         return self._reasons or [Failure(self._beneath(self.text))]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or one for another process, where there is no response to hold.
+        return _restored, (type(self), self.args, {**vars(self), "response": None})
+
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.text}"
+
+
+def _restored(kind: type[ClientError], args: tuple[Any, ...], state: dict[str, Any]) -> ClientError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class RequestRefused(ClientError, ValueError):

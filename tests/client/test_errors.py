@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import weakref
 
 import pytest
 from twisted.internet.error import ConnectionDone, TimeoutError
+from twisted.python.failure import Failure
 from twisted.web._newclient import ParseError
 from twisted.web.http import _DataLoss
 
+from hardhttp.client import (
+    CircuitOpenError,
+    ClientReason,
+    Ending,
+    EndReason,
+    EventSourceError,
+    NoResponse,
+    Proxy,
+    TunnelError,
+)
 from tests.client.rig import Body, ClientRig
 
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
@@ -61,3 +74,23 @@ def test_a_body_that_nobody_asks_for_is_no_circle(end: str) -> None:
             assert response() is None
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoResponse(ClientReason.NO_RESPONSE, "none", [Failure(ConnectionDone())], object(), sent=True),
+        TunnelError(ClientReason.PROXY_REFUSED, Proxy.parse("http://a.example:1"), "no"),
+        CircuitOpenError("http://a.example", 1.5),
+        EventSourceError(Ending(EndReason.CLOSED, "by us")),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_can_be_copied_and_told_to_another_process(error: Exception) -> None:
+    """A pool of processes hangs, or dies, of an exception that cannot be read back."""
+    said = {name: value for name, value in vars(error).items() if name not in ("response", "_reasons")}
+    for same in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+        assert type(same) is type(error)
+        assert str(same) == str(error)
+        assert {name: vars(same)[name] for name in said} == said
+        assert getattr(same, "response", None) is None
