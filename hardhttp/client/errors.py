@@ -31,6 +31,7 @@ from hardhttp.errors import Fault, LimitFault, Reason
 __all__ = [
     "AgentClosed",
     "BadResponse",
+    "BodyAborted",
     "BodyTimeout",
     "BodyUnread",
     "ClientError",
@@ -201,6 +202,10 @@ class ResponseCut(ClientError, ResponseFailed):
     def reasons(self) -> list[Failure]:
         """What ended the connection, and that data was lost: Scrapy and others look for that one."""
         return [*self._reasons, Failure(_DataLoss(self.text))]
+
+
+class BodyAborted(ResponseCut, CancelledError):
+    """The application wanted no more of the body: what a cancelled ``readBody`` fails with too."""
 
 
 class BodyTimeout(ClientError, ResponseFailed, TimeoutError):

@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from hardhttp.client.errors import ClientError, ClientReason, ResponseCut
+from hardhttp.client.errors import BodyAborted, ClientError, ClientReason
 from hardhttp.net.failing import forget_frames
 from hardhttp.wire.answerhead import AnswerHead
 
@@ -55,10 +55,10 @@ class Delivery(IntEnum):
     ENDED = 3  # its protocol has been told the end
 
 
-def aborted() -> Failure:
+def aborted() -> BodyAborted:
     """What a protocol is told that wanted no more."""
     reasons = [Failure(ConnectionAborted())]
-    return Failure(ResponseCut(ClientReason.ABORTED, "the application wanted no more of it", reasons, sent=True))
+    return BodyAborted(ClientReason.ABORTED, "the application wanted no more of it", reasons, sent=True)
 
 
 @implementer(IResponse)
@@ -152,7 +152,7 @@ class Response:
         if self._connection is not None:
             self._connection.abort()
         elif self.delivery is not Delivery.ENDED:
-            self._end = aborted()
+            self._end = Failure(aborted())
             if self.delivery is Delivery.PAUSED:
                 self._flush()
 

@@ -196,7 +196,7 @@ class Stream(StreamRequest):
 
     def abort(self) -> None:
         """The application wants no more of this response."""
-        self._end(aborted(), ErrorCodes.CANCEL)
+        self._end(Failure(aborted()), ErrorCodes.CANCEL)
 
     def cancel(self) -> None:
         """The application wants no response."""

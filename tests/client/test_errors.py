@@ -6,16 +6,21 @@ import copy
 import gc
 import pickle
 import weakref
+from typing import Any
 
 import pytest
+from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.internet.error import ConnectionDone, TimeoutError
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.web._newclient import ParseError
+from twisted.web.client import readBody
 from twisted.web.http import _DataLoss
 
 from hardhttp.client import (
     CircuitOpenError,
     ClientReason,
+    DecodingAgent,
     Ending,
     EndReason,
     EventSourceError,
@@ -24,6 +29,7 @@ from hardhttp.client import (
     TunnelError,
 )
 from tests.client.rig import Body, ClientRig
+from tests.client.rig2 import Rig2
 
 BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -53,6 +59,33 @@ def test_there_is_always_a_reason() -> None:
         assert body.end is not None
         for error, kind in ((bad.error, ParseError), (silent.error, TimeoutError), (body.end.value, TimeoutError)):
             assert error.reasons[0].check(kind)
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+@pytest.mark.parametrize("spoken", [b"http/1.1", b"h2"])
+def test_read_body_can_be_cancelled(spoken: bytes, decoded: bool) -> None:
+    """It fails as one that is cancelled, once; so ``addTimeout`` makes ``TimeoutError`` of it."""
+    with Rig2(choosing=spoken) as rig:
+        head = {"content-encoding": "gzip"} if decoded else {}
+        asked: Any = DecodingAgent(rig.agent) if decoded else rig.agent
+        answered = asked.request(b"GET", b"https://a.example/")
+        server = rig.servers[0]
+        rig.shake(server)
+        if spoken == b"h2":
+            server.hear()
+            server.head(1, 200, *((name.encode(), value.encode()) for name, value in head.items()))
+        else:
+            server.send(b"HTTP/1.1 200 OK\r\n%bContent-Length: 9\r\n\r\n" % (b"Content-Encoding: gzip\r\n" * decoded))
+        logged: list[Any] = []
+        globalLogPublisher.addObserver(logged.append)
+        try:
+            ends: list[Any] = []
+            readBody(answered.result).addTimeout(5, rig.clock).addErrback(ends.append)
+            rig.advance(5)
+        finally:
+            globalLogPublisher.removeObserver(logged.append)
+        assert [end.type for end in ends] == [TimedOut]
+        assert logged == []
 
 
 @pytest.mark.parametrize("end", ["unread", "broken", "cut", "closed"])
