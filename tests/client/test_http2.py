@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from hardhttp.client import (
@@ -705,6 +706,22 @@ def test_resets() -> None:
         assert isinstance(early.error, NoResponse)
         assert isinstance(late.body.end.value, ResponseCut)
         assert other.body.data == b"hi"
+
+
+@pytest.mark.parametrize(
+    ("length", "end"), [(None, PotentialDataLoss), (b"2", ResponseDone), (b"3", ResponseCut)], ids=str
+)
+def test_a_reset_that_is_no_error_may_end_a_body(length: bytes | None, end: type[Exception]) -> None:
+    """As Node 20 does it."""
+    with Rig2() as rig:
+        asked = rig.ask()
+        (server,) = rig.servers
+        server.head(1, 200, *(() if length is None else ((b"content-length", length),)))
+        server.data(1, b"hi")
+        server.reset(1, 0)
+        assert asked.body.data == b"hi"
+        assert asked.body.end.type is end
+        assert rig.held()["idle_connections"] == 1
 
 
 def test_the_connection_is_lost() -> None:
