@@ -708,6 +708,29 @@ def test_resets() -> None:
         assert other.body.data == b"hi"
 
 
+def test_a_server_of_few_streams_refuses_only_once() -> None:
+    """Its next connection is given no more than it allows, before it has said so there again."""
+    with Rig2(silent=True) as rig:
+        known = rig.ask()
+        rig.servers[0].say_settings(streams=1)
+        rig.servers[0].answer(1)
+        rig.servers[0].lose()
+        asked = [known, *(rig.ask() for _ in range(4))]
+        first = rig.servers[1]
+        assert len(first.hear()) == 4
+        first.say_settings(streams=1)
+        for number in (3, 5, 7):
+            first.reset(number, REFUSED)
+        second = rig.servers[2]
+        rig.shake(second)
+        assert len(second.hear()) == 1
+        second.say_settings(streams=1)
+        for number in (1, 9, 11):
+            first.answer(number)
+        second.answer(1)
+        assert [outcome.body.data for outcome in asked] == [b"hi"] * 5
+
+
 @pytest.mark.parametrize(
     ("length", "end"), [(None, PotentialDataLoss), (b"2", ResponseDone), (b"3", ResponseCut)], ids=str
 )
