@@ -44,8 +44,10 @@ class Host:
 
         What HTTP/2 is known to be spoken on is not made twice: it will serve as many as it has streams.
         """
-        if self.multiplexes and self.settling and len(self.waiting) < self.settling * min(
-            limits.max_streams, self.max_streams
+        if (
+            self.multiplexes
+            and self.settling
+            and len(self.waiting) < self.settling * min(limits.max_streams, self.max_streams)
         ):
             return False
         return self.live < limits.max_connections_per_host
