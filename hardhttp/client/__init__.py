@@ -12,6 +12,7 @@ from hardhttp.client.endpoints import Endpoints, Route, Routes
 from hardhttp.client.errors import (
     AgentClosed,
     BadResponse,
+    BodyAborted,
     BodyTimeout,
     BodyUnread,
     ClientError,
@@ -49,6 +50,7 @@ __all__ = [
     "Agent",
     "AgentClosed",
     "BadResponse",
+    "BodyAborted",
     "BodyTimeout",
     "BodyUnread",
     "BreakerAgent",

@@ -89,6 +89,9 @@ class CircuitOpenError(RequestNotSent):
         self.origin = origin
         self.retry_seconds = retry_seconds
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.origin, self.retry_seconds)
+
 
 @attrs.frozen
 class Circuit:

@@ -58,7 +58,6 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
-        "_error",
         "_exchange",
         "_once",
         "_pool",
@@ -88,7 +87,6 @@ class Connection:
         self._exchange: Exchange | None = None
         self._response: Response | None = None
         self._sender: BodySender | None = None
-        self._error: Failure | None = None
 
     # -- the transport's side: IProtocol ----------------------------------------------------
 
@@ -217,10 +215,9 @@ class Connection:
         self._pool.deadlines.sooner(deadline)
 
     def abort(self) -> None:
-        """The application wants no more of this response."""
-        if self._error is None:
-            self._error = aborted()
-        self.abort_with(ClientReason.ABORTED)
+        """The application wants no more of this response, and is told so at once: who cancels ``readBody`` has its
+        Deferred fail by this end, or it would fire twice."""
+        self._fail(aborted())
 
     def cancel(self) -> None:
         """The application wants no response."""
@@ -280,4 +277,4 @@ class Connection:
             self._pool.ledger.hold(self, BODY, 0)
         if self._exchange is not None:
             self._exchange.connection = None
-        self._exchange = self._response = self._sender = self._error = None
+        self._exchange = self._response = self._sender = None

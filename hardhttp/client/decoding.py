@@ -316,7 +316,7 @@ class _Decoding:
             self._later.cancel()
             self._later = None
         if self._end is not None:  # nobody else will tell it
-            self._end = aborted()
+            self._end = Failure(aborted())
             if not self._giving:
                 self._finish(self._end)
         elif self._transport is not None:

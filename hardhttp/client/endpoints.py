@@ -17,7 +17,8 @@ from twisted.internet.endpoints import (
     TCP6ClientEndpoint,
     UNIXClientEndpoint,
 )
-from twisted.internet.interfaces import IReactorFDSet, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.posixbase import PosixReactorBase
 from twisted.web.iweb import IPolicyForHTTPS
 
 from hardhttp.client.limits import ClientLimits
@@ -81,7 +82,8 @@ class Endpoints:
 
     def stream(self, scheme: str, host: str, port: int) -> IStreamClientEndpoint:
         """What connects to a host, TLS left out."""
-        if not IReactorFDSet.providedBy(self._reactor):
+        # ``IReactorFDSet`` says less: Twisted's MemoryReactor has it too, and would be given real sockets.
+        if not isinstance(self._reactor, PosixReactorBase):
             return self._stock(scheme, host, port)
         if scheme == UNIX or self._unix_socket is not None:
             return DialEndpoint(self._reactor, UNIXAddress(self._unix_socket or host))

@@ -14,16 +14,24 @@ from typing import Any
 
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionAborted,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.python.failure import Failure
-from twisted.web._newclient import RequestNotSent
+from twisted.web._newclient import ParseError, RequestNotSent
 from twisted.web.client import RequestGenerationFailed, ResponseFailed, ResponseNeverReceived
+from twisted.web.http import _DataLoss
 
 from hardhttp.errors import Fault, LimitFault, Reason
 
 __all__ = [
     "AgentClosed",
     "BadResponse",
+    "BodyAborted",
     "BodyTimeout",
     "BodyUnread",
     "ClientError",
@@ -99,8 +107,17 @@ class ClientReason(StrEnum):
     OTHER = "other"
 
 
+class _Unparsed(ParseError):
+    """``ParseError`` without the data, which no error quotes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, b"")
+
+
 class ClientError(Exception):
-    """A request that failed; ``reason`` says why, ``reasons`` what was beneath, ``response`` how far it came."""
+    """A request that failed; ``reason`` says why, ``response`` how far it came."""
+
+    _beneath: type[Exception] = ConnectionAborted  # what ``reasons`` has where nothing else was
 
     def __init__(
         self,
@@ -115,14 +132,29 @@ class ClientError(Exception):
         Exception.__init__(self, text)
         self.reason = reason
         self.text = text
-        self.reasons = list(reasons)
+        self._reasons = list(reasons)
         self.response = response
         self.sent = sent
         self.reused = reused
         self.osError = None  # what Twisted's ConnectError has
 
+    @property
+    def reasons(self) -> list[Failure]:
+        """What was beneath: one or more, as Twisted promises of ``ResponseFailed`` and its like."""
+        return self._reasons or [Failure(self._beneath(self.text))]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy, or one for another process, where there is no response to hold.
+        return _restored, (type(self), self.args, {**vars(self), "response": None})
+
     def __str__(self) -> str:
         return f"{self.reason.value}: {self.text}"
+
+
+def _restored(kind: type[ClientError], args: tuple[Any, ...], state: dict[str, Any]) -> ClientError:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 class RequestRefused(ClientError, ValueError):
@@ -160,21 +192,38 @@ class NoResponse(ClientError, ResponseNeverReceived):
 class ResponseTimeout(ClientError, ResponseNeverReceived, TimeoutError):
     """No response in time."""
 
+    _beneath = TimeoutError
+
 
 class ResponseCut(ClientError, ResponseFailed):
     """The connection ended within the response."""
+
+    @property
+    def reasons(self) -> list[Failure]:
+        """What ended the connection, and that data was lost: Scrapy and others look for that one."""
+        return [*self._reasons, Failure(_DataLoss(self.text))]
+
+
+class BodyAborted(ResponseCut, CancelledError):
+    """The application wanted no more of the body: what a cancelled ``readBody`` fails with too."""
 
 
 class BodyTimeout(ClientError, ResponseFailed, TimeoutError):
     """The body came too slowly, or not at all."""
 
+    _beneath = TimeoutError
+
 
 class BodyUnread(ClientError, ResponseFailed):
     """Nobody took the body within ``unread_seconds``."""
 
+    _beneath = TimeoutError
+
 
 class BadResponse(ClientError, ResponseFailed):
     """The peer broke the protocol."""
+
+    _beneath = _Unparsed
 
 
 class ResponseTooLarge(BadResponse):

@@ -65,6 +65,9 @@ class EventSourceError(Exception):
         super().__init__(f"{ending.reason.value}: {ending.detail}")
         self.ending = ending
 
+    def __reduce__(self) -> tuple[type[EventSourceError], tuple[Ending]]:
+        return type(self), (self.ending,)
+
 
 @attrs.frozen
 class Stream:

@@ -87,7 +87,7 @@ class Connection1(Connection):
             return
         if phase is UPGRADED:
             self.reason = ClientReason.UPGRADED_END
-        exchange, response, error, tail = self._exchange, self._response, self._error, self._tail
+        exchange, response, tail = self._exchange, self._response, self._tail
         cut_head, handshaking = bool(self._input), phase is HANDSHAKE
         sender = self._sender
         self._detach()
@@ -97,7 +97,7 @@ class Connection1(Connection):
         pool = self._pool
         pool.lost(self)
         if response is not None:
-            end = error or self._end_of_body(phase, tail, why)
+            end = self._end_of_body(phase, tail, why)
             if isinstance(end.value, ClientError):
                 pool.statistics.failed[end.value.reason.value] += 1
             response.ended(end)
@@ -105,7 +105,7 @@ class Connection1(Connection):
             if phase is AWAITING and not cut_head and self.served and exchange.repeatable:
                 pool.again(exchange)
             else:
-                exchange.fail(error or Failure(self._no_response(handshaking, cut_head, why)))
+                exchange.fail(self._no_response(handshaking, cut_head, why))
 
     def _end_of_body(self, phase: Phase, tail: AnswerTail | None, why: Failure) -> Failure:
         """What a body is told that its connection's end has ended."""

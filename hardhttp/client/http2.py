@@ -130,7 +130,10 @@ class Connection2(Connection):
         """Whether it takes another stream."""
         if self._leaving or self.phase not in (IDLE, STREAMS) or (self._once and self.wire.next_number > 1):
             return False
-        most = min(self.wire.max_streams, self._pool.limits.max_streams)
+        said = self.wire.max_streams
+        if not self.wire.settled and self.host is not None:
+            said = self.host.max_streams  # until it says so here too: what is beyond would be refused
+        most = min(said, self._pool.limits.max_streams)
         return len(self.wire.streams) < most and self.wire.next_number < LAST_STREAM
 
     @property
@@ -328,6 +331,8 @@ class Connection2(Connection):
         for each in self.wire.streams.values():
             if each.queued:
                 self.wants_turn(each)
+        if self.host is not None:
+            self.host.max_streams = self.wire.max_streams
         self._pool.has_room(self)
 
     def pong(self, data: bytes) -> None:

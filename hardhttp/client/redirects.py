@@ -19,7 +19,8 @@ from urllib.parse import quote, urljoin
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.web.error import SchemeNotSupported
+from twisted.python.failure import Failure
+from twisted.web.error import InfiniteRedirection, SchemeNotSupported
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
@@ -80,7 +81,9 @@ class RedirectAgent:
         bound = (step.options.get("limits") or self.limits).max_redirects
         if step.taken >= bound:
             discard(response, MAX_DISCARDED_BYTES)
-            raise TooManyRedirects(ClientReason.REDIRECTS, f"more than {bound} redirects", response=response, sent=True)
+            text = f"more than {bound} redirects"
+            beneath = [Failure(InfiniteRedirection(response.code, text.encode("ascii")))]
+            raise TooManyRedirects(ClientReason.REDIRECTS, text, beneath, response=response, sent=True)
         try:
             following = step.follow(response.code, locations[0])
         except Exception:
@@ -169,15 +172,19 @@ def _remove(headers: Headers, names: tuple[bytes, ...]) -> None:
 
 def _join(base: bytes, location: bytes) -> bytes:
     """RFC 9110, 10.2.2, against ``base``; what servers leave unencoded is encoded."""
-    text, to = base.decode("utf-8"), location.decode("utf-8", "replace")
+    # What is not UTF-8 stays the bytes it is: browsers and curl ask for %E9 where a server says it in Latin-1.
+    text, to = base.decode("utf-8"), location.decode("utf-8", "surrogateescape")
     if text.startswith(_UNIX) and "://" not in to.partition("?")[0] and not to.startswith("//"):
         # urljoin knows nothing of this scheme.
         joined = _UNIX + urljoin("http" + text.removeprefix(UNIX), to).removeprefix("http://")
     else:
         joined = urljoin(text, to)
+    fragment = text.partition("#")[2]
+    if fragment and "#" not in joined:
+        joined += "#" + fragment  # RFC 9110, 10.2.2
     if joined.isascii() and " " not in joined:
         return joined.encode("ascii")
     scheme, separator, rest = joined.partition("://")
     cut = min((i for i in (rest.find("/"), rest.find("?"), rest.find("#")) if i >= 0), default=len(rest))
-    path = quote(rest[cut:], safe="!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"")
-    return (scheme + separator + rest[:cut] + path).encode("utf-8")
+    path = quote(rest[cut:], safe="!#$%&'()*+,-./:;<=>?@[]^_`{|}~\"", errors="surrogateescape")
+    return (scheme + separator + rest[:cut] + path).encode("utf-8", "surrogateescape")

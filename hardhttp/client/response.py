@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 from zope.interface import implementer
 
-from hardhttp.client.errors import ClientReason, ResponseCut
+from hardhttp.client.errors import BodyAborted, ClientError, ClientReason
 from hardhttp.net.failing import forget_frames
 from hardhttp.wire.answerhead import AnswerHead
 
@@ -30,6 +30,19 @@ if TYPE_CHECKING:
 
 __all__ = ["BodyTransport", "Delivery", "Response", "aborted"]
 
+# As ``twisted.web.client`` has them.
+_OF_THE_CONNECTION = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailers",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
 _VERSIONS = {(1, 0): (b"HTTP", 1, 0), (1, 1): (b"HTTP", 1, 1), (2, 0): (b"HTTP", 2, 0)}
 
 
@@ -42,10 +55,10 @@ class Delivery(IntEnum):
     ENDED = 3  # its protocol has been told the end
 
 
-def aborted() -> Failure:
+def aborted() -> BodyAborted:
     """What a protocol is told that wanted no more."""
     reasons = [Failure(ConnectionAborted())]
-    return Failure(ResponseCut(ClientReason.ABORTED, "the application wanted no more of it", reasons, sent=True))
+    return BodyAborted(ClientReason.ABORTED, "the application wanted no more of it", reasons, sent=True)
 
 
 @implementer(IResponse)
@@ -90,11 +103,17 @@ class Response:
 
     @property
     def headers(self) -> Headers:
+        """The fields, but those that frame the message or are the connection's own (RFC 9110, 7.6.1): whoever hands
+        a response on copies what is here. They are all there for a 101, and ``Content-Length`` for HEAD.
+        """
         headers = self._headers
         if headers is None:
             headers = self._headers = Headers()
+            every, sized = self.code == 101, self.request.method == b"HEAD"
             for name, value in self.head.fields:
-                headers.addRawHeader(name, value)
+                lower = name.lower()
+                if lower not in _OF_THE_CONNECTION or every or (sized and lower == b"content-length"):
+                    headers.addRawHeader(name, value)
         return headers
 
     def setPreviousResponse(self, response: IResponse) -> None:
@@ -133,7 +152,7 @@ class Response:
         if self._connection is not None:
             self._connection.abort()
         elif self.delivery is not Delivery.ENDED:
-            self._end = aborted()
+            self._end = Failure(aborted())
             if self.delivery is Delivery.PAUSED:
                 self._flush()
 
@@ -181,6 +200,9 @@ class Response:
     def ended(self, end: Failure) -> None:
         """No more will come."""
         self._connection = None
+        error = end.value
+        if isinstance(error, ClientError):
+            error.response = None  # else it and this hold each other, for as long as nobody asks for the body
         if self._end is None:
             self._end = end
         if self.delivery is not Delivery.UNASKED:
@@ -203,6 +225,8 @@ class Response:
         if end is not None and not self._pieces and self.delivery in (Delivery.FLOWING, Delivery.PAUSED):
             self.delivery = Delivery.ENDED
             protocol, self._protocol, self._end = self._protocol, None, None
+            if isinstance(end.value, ClientError):
+                end.value.response = self
             try:
                 protocol.connectionLost(end)
                 forget_frames(end)

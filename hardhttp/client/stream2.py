@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from hardhttp.client.errors import (
@@ -196,7 +197,7 @@ class Stream(StreamRequest):
 
     def abort(self) -> None:
         """The application wants no more of this response."""
-        self._end(aborted(), ErrorCodes.CANCEL)
+        self._end(Failure(aborted()), ErrorCodes.CANCEL)
 
     def cancel(self) -> None:
         """The application wants no response."""
@@ -256,8 +257,13 @@ class Stream(StreamRequest):
 
     def reset_by_peer(self, code: int) -> None:
         """The server ends the stream."""
+        body = self._body
         if code == ErrorCodes.REFUSED_STREAM:
             self.refused("the server refused the stream")  # 8.7: it has not looked at the request
+        elif code == ErrorCodes.NO_ERROR and body is not None and body.length in (None, body.received):
+            # Node 20 leaves out the frame that ends a body, now and then, when the window was used up: as with a
+            # connection that ends a body, nothing but a length says that it is all there.
+            self._end(Failure(PotentialDataLoss() if body.length is None else ResponseDone()), None)
         else:
             known = code in ErrorCodes._value2member_map_
             name = ErrorCodes(code).name if known else "an unknown code"

@@ -759,6 +759,25 @@ def test_an_upgrade_is_handed_on() -> None:
         assert asked.body.end is not None
 
 
+@pytest.mark.parametrize(
+    ("method", "code", "kept"),
+    [
+        (b"GET", 200, {b"X"}),
+        (b"HEAD", 200, {b"X", b"Content-Length"}),
+        (b"GET", 101, {b"X", b"Content-Length", b"Connection", b"Keep-Alive", b"Proxy-Connection", b"Upgrade"}),
+    ],
+)
+def test_who_hands_a_response_on_hands_on_no_framing(method: bytes, code: int, kept: set[bytes]) -> None:
+    """Proxies copy ``response.headers``, and what Twisted's agent leaves out would frame another message."""
+    with ClientRig() as rig:
+        asked = rig.ask(method, fields={b"Upgrade": [b"x"], b"Connection": [b"Upgrade"]})
+        rig.servers[0].send(
+            b"HTTP/1.1 %d Yes\r\nX: y\r\nContent-Length: 0\r\nConnection: Upgrade\r\nKeep-Alive: timeout=9\r\n"
+            b"Proxy-Connection: close\r\nUpgrade: x\r\n\r\n" % code
+        )
+        assert {name for name, _ in asked.response.headers.getAllRawHeaders()} == kept
+
+
 def test_an_upgraded_connection_has_no_total() -> None:
     with ClientRig(total_seconds=10, unread_seconds=5) as rig:
         asked = rig.ask(fields={b"Upgrade": [b"x"], b"Connection": [b"upgrade"]})

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.web.client import ResponseDone
+from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import UNKNOWN_LENGTH
 
 from hardhttp.client import (
@@ -705,6 +706,45 @@ def test_resets() -> None:
         assert isinstance(early.error, NoResponse)
         assert isinstance(late.body.end.value, ResponseCut)
         assert other.body.data == b"hi"
+
+
+def test_a_server_of_few_streams_refuses_only_once() -> None:
+    """Its next connection is given no more than it allows, before it has said so there again."""
+    with Rig2(silent=True) as rig:
+        known = rig.ask()
+        rig.servers[0].say_settings(streams=1)
+        rig.servers[0].answer(1)
+        rig.servers[0].lose()
+        asked = [known, *(rig.ask() for _ in range(4))]
+        first = rig.servers[1]
+        assert len(first.hear()) == 4
+        first.say_settings(streams=1)
+        for number in (3, 5, 7):
+            first.reset(number, REFUSED)
+        second = rig.servers[2]
+        rig.shake(second)
+        assert len(second.hear()) == 1
+        second.say_settings(streams=1)
+        for number in (1, 9, 11):
+            first.answer(number)
+        second.answer(1)
+        assert [outcome.body.data for outcome in asked] == [b"hi"] * 5
+
+
+@pytest.mark.parametrize(
+    ("length", "end"), [(None, PotentialDataLoss), (b"2", ResponseDone), (b"3", ResponseCut)], ids=str
+)
+def test_a_reset_that_is_no_error_may_end_a_body(length: bytes | None, end: type[Exception]) -> None:
+    """As Node 20 does it."""
+    with Rig2() as rig:
+        asked = rig.ask()
+        (server,) = rig.servers
+        server.head(1, 200, *(() if length is None else ((b"content-length", length),)))
+        server.data(1, b"hi")
+        server.reset(1, 0)
+        assert asked.body.data == b"hi"
+        assert asked.body.end.type is end
+        assert rig.held()["idle_connections"] == 1
 
 
 def test_the_connection_is_lost() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
+from twisted.web.error import InfiniteRedirection
 
 from hardhttp.client import BytesBody, ClientReason, RedirectAgent, ResponseTimeout, TooManyRedirects
 from tests.client.rig import Body, ClientRig, Outcome
@@ -35,6 +36,7 @@ def ask(rig: ClientRig, method: bytes = b"GET", uri: bytes = b"http://a.example/
         (b"http://a.example/f#g", b"/f"),
         (b"../e f", b"/e%20f"),
         ("/é".encode(), b"/%C3%A9"),
+        (b"/\xe9 \xe9", b"/%E9%20%E9"),  # Latin-1, as curl and browsers ask for it
     ],
 )
 def test_where_it_leads(to: bytes, target: bytes) -> None:
@@ -48,6 +50,16 @@ def test_where_it_leads(to: bytes, target: bytes) -> None:
         server.send(OK)
         assert asked.response.code == 200
         assert asked.response.previousResponse.code == 302
+
+
+@pytest.mark.parametrize(("to", "uri"), [(b"/e", b"http://a.example/e#x"), (b"/e#y", b"http://a.example/e#y")])
+def test_a_fragment_is_inherited(to: bytes, uri: bytes) -> None:
+    """RFC 9110, 10.2.2: a Location without one has that of the URI before."""
+    with ClientRig() as rig:
+        asked = ask(rig, uri=b"http://a.example/b#x")
+        rig.servers[0].send(moved(to))
+        rig.servers[0].send(OK)
+        assert asked.response.request.absoluteURI == uri
 
 
 def test_within_a_unix_socket() -> None:
@@ -128,6 +140,7 @@ def test_so_many_and_no_more() -> None:
         assert isinstance(asked.error, TooManyRedirects)
         assert asked.error.reason is ClientReason.REDIRECTS
         assert asked.error.response.code == 302
+        assert asked.error.reasons[0].check(InfiniteRedirection)  # which users of Twisted's look for
         assert b"one-too-many" not in rig.servers[0].received
         assert rig.held()["idle_connections"] == 1
 

@@ -24,6 +24,7 @@ from twisted.internet.error import (
 from twisted.internet.interfaces import IResolutionReceiver
 from twisted.internet.ssl import Certificate, PrivateCertificate, trustRootFromCertificates
 from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.web.client import BrowserLikePolicyForHTTPS, FileBodyProducer, readBody
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
@@ -354,3 +355,28 @@ async def test_an_address_of_no_link() -> None:
     ):
         with pytest.raises(ConnectError):
             await endpoint.connect(factory())
+
+
+@pytest.mark.parametrize(
+    "uri", [b"http://127.0.0.1:80/", b"http://[::1]:80/", b"https://127.0.0.1/", b"http+unix://%2Frun%2Fs/"]
+)
+def test_a_reactor_of_memory_connects_nowhere(uri: bytes) -> None:
+    """Applications try themselves on Twisted's: what would connect stands in its lists, and no socket is made."""
+    clock = MemoryReactorClock()
+    agent = Agent(clock)
+    asked = agent.request(b"GET", uri)
+    asked.addErrback(lambda failure: failure.trap(CancelledError))
+    (connecting,) = [*clock.tcpClients, *clock.unixClients]
+    assert not clock.readers
+    assert not clock.writers
+    protocol = connecting[1 if b"unix" in uri else 2].buildProtocol(None)
+    transport = StringTransport()
+    protocol.makeConnection(transport)
+    if not uri.startswith(b"https"):
+        assert transport.value().startswith(b"GET / HTTP/1.1\r\n")
+        protocol.dataReceived(b"HTTP/1.1 204 Yes\r\n\r\n")
+        assert asked.result.code == 204  # type: ignore[attr-defined]
+    asked.cancel()
+    agent.close()
+    clock.advance(100)
+    assert clock.getDelayedCalls() == []
