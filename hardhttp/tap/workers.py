@@ -44,6 +44,7 @@ from hardhttp.ops.workerprocess import Spawner
 from hardhttp.ops.workers import Workers
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
+from hardhttp.tap.atonce import result_at_once
 from hardhttp.tap.logging import make_logs
 from hardhttp.tap.signals import OnSignal, WhileEnding
 from hardhttp.tap.successor import VARIABLE as PREDECESSOR
@@ -213,8 +214,8 @@ class Parent(Service):
     def _begin(self) -> None:
         for each in self._signals:
             each.start()
-        early: list[Any] = []
-        maybeDeferred(self._http.startService).addCallback(self._bound).addBoth(early.append)
+        starting = maybeDeferred(self._http.startService).addCallback(self._bound).addErrback(self._close_ports)
+        early = result_at_once(starting, lambda: not self._http.running, self._reactor)
         if not early or isinstance(early[0], Failure):
             failure = early[0] if early else None
             message = f"hardhttp cannot start: {failure.getErrorMessage() if failure else 'an endpoint waits'}"
@@ -223,6 +224,10 @@ class Parent(Service):
             self._log.critical("{message}", message=message)
             self._quits(message, False)
             raise RuntimeError(message)
+
+    def _close_ports(self, failure: Failure) -> Deferred[Failure]:
+        closing = self._http.close_ports().addBoth(lambda _: None if self.admin is None else self.admin.stop())
+        return closing.addBoth(lambda _: failure)
 
     def _bound(self, _: object) -> Any:
         self._accept_nobody()
