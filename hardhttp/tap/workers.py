@@ -46,7 +46,7 @@ from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
 from hardhttp.tap.atonce import result_at_once
 from hardhttp.tap.logging import make_logs
-from hardhttp.tap.signals import OnSignal, WhileEnding
+from hardhttp.tap.signals import OnSignal, WhileEnding, let_pass
 from hardhttp.tap.successor import VARIABLE as PREDECESSOR
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
@@ -123,6 +123,8 @@ def private_admin(sources: Sources, reactor: Any) -> Site:
 def make_link(
     place: Place, reactor: Any, admin: Any, hang_up: Callable[[], object], cut_short: Callable[[], object]
 ) -> Link:
+    let_pass(signal.SIGUSR2, f"it is for the parent, process {os.getppid()}", reactor)
+
     def orphaned() -> None:
         Logger(namespace="hardhttp").error("the parent has died: worker {number} ends", number=place.number)
         try:
