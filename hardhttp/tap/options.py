@@ -304,6 +304,8 @@ SIGHUP reads certificates and the file of --config again."""
                 if self[name]:
                     raise usage.UsageError(f"--{name} is for the files of --webroot, and there is none")
             return None
+        if not path:  # a variable of a script that is not set, and then all of the directory it is run in
+            raise usage.UsageError("--webroot is empty; the current directory is --webroot .")
         self["webroot"] = path = os.path.abspath(path)
         if not os.path.isdir(path):
             raise usage.UsageError(f"--webroot {path} is not a directory")
