@@ -20,6 +20,7 @@ from twisted.python import usage
 from twisted.python.logfile import LogFile
 
 from hardhttp.ops.logs import FORMATS, LEVELS, Logs
+from hardhttp.tap.ownedfiles import make_owned
 from hardhttp.tap.signals import let_pass
 
 __all__ = ["SharedLogFile", "check_log", "make_logs"]
@@ -63,6 +64,7 @@ def make_logs(options: Any, reactor: Any) -> Logs | None:
     elif path == "-":
         return None  # twistd says that a daemon cannot
     else:
+        make_owned(path or "twistd.log", 0o666, twistd)
         file = SharedLogFile.fromFullPath(path or "twistd.log")
         if not signal.getsignal(signal.SIGUSR1):  # what twistd does with its own
 
