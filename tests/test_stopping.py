@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -193,6 +194,30 @@ def test_other_signals_harm_no_response_in_flight(tmp_path: Path, options: tuple
             assert (tmp_path / "access.log").exists()
         never.close()
         assert ended_as_twistd_does(server.process.wait(PATIENCE_SECONDS))
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("options", [(), WORKERS])
+def test_signals_for_others_harm_nobody(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """Whoever rotates logs, or restarts, may send his signal to every process of a group."""
+    server, never = begun(tmp_path, *options)
+    try:
+        pids = [int(server.wait_for(rf"worker {n} is ready, process (\d+)")[1]) for n in (1, 2) if options]
+        slow = [socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) for _ in range(6)]
+        for each in slow:
+            each.sendall(GET % (b"/slow", b"Connection: close\r\n"))
+        for pid in pids:
+            os.kill(pid, signal.SIGUSR1)
+            os.kill(pid, signal.SIGUSR2)
+        server.process.send_signal(signal.SIGUSR1)
+        assert {end(each)[-4:] for each in slow} == {b"slow"}
+        server.wait_for("SIGUSR1 changes nothing: the log has no file of ours")
+        if options:
+            server.wait_for("SIGUSR2 changes nothing: it is for the parent, process")
+            assert "has ended" not in server.log.read_text()
+        never.close()
+        assert ended_as_twistd_does(server.stop())
     finally:
         server.close()
 

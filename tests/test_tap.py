@@ -236,11 +236,14 @@ def test_when_nothing_would_fit_nothing_is_advised(monkeypatch: pytest.MonkeyPat
 
 
 def test_listen_may_be_repeated() -> None:
-    given = ["tcp:8080", "unix:run.sock", "tcp6:8081"]
+    given = ["tcp:8080", "unix:run.sock", "tcp6:8081", "tcp:65535"]
     assert parse(*(f"--listen={description}" for description in given))["listen"] == given
 
 
-@pytest.mark.parametrize("given", ["", "8080", "tcp", "tcp:http", "tcp:80:colour=red"])
+@pytest.mark.parametrize(
+    "given",
+    ["", "8080", "tcp", "tcp:http", "tcp:80:colour=red", "tcp:65536", "tcp6:port=65536", "tcp:-1:interface=::1"],
+)
 def test_what_is_not_an_endpoint(given: str) -> None:
     said = refusal("--listen", given)
     assert said.startswith(f"--listen {given!r}: ")
@@ -277,6 +280,7 @@ def test_what_is_not_a_webroot(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for given in ("none", "file"):
         assert refusal(f"--webroot={given}") == f"--webroot {tmp_path / given} is not a directory"
+    assert refusal("--webroot=") == "--webroot is empty; the current directory is --webroot ."
 
 
 @pytest.fixture

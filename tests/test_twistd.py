@@ -295,6 +295,26 @@ def test_a_busy_port_behind_a_free_one(tmp_path: Path) -> None:
     assert f"127.0.0.1:{port}" in done.stderr
 
 
+WORKERS = ("--workers=1",)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), WORKERS])
+@pytest.mark.parametrize("which", ["listen", "admin"])
+def test_a_busy_port_behind_one_that_is_ours(tmp_path: Path, which: str, more: tuple[str, ...]) -> None:
+    """It is the busy one that is named, and not ours, tried again; and no file of a socket is left."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        port, ours = taken.getsockname()[1], other.getsockname()[1]
+        other.close()
+        listen = [f"--listen=tcp:{ours}:interface=127.0.0.1", "--listen=unix:sock", *more]
+        done = run(tmp_path, "-n", "--pidfile=", "hardhttp", *listen, f"--{which}=tcp:{port}:interface=127.0.0.1")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert not [*tmp_path.glob("sock*")]
+
+
 @pytest.mark.slow
 def test_a_busy_port_is_told_by_the_one_who_goes_to_the_background(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

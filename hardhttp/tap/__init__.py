@@ -33,6 +33,7 @@ from hardhttp.ops.sources import Sources
 from hardhttp.ops.workerlink import Link
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminSide
+from hardhttp.tap.atonce import result_at_once
 from hardhttp.tap.hints import read_again
 from hardhttp.tap.hub import remote_keys
 from hardhttp.tap.logging import make_logs
@@ -145,8 +146,8 @@ class Serving(Service):
             self._hangup.start()  # before the log says that it listens: SIGHUP ends whoever has no handler
         if self.link is not None:
             self.link.start()
-        early: list[Any] = []
-        listening = maybeDeferred(self._begin).addBoth(early.append)
+        listening = maybeDeferred(self._begin)
+        early = result_at_once(listening, lambda: not self._http.running, self.site.reactor)
         if early:
             self._listening(early[0], running=False)
         else:
@@ -181,7 +182,7 @@ class Serving(Service):
             return ports
 
         def without(failure: Failure) -> Deferred[Failure]:
-            return maybeDeferred(self._http.stopService).addBoth(lambda _: failure)
+            return self._http.close_ports().addBoth(lambda _: failure)
 
         return self.admin.start().addCallbacks(lambda _: ports, without)
 
@@ -189,7 +190,7 @@ class Serving(Service):
         """Sockets that were passed to this process are all taken, or there is no server."""
 
         def without(failure: Failure) -> Deferred[Failure]:
-            stopping = maybeDeferred(self._http.stopService).addBoth(self._stop_admin)
+            stopping = self._http.close_ports().addBoth(self._stop_admin)
             return stopping.addBoth(lambda _: failure)
 
         return maybeDeferred(self._take_inherited).addCallbacks(lambda _: ports, without)

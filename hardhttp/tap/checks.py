@@ -32,6 +32,9 @@ DEFAULT_LISTEN = "tcp:8080:interface=127.0.0.1"
 SPARE_DESCRIPTORS = 24
 MIN_ROTATE_BYTES = 64 * 1024
 MAX_KEPT_LOGS = 1000
+MAX_PORT = 65_535
+# Twisted takes any number for one.
+_PORT = re.compile(r"(?:tcp6?|ssl):(?:port=)?(-?[0-9]+)(?::|$)")
 
 
 def items(text: str | None) -> list[str]:
@@ -61,6 +64,9 @@ def check_endpoint(description: str) -> None:
 
     try:
         serverFromString(reactor, description)
+        port = _PORT.match(description)
+        if port is not None and not 0 <= int(port[1]) <= MAX_PORT:
+            raise ValueError(f"a port is from 0 to {MAX_PORT:,}")
     except Exception as error:  # each endpoint's parser raises what it likes
         raise usage.UsageError(
             f"--listen {description!r}: {error or type(error).__name__}; an endpoint looks like {DEFAULT_LISTEN}"

@@ -20,6 +20,7 @@ from hardhttp.sse.historysqlite import SQLiteHistory
 from hardhttp.sse.hub import Away, EventHub, Policy
 from hardhttp.tap.checks import check_place, items, resolved
 from hardhttp.tap.optiontable import OPTIONS
+from hardhttp.tap.ownedfiles import make_owned
 from hardhttp.units import UnitError, format_seconds, format_size, parse_count, parse_seconds, parse_size
 from hardhttp.web.cors import Origins
 
@@ -173,6 +174,8 @@ def _history(options: Mapping[str, Any], reactor: Any) -> IHistory:
         predecessor = getattr(options, "predecessor", None)
         if predecessor is not None:
             predecessor.ask_for("history")
+        for each in (path, f"{path}-last"):
+            make_owned(each, 0o600, getattr(options, "parent", None))
         try:
             return SQLiteHistory(path, reactor)
         except (StoreError, ValueError) as error:

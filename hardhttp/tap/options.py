@@ -41,6 +41,7 @@ from hardhttp.tap.hub import HubOver, make_mercure
 from hardhttp.tap.limitoptions import FIELDS, option_name, reader, written
 from hardhttp.tap.logging import check_log
 from hardhttp.tap.optiontable import GROUPS, OPTIONS, Option
+from hardhttp.tap.ownedfiles import make_owned
 from hardhttp.tap.resources import WebrootOver, load_app
 from hardhttp.tap.restart import Start
 from hardhttp.tap.selftest import become_the_attack
@@ -282,6 +283,8 @@ SIGHUP reads certificates and the file of --config again."""
         if self["check"]:
             check_place("access-log", path)
             return log
+        if path != "-":
+            make_owned(path, 0o640, self.parent)
         try:
             log.open()
         except OSError as error:
@@ -304,6 +307,8 @@ SIGHUP reads certificates and the file of --config again."""
                 if self[name]:
                     raise usage.UsageError(f"--{name} is for the files of --webroot, and there is none")
             return None
+        if not path:  # a variable of a script that is not set, and then all of the directory it is run in
+            raise usage.UsageError("--webroot is empty; the current directory is --webroot .")
         self["webroot"] = path = os.path.abspath(path)
         if not os.path.isdir(path):
             raise usage.UsageError(f"--webroot {path} is not a directory")

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-__all__ = ["AGAIN_SECONDS", "OnSignal", "WhileEnding"]
+__all__ = ["AGAIN_SECONDS", "OnSignal", "WhileEnding", "let_pass"]
 
 # What sends SIGINT twice at once is a shell with a program between; who presses Ctrl-C again has waited so long.
 AGAIN_SECONDS = 1.0
@@ -34,6 +34,13 @@ class OnSignal:
         before, self._before = self._before, None
         if before is not None:
             signal.signal(self._number, before)
+
+
+def let_pass(number: signal.Signals, why: str, reactor: Any) -> None:
+    """From now on that signal is a line in the log with ``why``, if else the process would be ended by it."""
+    if signal.getsignal(number) is signal.SIG_DFL:
+        log = Logger(namespace="hardhttp")
+        OnSignal(number, lambda: log.info("{name} changes nothing: {why}", name=number.name, why=why), reactor).start()
 
 
 class WhileEnding:

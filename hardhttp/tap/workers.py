@@ -44,8 +44,9 @@ from hardhttp.ops.workerprocess import Spawner
 from hardhttp.ops.workers import Workers
 from hardhttp.sse.stream import EventStream
 from hardhttp.tap.admin import AdminListening
+from hardhttp.tap.atonce import result_at_once
 from hardhttp.tap.logging import make_logs
-from hardhttp.tap.signals import OnSignal, WhileEnding
+from hardhttp.tap.signals import OnSignal, WhileEnding, let_pass
 from hardhttp.tap.successor import VARIABLE as PREDECESSOR
 from hardhttp.web.service import HTTPService
 from hardhttp.web.site import Site
@@ -122,6 +123,8 @@ def private_admin(sources: Sources, reactor: Any) -> Site:
 def make_link(
     place: Place, reactor: Any, admin: Any, hang_up: Callable[[], object], cut_short: Callable[[], object]
 ) -> Link:
+    let_pass(signal.SIGUSR2, f"it is for the parent, process {os.getppid()}", reactor)
+
     def orphaned() -> None:
         Logger(namespace="hardhttp").error("the parent has died: worker {number} ends", number=place.number)
         try:
@@ -213,8 +216,8 @@ class Parent(Service):
     def _begin(self) -> None:
         for each in self._signals:
             each.start()
-        early: list[Any] = []
-        maybeDeferred(self._http.startService).addCallback(self._bound).addBoth(early.append)
+        starting = maybeDeferred(self._http.startService).addCallback(self._bound).addErrback(self._close_ports)
+        early = result_at_once(starting, lambda: not self._http.running, self._reactor)
         if not early or isinstance(early[0], Failure):
             failure = early[0] if early else None
             message = f"hardhttp cannot start: {failure.getErrorMessage() if failure else 'an endpoint waits'}"
@@ -223,6 +226,10 @@ class Parent(Service):
             self._log.critical("{message}", message=message)
             self._quits(message, False)
             raise RuntimeError(message)
+
+    def _close_ports(self, failure: Failure) -> Deferred[Failure]:
+        closing = self._http.close_ports().addBoth(lambda _: None if self.admin is None else self.admin.stop())
+        return closing.addBoth(lambda _: failure)
 
     def _bound(self, _: object) -> Any:
         self._accept_nobody()

@@ -131,8 +131,12 @@ class HTTPService(Service):
 
     def _cannot_listen(self, failure: Any) -> Any:
         error = failure.value.subFailure
+        return self.close_ports().addCallback(lambda _: error)
+
+    def close_ports(self) -> Deferred[Any]:
+        """Listen no more, after a start that failed: nobody is served, so nothing drains."""
         self.running = 0
-        return self._stop_listening().addCallback(lambda _: error)
+        return self._stop_listening()
 
     def _stop_listening(self) -> Deferred[Any]:
         ports, self.ports = self.ports, []
