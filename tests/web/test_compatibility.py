@@ -601,7 +601,9 @@ async def test_distributed(run: Run, tmp_path: Path) -> None:
 
     from twisted.spread import pb
 
-    back = pb.PBServerFactory(distrib.ResourcePublisher(Site(Back(), reactor=reactor)))
+    root = resource.Resource()
+    root.putChild(b"x", Back())
+    back = pb.PBServerFactory(distrib.ResourcePublisher(Site(root, reactor=reactor)))
     port = reactor.listenUNIX(path, back)
     subscription = distrib.ResourceSubscription("unix", path)
 
@@ -609,6 +611,8 @@ async def test_distributed(run: Run, tmp_path: Path) -> None:
         answer = await site.ask("/x?a=b", X_Who="anna")
         assert (answer.body, answer.headers["x-back"]) == (b"from the back, b for anna", "yes")
         assert (await site.ask("/x", "POST", b"y" * 1000)).body == b"1000 bytes"
+        answer = await site.ask("/not-there")
+        assert (answer.status, b"No Such Resource" in answer.body) == (404, True)
         subscription.publisher.broker.transport.loseConnection()
         await port.stopListening()
         await deferLater(reactor, 0.02)
