@@ -38,6 +38,13 @@ class Handling(Responding):
     request_id: str
     _pending: Deferred[Any] | None
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The message is whole: called only where a request class overrides it, see ``hardhttp.web.adapting``."""
+        self.content.seek(0)  # type: ignore[union-attr]
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
+
     def process(self) -> None:
         """Find the resource and render it."""
         if self.site.loads_sessions and self._load_session(partial(Handling.process, self)):
