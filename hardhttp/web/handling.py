@@ -62,7 +62,7 @@ class Handling(Responding):
             if _IEncodingResource.providedBy(resource):
                 self._encoder = resource.getEncoder(self)
             self.render(resource)
-        except Exception:
+        except BaseException:  # sys.exit() and asyncio's CancelledError cost their request alone, as in twisted.web
             self._raised()
 
     def _raised(self) -> None:
@@ -134,7 +134,7 @@ class Handling(Responding):
             return
         try:
             self._answer(body)
-        except Exception:
+        except BaseException:
             self._raised()
 
     def _failed(self, failure: Failure) -> None:

@@ -212,7 +212,7 @@ class Request(Watched, Told, Hinting, Asking, Handling):
     def _render_stream(self, resource: IResource) -> None:
         try:
             self.render(resource)
-        except Exception:
+        except BaseException:
             self._raised()
 
     @property
@@ -230,7 +230,7 @@ class Request(Watched, Told, Hinting, Asking, Handling):
         if self._streamed is not None:
             try:
                 self._streamed.deliver(data)
-            except Exception:
+            except BaseException:
                 self._raised()
             return
         if self._store is None:
