@@ -99,7 +99,7 @@ class Poller:
             if transport is None:
                 continue  # ended by one before it in this turn
             reading = False
-            why: Exception | None
+            why: BaseException | None
             try:
                 if event & _GONE and not event & _IN:
                     why = main.CONNECTION_LOST
@@ -111,13 +111,13 @@ class Poller:
                     if not why and event & _OUT and fd in transports:
                         reading = False
                         why = transport.doWrite()
-            except Exception as failed:
+            except BaseException as failed:  # sys.exit() of one handler is none of the other connections' business
                 self._log.failure("a connection's handler failed")
                 why = failed.with_traceback(None)
             if why:
                 self._disconnect(transport, why, reading)
 
-    def _disconnect(self, transport: Any, why: Exception, reading: bool) -> None:
+    def _disconnect(self, transport: Any, why: BaseException, reading: bool) -> None:
         """As reactors do: a peer's end of stream is half a close for whoever wants to know."""
         self.removeReader(transport)
         done = isinstance(why, error.ConnectionDone)
@@ -127,7 +127,7 @@ class Poller:
         self.removeWriter(transport)
         try:
             transport.connectionLost(Failure(why))
-        except Exception:  # raised further, it would end every connection of the port
+        except BaseException:  # raised further, it would end every connection of the port
             self._log.failure("a connection's handler failed at its end")
 
     def connectionLost(self, reason: Failure) -> None:

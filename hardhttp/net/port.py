@@ -188,7 +188,7 @@ class _Accepting:
                 continue  # ECONNABORTED, EPERM and other faults of one connection
             try:
                 self._accepted(skt, peer, factory)
-            except Exception:
+            except BaseException:  # raised further, it would end the port
                 self._log.failure("a connection could not be set up")
                 skt.close()
 
@@ -205,7 +205,7 @@ class _Accepting:
         transport = self.transport(skt, protocol, peer, self, self.sessionno, self._poller)
         try:
             protocol.makeConnection(transport)
-        except Exception:
+        except BaseException:
             self._log.failure("a connection could not be set up")
             transport.abortConnection()
 

@@ -77,12 +77,12 @@ class Reaper:
     def _listed(self) -> list[Reapable]:
         try:
             return list(self._connections())
-        except Exception:
+        except BaseException:
             self._log.failure("the connections could not be listed")
             return []
 
     def _judge(self, connection: Reapable, now: float) -> None:
         try:
             connection.reap(now)
-        except Exception:
+        except BaseException:
             self._log.failure("a connection could not be judged")

@@ -270,5 +270,5 @@ class Server:
         """Call, and keep a failure to itself."""
         try:
             call(*args)
-        except Exception:
+        except BaseException:
             self.failed("what was told of an end failed")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from codecs import escape_decode
+from collections.abc import Iterator, KeysView
 from functools import partial
 from typing import IO
 from urllib.parse import unquote_to_bytes
@@ -43,7 +44,8 @@ Pairs = list[tuple[bytes, bytes]]
 
 @attrs.frozen
 class Form:
-    """A form: ``fields`` of text, and ``files``. Both are ``MultiDict``; in short, ``form[name]`` is a field.
+    """A form: ``fields`` of text, and ``files``. Both are ``MultiDict``; in short, ``form[name]`` is a field, and
+    ``dict(form)`` is the first of each name.
 
     A file input in which nothing was chosen is in neither.
     """
@@ -56,6 +58,12 @@ class Form:
 
     def __contains__(self, name: object) -> bool:
         return name in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)  # else Python asks for form[0], and the client is told that it is missing
+
+    def keys(self) -> KeysView[str]:
+        return self.fields.keys()
 
     def get(self, name: str, default: str | None = None) -> str | None:
         return self.fields.get(name, default)

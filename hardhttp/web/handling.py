@@ -38,6 +38,13 @@ class Handling(Responding):
     request_id: str
     _pending: Deferred[Any] | None
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The message is whole: called only where a request class overrides it, see ``hardhttp.web.adapting``."""
+        self.content.seek(0)  # type: ignore[union-attr]
+        self.method, self.uri, self.clientproto = command, path, version
+        self.path = path.partition(b"?")[0]
+        self.process()
+
     def process(self) -> None:
         """Find the resource and render it."""
         if self.site.loads_sessions and self._load_session(partial(Handling.process, self)):
@@ -55,7 +62,7 @@ class Handling(Responding):
             if _IEncodingResource.providedBy(resource):
                 self._encoder = resource.getEncoder(self)
             self.render(resource)
-        except Exception:
+        except BaseException:  # sys.exit() and asyncio's CancelledError cost their request alone, as in twisted.web
             self._raised()
 
     def _raised(self) -> None:
@@ -127,7 +134,7 @@ class Handling(Responding):
             return
         try:
             self._answer(body)
-        except Exception:
+        except BaseException:
             self._raised()
 
     def _failed(self, failure: Failure) -> None:

@@ -301,7 +301,7 @@ class WebSocket(SocketEnds):
         """Call the application; what it raises costs this socket."""
         try:
             result = function(*args)
-        except Exception:
+        except BaseException:
             self._failed(Failure())
             return
         if iscoroutine(result):

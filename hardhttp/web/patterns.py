@@ -207,6 +207,8 @@ def parse_pattern(text: str, converters: Mapping[str, Converter] = CONVERTERS, *
 
     Raises ``RouteError`` saying what is wrong and where.
     """
+    if not isinstance(text, str):
+        raise RouteError(f"a pattern is text such as '/items', not a {type(text).__name__}")
     if text and not text.startswith("/"):
         raise RouteError(f"the pattern {text!r} does not begin with a slash")
     if prefix and text == "/":

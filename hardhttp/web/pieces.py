@@ -62,7 +62,7 @@ class PieceProducer:
             return
         try:
             piece = next(self._iterator, _END)
-        except Exception:
+        except BaseException:
             self._raised(Failure())
         else:
             self._came(piece)
@@ -162,7 +162,7 @@ class BodyRelay:
             return
         try:
             later = body.startProducing(self)
-        except Exception:
+        except BaseException:
             self._raised(Failure())
             return
         later.addCallbacks(self._ended, self._raised)

@@ -50,8 +50,8 @@ __all__ = ["SERVER_NAME", "Request"]
 class Request(Watched, Told, Hinting, Asking, Handling):
     """One request and the response to it.
 
-    ``requestFactory`` may be a subclass. Overridden ``write``, ``finish`` and ``process`` are called
-    as ``twisted.web`` calls them.
+    ``requestFactory`` may be a subclass, see ``hardhttp.web.adapting``. Overridden ``write``, ``finish``,
+    ``process``, ``handleContentChunk`` and ``requestReceived`` are called as ``twisted.web`` calls them.
     """
 
     __hash__ = object.__hash__
@@ -212,7 +212,7 @@ class Request(Watched, Told, Hinting, Asking, Handling):
     def _render_stream(self, resource: IResource) -> None:
         try:
             self.render(resource)
-        except Exception:
+        except BaseException:
             self._raised()
 
     @property
@@ -230,7 +230,7 @@ class Request(Watched, Told, Hinting, Asking, Handling):
         if self._streamed is not None:
             try:
                 self._streamed.deliver(data)
-            except Exception:
+            except BaseException:
                 self._raised()
             return
         if self._store is None:
@@ -330,11 +330,3 @@ class Request(Watched, Told, Hinting, Asking, Handling):
     def loseConnection(self) -> None:
         if self.channel is not None:
             self.channel.loseConnection()
-
-
-def adapt(factory: type) -> type[Request]:
-    """A subclass of ``twisted.web.server.Request`` made to work on our channel.
-
-    Its own methods keep precedence; what it inherited from ``twisted.web`` comes from here.
-    """
-    return type(factory.__name__, (factory, Request), {"_adapted": True, "__doc__": factory.__doc__})

@@ -55,6 +55,8 @@ class Group:
         called before the request's body has come, and takes it with ``request.deliverBody``.
         Raises ``RouteError`` for a pattern that is none or is taken, and for a handler that could not be called so.
         """
+        if callable(pattern):  # else the function would be no route, and its name this one's
+            raise RouteError(f"{pattern!r} stands where a pattern belongs, as in @router.get('/items')")
 
         def add(handler: F) -> F:
             self._add(pattern, methods, handler, name, stream)

@@ -196,7 +196,7 @@ class Session(SessionValues):
             if unnoted_seconds >= sessions.server.limits.session_idle_seconds / TOUCHES_PER_IDLE:
                 self._touch_due = True
                 self._cookie_due = sessions.max_age is not None
-        elif self._id is not None and not sessions.objects.has(self._id):
+        elif self._id is not None and sessions.objects.find(self._id) is None:
             self._id = None  # an id that is not ours is never taken up
 
     def _look(self) -> None:

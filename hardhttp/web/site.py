@@ -32,8 +32,9 @@ from hardhttp.net.drain import drain
 from hardhttp.net.refusal import Refusal
 from hardhttp.net.server import CLOSED_UNANSWERED, Server
 from hardhttp.web import pages
+from hardhttp.web.adapting import adapt
 from hardhttp.web.clientinfo import UNIX, told_address
-from hardhttp.web.request import SERVER_NAME, Request, adapt
+from hardhttp.web.request import SERVER_NAME, Request
 from hardhttp.web.sessions import Sessions
 from hardhttp.web.stockpages import STOCK_PAGES, ours
 from hardhttp.web.streaming import streaming_below
@@ -212,8 +213,7 @@ class Site(twisted_server.Site):
     def _adapt_factory(self) -> None:
         """``requestFactory`` may be assigned at any time, and by a subclass."""
         self._factory_given = given = self.requestFactory
-        foreign = isinstance(given, type) and not issubclass(given, Request)
-        self._factory = adapt(given) if foreign else given
+        self._factory = adapt(given)
 
     def startFactory(self) -> None:
         if self._twisted_log:
@@ -262,7 +262,9 @@ class Site(twisted_server.Site):
             segment = postpath.pop(0)
             prepath.append(segment)
             resource = resource.getChildWithDefault(segment, request)
-        return resource if type(resource) not in STOCK_PAGES else ours(resource)
+        if type(resource) not in STOCK_PAGES or not isinstance(request, Request):
+            return resource  # one that twisted.web.distrib has sent has no headers to read or take away
+        return ours(resource)
 
     def getStreamingResourceFor(self, request: Request) -> IStreamingResource | None:
         """The resource that takes ``request``'s body as it comes, or ``None``.

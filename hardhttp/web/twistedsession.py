@@ -138,10 +138,13 @@ class SessionObjects:
         return bool(sessions) and session_id is not None and session_id.encode("ascii") in sessions
 
     def find(self, session_id: str | None) -> Any:
+        """The object of a client's id; one whose time is over ends here, not at the next sweep."""
         sessions = self._site.sessions
-        known = sessions.get(session_id.encode("ascii")) if sessions and session_id is not None else None
-        if known is not None:
-            known.__dict__.setdefault(_BEGAN_AT, known.lastModified)
+        uid = session_id.encode("ascii") if sessions and session_id is not None else None
+        known = None if uid is None else sessions.get(uid)
+        if uid is None or known is None or self._judge([uid], self._site.server.seconds()):
+            return None
+        known.__dict__.setdefault(_BEGAN_AT, known.lastModified)
         return known
 
     # -- making -------------------------------------------------------------------------------

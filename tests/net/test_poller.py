@@ -65,10 +65,11 @@ def test_a_greedy_connection_does_not_starve_the_others() -> None:
             greedy.take()
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 @pytest.mark.parametrize("where", ["dataReceived", "readConnectionLost", "connectionLost"])
 @blocking
 def test_what_fails_for_one_connection_costs_that_one(
-    where: str, logged: list[Any], monkeypatch: pytest.MonkeyPatch
+    where: str, error: type[BaseException], logged: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raised to the reactor, it would end every connection of the port, and the poller with them."""
     with Loopback(Answer(lambda request: b"here")) as loop:
@@ -84,7 +85,7 @@ def test_what_fails_for_one_connection_costs_that_one(
                 return method(channel, *args)
             if where == "connectionLost":
                 method(channel, *args)
-            raise RuntimeError("as it should")
+            raise error("as it should")
 
         with monkeypatch.context() as patch:
             patch.setattr(Channel, where, fails)

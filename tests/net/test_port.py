@@ -213,14 +213,15 @@ def test_what_it_listens_on_is_fast(description: str, pem: Path, tmp_path: Path)
         assert type(channel._base) is EagerServer
 
 
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
 @blocking
-def test_a_connection_that_cannot_be_set_up_costs_itself(logged: list[Any]) -> None:
+def test_a_connection_that_cannot_be_set_up_costs_itself(error: type[BaseException], logged: list[Any]) -> None:
     """Also the connection that gets its descriptor next."""
     from twisted.internet import reactor
 
     class Broken(Protocol):
         def makeConnection(self, transport: Any) -> None:
-            raise RuntimeError("no")
+            raise error("no")
 
     site = Site(Answer(lambda request: b"here"), reactor=reactor)
     made: list[Any] = [Broken(), None]
@@ -230,7 +231,7 @@ def test_a_connection_that_cannot_be_set_up_costs_itself(logged: list[Any]) -> N
             if not made:
                 return site.buildProtocol(addr)
             if (protocol := made.pop()) is None:
-                raise RuntimeError("no")
+                raise error("no")
             return protocol
 
     loop = Loopback(site)

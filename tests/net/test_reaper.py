@@ -26,14 +26,14 @@ def logged() -> Iterator[list[Any]]:
 
 
 class Record:
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: type[BaseException] | None = None) -> None:
         self.reaped: list[float] = []
         self._fails = fails
 
     def reap(self, now: float) -> None:
         self.reaped.append(now)
-        if self._fails:
-            raise RuntimeError("as it should")
+        if self._fails is not None:
+            raise self._fails("as it should")
 
 
 def test_it_sweeps_every_second_while_it_runs() -> None:
@@ -58,7 +58,7 @@ def test_it_sweeps_every_second_while_it_runs() -> None:
 def test_a_record_that_fails_costs_itself_alone(logged: list[Any]) -> None:
     """Each of them, every time: a LoopingCall that raised would never run again."""
     clock = Clock()
-    records = [Record(fails=True), Record(), Record(fails=True), Record()]
+    records = [Record(RuntimeError), Record(), Record(SystemExit), Record()]
     reaper = Reaper(clock, lambda: records)
     reaper.start()
     clock.pump([1, 1, 1])
@@ -69,11 +69,11 @@ def test_a_record_that_fails_costs_itself_alone(logged: list[Any]) -> None:
 
 def test_a_listing_that_fails_is_tried_again(logged: list[Any]) -> None:
     clock, record = Clock(), Record()
-    answers: list[Any] = [RuntimeError("as it should"), [record], iter([record])]
+    answers: list[Any] = [SystemExit("as it should"), [record], iter([record])]
 
     def listing() -> Any:
         answer = answers.pop(0)
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             raise answer
         return answer
 

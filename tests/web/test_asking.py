@@ -233,6 +233,20 @@ def test_a_form_that_is_refused_is_counted_and_the_connection_goes_on(
         assert not peer.ended
 
 
+def test_a_form_is_gone_through_by_its_names() -> None:
+    """It was asked for ``form[0]``, and its client told that 0 is missing."""
+    seen: list[Any] = []
+
+    def answer(request: Any) -> bytes:
+        form = request.form()
+        seen.append((list(form), dict(form)))
+        return b""
+
+    with Rig(Says(answer)) as rig:
+        assert rig.exchange(form(b"a=1&b=2&a=3", URLENCODED))[0].status == 200
+    assert seen == [(["a", "b"], {"a": "1", "b": "2"})]
+
+
 def test_no_body_is_an_empty_form_whatever_the_method() -> None:
     put = say(b"PUT", body=b"a=1", Content_Type=URLENCODED)
     with Rig(Says(shown)) as rig:

@@ -46,7 +46,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import globalLogPublisher
 from twisted.python.threadpool import ThreadPool
-from twisted.web import distrib, guard, resource, server, static, twcgi, util, vhost, xmlrpc
+from twisted.web import distrib, guard, http, resource, server, static, twcgi, util, vhost, xmlrpc
 from twisted.web import websocket as twisted_websocket
 from twisted.web.proxy import ReverseProxyResource
 from twisted.web.template import Element, XMLString, renderElement, renderer
@@ -601,7 +601,9 @@ async def test_distributed(run: Run, tmp_path: Path) -> None:
 
     from twisted.spread import pb
 
-    back = pb.PBServerFactory(distrib.ResourcePublisher(Site(Back(), reactor=reactor)))
+    root = resource.Resource()
+    root.putChild(b"x", Back())
+    back = pb.PBServerFactory(distrib.ResourcePublisher(Site(root, reactor=reactor)))
     port = reactor.listenUNIX(path, back)
     subscription = distrib.ResourceSubscription("unix", path)
 
@@ -609,6 +611,8 @@ async def test_distributed(run: Run, tmp_path: Path) -> None:
         answer = await site.ask("/x?a=b", X_Who="anna")
         assert (answer.body, answer.headers["x-back"]) == (b"from the back, b for anna", "yes")
         assert (await site.ask("/x", "POST", b"y" * 1000)).body == b"1000 bytes"
+        answer = await site.ask("/not-there")
+        assert (answer.status, b"No Such Resource" in answer.body) == (404, True)
         subscription.publisher.broker.transport.loseConnection()
         await port.stopListening()
         await deferLater(reactor, 0.02)
@@ -909,6 +913,114 @@ async def test_a_request_factory(run: Run, factory: Any) -> None:
             assert request.calls[0] == "process"
             assert request.calls[-1] == "finish"
             assert "write" in request.calls
+
+
+class Noting:
+    """Notes what is told of a message before ``process``, and serves another path than was asked for."""
+
+    def handleContentChunk(self: Any, data: bytes) -> None:
+        self.noted = [*getattr(self, "noted", ()), data]
+        super().handleContentChunk(data)  # type: ignore[misc]
+
+    def requestReceived(self: Any, command: bytes, path: bytes, version: bytes) -> None:
+        self.setHeader(b"X-Received", b" ".join([command, version, b"%d" % self.content.tell()]))
+        super().requestReceived(command, path.replace(b"/old", b"/new"), version)  # type: ignore[misc]
+
+
+class NotingOurs(Noting, hardhttp.Request):
+    pass
+
+
+class NotingTheirs(Noting, server.Request):
+    pass
+
+
+class NotingExplicit(server.Request):
+    def handleContentChunk(self, data: bytes) -> None:
+        self.noted = [*getattr(self, "noted", ()), data]
+        server.Request.handleContentChunk(self, data)
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        self.setHeader(b"X-Received", b" ".join([command, version, b"%d" % self.content.tell()]))
+        server.Request.requestReceived(self, command, path.replace(b"/old", b"/new"), version)
+
+
+class NotingAlone(NotingExplicit):
+    """It does all that ``twisted.web``'s does, by itself."""
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        self.setHeader(b"X-Received", b" ".join([command, version, b"%d" % self.content.tell()]))
+        self.content.seek(0)
+        self.path, _, query = path.replace(b"/old", b"/new").partition(b"?")
+        self.args = http.parse_qs(query)
+        if self.getHeader(b"content-type") is not None:
+            self.args.update(http.parse_qs(self.content.read()))
+            self.content.seek(0)
+        self.process()
+
+
+class PiecesAlone(server.Request):
+    """It overrides ``handleContentChunk`` alone."""
+
+    def handleContentChunk(self, data: bytes) -> None:
+        server.Request.handleContentChunk(self, data.upper())
+
+
+@pytest.mark.parametrize("factory", [NotingOurs, NotingTheirs, NotingExplicit, NotingAlone])
+@ensureDeferred
+async def test_a_request_factory_is_told_of_the_message(run: Run, factory: Any) -> None:
+    """``handleContentChunk`` and ``requestReceived``, which may look at the body and change what is asked for."""
+
+    def say(request: Any) -> bytes:
+        return repr((request.path, request.args, request.content.read(), getattr(request, "noted", []))).encode()
+
+    root = resource.Resource()
+    root.putChild(b"new", Page(say))
+    async with run(root, requestFactory=factory) as site:
+        client = site.connect()
+        ask = partial(deferToThread, site.ask_on, client)
+        for _ in range(2):  # kept alive
+            got = await ask("GET", "/old?a=b", None, {})
+            assert got.headers["x-received"] == "GET HTTP/1.1 0"
+            assert got.body == repr((b"/new", {b"a": [b"b"]}, b"", [])).encode()
+            form = await ask("POST", "/old?a=b", b"c=d", {"Content-Type": "application/x-www-form-urlencoded"})
+            assert form.headers["x-received"] == "POST HTTP/1.1 3"
+            assert form.body == repr((b"/new", {b"a": [b"b"], b"c": [b"d"]}, b"c=d", [b"c=d"])).encode()
+        client.close()
+    async with run(root, requestFactory=PiecesAlone) as site:
+        form = await site.ask("/new", "POST", b"c=d", Content_Type="application/x-www-form-urlencoded")
+        assert form.body == repr((b"/new", {b"C": [b"D"]}, b"C=D", [])).encode()
+
+
+def two_arguments(factory: Any) -> Callable[..., Any]:
+    return lambda channel, queued: factory(channel)
+
+
+@pytest.mark.parametrize("make", [partial, two_arguments])
+@pytest.mark.parametrize("factory", [hardhttp.Request, Ours, Theirs, Explicit, NotingTheirs])
+@ensureDeferred
+async def test_a_request_factory_that_is_no_class(run: Run, factory: Any, make: Callable[..., Any]) -> None:
+    async with run(ways_to_answer([]), requestFactory=make(factory)) as site:
+        client = site.connect()
+        ask = partial(deferToThread, site.ask_on, client)
+        for _ in range(2):  # kept alive
+            whole = await ask("GET", "/whole?a=b", None, {})
+            assert (whole.status, whole.body.lower()) == (200, b"whole b")
+            assert ("x-seen" in whole.headers) == (factory in (Ours, Theirs, Explicit))
+            assert ("x-born" in whole.headers) == (factory in (Theirs, Explicit))
+            assert ("x-received" in whole.headers) == (factory is NotingTheirs)
+            assert len(whole.cookies) == (factory is Explicit)
+        assert (await ask("POST", "/posted", b"body", {})).body.lower() == b"body"
+        client.close()
+
+
+@ensureDeferred
+async def test_a_request_factory_that_makes_no_request(run: Run) -> None:
+    with Failures() as failures:
+        async with run(ways_to_answer([]), requestFactory=lambda channel: object()) as site:
+            with pytest.raises(ConnectionResetError):
+                await site.say(b"GET /whole HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert "requestFactory made a object, not" in str(failures[0])
 
 
 @ensureDeferred

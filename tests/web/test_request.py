@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import sys
 from typing import Any
 
 import attrs
@@ -430,7 +432,23 @@ def broken(request: Any) -> Any:
     raise LookupError("a secret <of> the application")
 
 
-@pytest.mark.parametrize("answer", [broken, lambda request: fail(LookupError("a secret <of> the application"))])
+def broken_later(request: Any) -> Any:
+    return fail(LookupError("a secret <of> the application"))
+
+
+def leaving(request: Any) -> Any:
+    sys.exit("a secret <of> the application")
+
+
+def leaving_later(request: Any) -> Any:
+    return succeed(None).addCallback(leaving)
+
+
+def cancelled(request: Any) -> Any:
+    raise asyncio.CancelledError("a secret <of> the application")
+
+
+@pytest.mark.parametrize("answer", [broken, broken_later, leaving, leaving_later, cancelled])
 def test_a_failed_handler_is_a_500_with_an_id_that_is_in_the_log(answer: Any) -> None:
     said: list[str] = []
     lines: list[str] = []

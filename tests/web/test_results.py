@@ -339,10 +339,11 @@ def test_backpressure_holds_an_iterator_and_its_end_closes_it() -> None:
         assert closed == [True]
 
 
-def test_an_iterator_that_fails_half_way_ends_the_connection() -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_an_iterator_that_fails_half_way_ends_the_connection(error: type[BaseException]) -> None:
     def handler(request: Any) -> Any:
         yield b"half"
-        raise RuntimeError("as it should")
+        raise error("as it should")
 
     with Rig(routed(handler)) as rig:
         peer = rig.connect()

@@ -212,6 +212,10 @@ def test_head_and_options_by_themselves() -> None:
 def test_what_cannot_be_is_told_at_once_and_names_both() -> None:
     router = Router()
     router.get("/users/{id}", name="one")(echo)
+    with pytest.raises(RouteError, match=r"echo.* stands where a pattern belongs"):
+        router.get(echo)  # type: ignore[arg-type] # as one writes @router.get, without the call
+    with pytest.raises(RouteError, match="a pattern is text such as '/items', not a bytes"):
+        router.get(b"/bytes")(echo)  # type: ignore[arg-type]
     with pytest.raises(RouteError, match=r"GET /users/\{name\} \(.*test_routing.*\) is the same route as GET /users/"):
         router.get("/users/{name}")(lambda request, name: name)
     router.post("/users/{name}")(lambda request, name: name)  # by another method it is another route

@@ -250,6 +250,27 @@ def test_the_application_says_how_long() -> None:
         assert rig.site.cleanup_expired_sessions().result == 1
 
 
+def test_one_whose_time_is_over_is_not_found_again_before_the_sweep() -> None:
+    """Else a client that asks now and then would keep for ever what is to last five seconds."""
+
+    class Short(server.Session):
+        sessionTimeout = 5
+
+    with Rig(Says(count)) as rig:
+        rig.site.sessionFactory = Short
+        client, ended = Client(rig), []
+        client.ask()
+        first = client.cookie
+        (known,) = rig.site.sessions.values()
+        known.notifyOnExpire(lambda: ended.append(True))
+        rig.advance(4)
+        assert (client.ask().body, ended) == (b"2", [])
+        rig.advance(5)
+        assert (client.ask().body, ended) == (b"1", [True])
+        assert client.cookie != first
+        assert len(rig.site.sessions) == 1
+
+
 def test_one_used_all_the_time_ends_too() -> None:
     with Rig(Says(count), limits=Limits(session_idle_seconds=50, session_seconds=60)) as rig:
         client = Client(rig)

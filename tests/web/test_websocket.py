@@ -662,9 +662,10 @@ def test_v08_a_write_at_any_moment_of_an_end_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("where", ["on_connect", "on_message", "later", "handler", "on_close"])
-def test_what_an_application_raises_costs_that_socket_alone(where: str) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_what_an_application_raises_costs_that_socket_alone(error: type[BaseException], where: str) -> None:
     def fail(*_: Any) -> Any:
-        raise RuntimeError("as it should")
+        raise error("as it should")
 
     async def fail_later(*_: Any) -> None:
         fail()
