@@ -32,8 +32,7 @@ def drain(server: Server) -> Deferred[None]:
 
     loop = LoopingCall(look)
     loop.clock = server.clock
-    done = loop.start(LOOK_SECONDS)
-    return done.addCallback(lambda _: None)
+    return loop.start(LOOK_SECONDS).addCallback(lambda _: None)
 
 
 def cut_short(server: Server) -> None:

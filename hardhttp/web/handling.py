@@ -41,8 +41,7 @@ class Handling(Responding):
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The message is whole: called only where a request class overrides it, see ``hardhttp.web.adapting``."""
         self.content.seek(0)  # type: ignore[union-attr]
-        self.method, self.uri, self.clientproto = command, path, version
-        self.path = path.partition(b"?")[0]
+        self.method, self.uri, self.clientproto, self.path = command, path, version, path.partition(b"?")[0]
         self.process()
 
     def process(self) -> None:

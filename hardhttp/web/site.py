@@ -262,9 +262,8 @@ class Site(twisted_server.Site):
             segment = postpath.pop(0)
             prepath.append(segment)
             resource = resource.getChildWithDefault(segment, request)
-        if type(resource) not in STOCK_PAGES or not isinstance(request, Request):
-            return resource  # one that twisted.web.distrib has sent has no headers to read or take away
-        return ours(resource)
+        # A request that twisted.web.distrib has sent has no headers to read or take away.
+        return ours(resource) if type(resource) in STOCK_PAGES and isinstance(request, Request) else resource
 
     def getStreamingResourceFor(self, request: Request) -> IStreamingResource | None:
         """The resource that takes ``request``'s body as it comes, or ``None``.
