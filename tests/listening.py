@@ -1,4 +1,4 @@
-"""Who listens on a port, as the kernel knows it.
+"""A port that nobody listens on, and who listens on one, as the kernel knows it.
 
 To connect and be refused says less: a port that was let go of may be another test's in the same moment.
 """
@@ -6,11 +6,19 @@ To connect and be refused says less: a port that was let go of may be another te
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
-__all__ = ["listens"]
+__all__ = ["free_port", "listens"]
 
 _LISTEN = "0A"  # the state, in /proc/net/tcp
+
+
+def free_port() -> int:
+    """One of 127.0.0.1 for a program that is to be told its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
 
 
 def listens(port: int, *pids: int) -> bool:

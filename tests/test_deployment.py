@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
+from tests.listening import free_port
 from tests.restart_load import Connection
-from tests.test_restart import LOCAL, free_port, wait_until
+from tests.test_restart import LOCAL, wait_until
 from tests.twistd_process import PATIENCE_SECONDS, ROOT, Server
 
 pytestmark = pytest.mark.slow

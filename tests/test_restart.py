@@ -17,7 +17,7 @@ from pathlib import Path
 import jwt
 import pytest
 
-from tests.listening import listens
+from tests.listening import free_port, listens
 from tests.net.loopback import certificate
 from tests.restart_load import Connection, Load
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, TWISTD, Logged, Server, ended_as_twistd_does
@@ -71,12 +71,6 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.01)
-
-
-def free_port() -> int:
-    with socket.create_server((LOCAL, 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
 
 
 class Line:

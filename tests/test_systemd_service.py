@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.listening import free_port
 from tests.ops.test_systemd import Manager
 from tests.restart_load import Connection
-from tests.test_restart import LOCAL, Line, free_port, is_gone, wait_until
+from tests.test_restart import LOCAL, Line, is_gone, wait_until
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, TWISTD, Logged, ended_as_twistd_does
 
 pytestmark = pytest.mark.slow

@@ -19,6 +19,7 @@ import pytest
 
 from tests import twistd_process
 from tests.certificates import Authority
+from tests.listening import free_port
 from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does
 
 
@@ -49,11 +50,6 @@ def start(tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch)
 
 def tls_port(server: Server) -> int:
     return int(server.wait_for(r"https://127\.0\.0\.1:(\d+)/")[1])
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def curl(*words: str) -> str:

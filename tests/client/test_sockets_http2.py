@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -30,6 +29,7 @@ from hardhttp.sse.hub import EventHub
 from hardhttp.testing.misbehaving import serve
 from tests.certificates import Authority
 from tests.client.rig import Body
+from tests.listening import free_port
 from tests.sse.subscribing import Subscribes
 
 HTTP2 = (b"HTTP", 2, 0)
@@ -229,12 +229,6 @@ def pem(tmp_path_factory: Any) -> tuple[Path, Path, Any]:
     (folder / "cert.pem").write_bytes(issued.certificate)
     trust = trustRootFromCertificates([Certificate.loadPEM(authority.path.read_bytes())])
     return folder / "key.pem", folder / "cert.pem", trust
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Running:

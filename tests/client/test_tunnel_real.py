@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +28,7 @@ from hardhttp.client.tunnel import TunnelEndpoint, TunnelError
 from hardhttp.errors import Reason
 from hardhttp.testing.misbehaving import Peer, serve
 from tests.client.trust import Trust
+from tests.listening import free_port
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,12 +171,6 @@ async def test_proxy_that_is_not_there(tmp_path: Path) -> None:
 
 
 # -- real programs
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.fixture
