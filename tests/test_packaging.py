@@ -140,7 +140,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
 def test_without_h2_http_1_is_spoken_alone() -> None:
     script = (
         "import sys; sys.modules['h2'] = sys.modules['hpack'] = None\n"
-        "import hardhttp, hardhttp.tap, hardhttp.sse, hardhttp.testing\n"
+        "import hardhttp, hardhttp.client, hardhttp.tap, hardhttp.sse, hardhttp.testing\n"
         "from twisted.internet.task import Clock\n"
         "site = hardhttp.Site(None, reactor=Clock())\n"
         "assert site.acceptableProtocols() == [b'http/1.1']\n"

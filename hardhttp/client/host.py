@@ -8,7 +8,6 @@ from hardhttp.client.connection import Connection
 from hardhttp.client.endpoints import Route
 from hardhttp.client.exchange import Exchange
 from hardhttp.client.limits import ClientLimits
-from hardhttp.wire.http2client import DEFAULT_STREAMS
 
 if TYPE_CHECKING:
     from hardhttp.client.http2 import Connection2
@@ -29,7 +28,7 @@ class Host:
         self.live = 0
         self.settling = 0  # of ``live``: it is not known yet what is spoken on them
         self.multiplexes = False  # it is known to speak HTTP/2
-        self.max_streams = DEFAULT_STREAMS  # as it said last, on any connection
+        self.max_streams: int | None = None  # as it said last, on any connection
         self.shared: dict[Connection2, None] = {}  # HTTP/2, and not about to end
         self.resting: dict[Connection, None] = {}  # used last, last
         self.waiting: dict[Exchange, None] = {}  # in the order of their coming
@@ -44,10 +43,7 @@ class Host:
 
         What HTTP/2 is known to be spoken on is not made twice: it will serve as many as it has streams.
         """
-        if (
-            self.multiplexes
-            and self.settling
-            and len(self.waiting) < self.settling * min(limits.max_streams, self.max_streams)
-        ):
+        streams = limits.max_streams if self.max_streams is None else min(limits.max_streams, self.max_streams)
+        if self.multiplexes and self.settling and len(self.waiting) < self.settling * streams:
             return False
         return self.live < limits.max_connections_per_host

@@ -131,7 +131,7 @@ class Connection2(Connection):
         if self._leaving or self.phase not in (IDLE, STREAMS) or (self._once and self.wire.next_number > 1):
             return False
         said = self.wire.max_streams
-        if not self.wire.settled and self.host is not None:
+        if not self.wire.settled and self.host is not None and self.host.max_streams is not None:
             said = self.host.max_streams  # until it says so here too: what is beyond would be refused
         most = min(said, self._pool.limits.max_streams)
         return len(self.wire.streams) < most and self.wire.next_number < LAST_STREAM
