@@ -6,10 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,12 +23,18 @@ USER = 65534
 KEY = "a key of no less than two hundred and fifty-six bits"
 
 
-def reaches(path: Path) -> bool:
-    """Whether another user may read the program."""
-    return all(each.stat().st_mode & 0o005 == 0o005 for each in (path, *path.parents))
-
-
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture(scope="module")
+def runnable() -> None:
+    """That user may run this Python and the program: both may lie in a directory that is root's alone."""
+    words = [sys.executable, "-c", "import hardhttp.tap"]
+    try:
+        whose: dict[str, Any] = {"user": USER, "group": USER, "extra_groups": []}
+        subprocess.run(words, **whose, cwd="/", env=ENVIRONMENT, check=True, capture_output=True)
+    except (PermissionError, subprocess.CalledProcessError):
+        pytest.skip(f"no other user can run {sys.executable} and {ROOT}")
 
 
 @pytest.fixture
@@ -80,7 +88,7 @@ class AnotherUsers(Logged):
 
 @as_root
 @pytest.mark.slow
-@pytest.mark.skipif(not reaches(ROOT), reason="another user cannot read the program")
+@pytest.mark.usefixtures("runnable")
 def test_a_server_of_another_user_is_succeeded_and_its_logs_begin_anew(place: Path) -> None:
     server = AnotherUsers(place, f"--mercure-publisher-key={KEY}", "--anonymous", f"--history=sqlite:{place}/events.db")
     try:
@@ -105,7 +113,7 @@ def test_a_server_of_another_user_is_succeeded_and_its_logs_begin_anew(place: Pa
 
 @as_root
 @pytest.mark.slow
-@pytest.mark.skipif(not reaches(ROOT), reason="another user cannot read the program")
+@pytest.mark.usefixtures("runnable")
 def test_workers_of_another_user_write_the_access_log(place: Path) -> None:
     server = AnotherUsers(place, "--workers=1")
     try:
