@@ -90,7 +90,6 @@ class Serving(Service):
         self._hang_ups = [*([access_log.hang_up] if access_log is not None else []), *hang_ups]
         self._hangup = OnSignal(signal.SIGHUP, self._hung_up, http.site.reactor) if self._hang_ups else None
         self._while_ending = WhileEnding(self.cut_short, http.site.reactor)
-        self._ends = False
         self.link: Link | None = None  # to the parent of workers
 
     @property
@@ -126,7 +125,7 @@ class Serving(Service):
 
     def _hung_up(self) -> None:
         """SIGHUP: a new log file; certificates and other files read again. The log alone while the process ends."""
-        if self._ends:
+        if self.site.server.draining:
             if self._access_log is not None:
                 self._access_log.hang_up()
         elif self._succession is None:
@@ -206,7 +205,6 @@ class Serving(Service):
 
     def stopService(self) -> Deferred[Any]:
         super().stopService()
-        self._ends = True
         if self._succession is not None:
             self._succession.stopping()
         if self._figures is not None:
@@ -224,7 +222,6 @@ class Serving(Service):
 
     def _all_stopped(self, result: Any) -> Any:
         """Signals are whoever's they were: before this, some of them would have ended the process at once."""
-        self._ends = False
         self._while_ending.stop()
         if self._hangup is not None:
             self._hangup.stop()

@@ -1,8 +1,8 @@
 """What a SOCKS 5 proxy is asked for a connection (RFC 1928), and what it answers; RFC 1929 to sign in.
 
 ``SocksNegotiation`` takes bytes as they come, in any pieces, and gives the answer when it is whole. The verdict does
-not depend on the pieces. Nothing of it grows: the longest answer has 262 bytes. A proxy that says one byte a second is
-bounded by the caller's deadline.
+not depend on the pieces of an answer; one that is here before it was asked for is none. Nothing of it grows: the
+longest answer has 262 bytes. A proxy that says one byte a second is bounded by the caller's deadline.
 
 A host that is a name is sent as a name: the proxy looks it up, not whoever asks. So nothing of where a request goes
 leaves by the DNS.
@@ -11,6 +11,7 @@ leaves by the DNS.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from ipaddress import IPv4Address, ip_address
 from typing import Final
 
@@ -80,6 +81,14 @@ def connect_to(host: str, port: int) -> bytes:
     return b"%c%c\0%b%b" % (_VERSION, _CONNECT, place, port.to_bytes(2))
 
 
+class _Step(Enum):
+    """What is waited for. Signing in may be left out."""
+
+    WAY = "how the proxy wants to know us"  # RFC 1928, 3
+    SIGNED_IN = "whether it does"  # RFC 1929, 2
+    ANSWER = "whether there is a way"  # RFC 1928, 6
+
+
 class SocksNegotiation:
     """Says by ``send`` what is to be said, the first words at once. ``rest`` is what came behind the answer.
 
@@ -87,68 +96,61 @@ class SocksNegotiation:
     only to a proxy that wants it.
     """
 
-    __slots__ = ("_buffer", "_read", "_request", "_send", "_sign_in", "rest")
+    __slots__ = ("_buffer", "_request", "_send", "_sign_in", "_step", "rest")
 
     def __init__(self, request: bytes, sign_in: bytes | None, send: Callable[[bytes], object]) -> None:
         self._request, self._sign_in, self._send = request, sign_in, send
         self._buffer = bytearray()
-        self._read = self._read_way
+        self._step = _Step.WAY
         self.rest = b""
         ways = [_NO_SIGN_IN] if sign_in is None else [_NO_SIGN_IN, _SIGN_IN]
         send(bytes([_VERSION, len(ways), *ways]))
 
     def feed(self, data: bytes) -> SocksAnswer | None:
         """The answer, once it is whole. Raises ``PeerFault`` for what is no SOCKS 5."""
-        self._buffer += data
-        return self._read() if self._buffer else None
-
-    def _judge(self, version: int) -> None:
-        """Whoever speaks another protocol is known by its first byte, and not waited for."""
-        if self._buffer[0] != version:
+        buffer, step = self._buffer, self._step
+        buffer += data
+        # Whoever speaks another protocol is known by its first byte, and not waited for.
+        if buffer and buffer[0] != (_SIGN_IN_VERSION if step is _Step.SIGNED_IN else _VERSION):
             raise PeerFault(_BAD_GATEWAY, Reason.BAD_VERSION, "the proxy's answer is not SOCKS 5")
+        if len(buffer) < 2:
+            return None
+        if step is _Step.WAY:
+            return self._read_way(buffer[1])
+        return self._read_signed_in(buffer[1]) if step is _Step.SIGNED_IN else self._read_answer()
 
-    def _next(self, read: Callable[[], SocksAnswer | None], data: bytes) -> None:
+    def _next(self, step: _Step, data: bytes) -> None:
         """Send ``data``, whose answer cannot be here yet."""
         if len(self._buffer) > 2:
             raise PeerFault(_BAD_GATEWAY, Reason.BAD_HEADER, "the proxy answers what it was not asked yet")
         self._buffer.clear()
-        self._read = read
+        self._step = step
         self._send(data)
 
-    def _read_way(self) -> SocksAnswer | None:
-        """RFC 1928, 3: how the proxy wants to know us."""
-        self._judge(_VERSION)
-        if len(self._buffer) < 2:
-            return None
-        way = self._buffer[1]
+    def _read_way(self, way: int) -> SocksAnswer | None:
         if way == _NONE_TAKEN:
             asks = "a user and a password" if self._sign_in is None else "another way to sign in than a password"
             return SocksAnswer(f"it wants {asks}")
         if way == _NO_SIGN_IN:
-            self._next(self._read_answer, self._request)
+            self._next(_Step.ANSWER, self._request)
         elif way == _SIGN_IN and self._sign_in is not None:
-            self._next(self._read_signed_in, self._sign_in)
+            self._next(_Step.SIGNED_IN, self._sign_in)
         else:
             raise PeerFault(
                 _BAD_GATEWAY, Reason.BAD_HEADER, "the proxy chooses a way to sign in that it was not offered"
             )
         return None
 
-    def _read_signed_in(self) -> SocksAnswer | None:
-        """RFC 1929, 2."""
-        self._judge(_SIGN_IN_VERSION)
-        if len(self._buffer) < 2:
-            return None
-        if self._buffer[1] != 0:
+    def _read_signed_in(self, status: int) -> SocksAnswer | None:
+        if status != 0:
             return SocksAnswer("user and password are not those it knows")
-        self._next(self._read_answer, self._request)
+        self._next(_Step.ANSWER, self._request)
         return None
 
     def _read_answer(self) -> SocksAnswer | None:
-        """RFC 1928, 6. A refusal is believed without its address, which some leave out."""
+        """A refusal is believed without its address, which some leave out."""
         buffer = self._buffer
-        self._judge(_VERSION)
-        if len(buffer) >= 2 and buffer[1] != 0:
+        if buffer[1] != 0:
             return SocksAnswer(_REFUSALS.get(buffer[1], f"its reason has the number {buffer[1]}"))
         if len(buffer) < 5:
             return None

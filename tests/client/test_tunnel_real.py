@@ -335,7 +335,7 @@ async def work():
     await deferLater(reactor, 0)
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
-    ours = {type(o).__name__ for o in gc.garbage if type(o).__module__.startswith("hardhttp.client")}
+    ours = {type(o).__name__ for o in gc.garbage if type(o).__module__.startswith("hardhttp.")}
     print("left:", sorted(ours))
 
 react(lambda reactor: Deferred.fromCoroutine(work()))
