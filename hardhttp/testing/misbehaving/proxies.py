@@ -63,7 +63,7 @@ class _Way(ClientFactory):
         self.made.errback(reason)
 
 
-async def reach(talk: Conversation, host: str, port: int) -> _Far | None:
+async def _reach(talk: Conversation, host: str, port: int) -> _Far | None:
     """The connection to an origin, if there is one."""
     way = _Way(talk)
     talk.peer.reactor.connectTCP(host, port, way, timeout=WAY_SECONDS)
@@ -77,7 +77,7 @@ async def reach(talk: Conversation, host: str, port: int) -> _Far | None:
     return far
 
 
-async def join(talk: Conversation, far: _Far) -> None:
+async def _join(talk: Conversation, far: _Far) -> None:
     """Pass bytes both ways until either end goes."""
     # Each transport pauses the other when its buffer is full.
     talk.transport.unregisterProducer()
@@ -88,15 +88,20 @@ async def join(talk: Conversation, far: _Far) -> None:
     await far.ended
 
 
+async def connect(talk: Conversation, host: str, port: int, opened: bytes, refused: bytes) -> None:
+    """Pass bytes on to an origin once ``opened`` is said, or say ``refused``."""
+    far = await _reach(talk, host, port)
+    if far is None:
+        talk.send(refused)
+        return
+    talk.send(opened)
+    await _join(talk, far)
+
+
 async def _tunnel(talk: Conversation, opened: bytes) -> None:
     asked = await talk.request()
     host, _, port = asked.target.decode("latin-1").rpartition(":")
-    far = await reach(talk, host.strip("[]"), int(port) if port.isdigit() else 0)
-    if far is None:
-        talk.send(NO_WAY)
-        return
-    talk.send(opened)
-    await join(talk, far)
+    await connect(talk, host.strip("[]"), int(port) if port.isdigit() else 0, opened, NO_WAY)
 
 
 @behaviour(Role.PROXY)
@@ -128,12 +133,12 @@ async def forward(talk: Conversation) -> None:
     if url.scheme != "http" or not url.hostname:
         talk.send(answer(b"not a proxy's request", status=b"400 Bad Request"))
         return
-    far = await reach(talk, url.hostname, url.port or 80)
+    far = await _reach(talk, url.hostname, url.port or 80)
     if far is None:
         talk.send(NO_WAY)
         return
     far.transport.write(_passed_on(asked, url.path or "/", url.query))
-    await join(talk, far)
+    await _join(talk, far)
 
 
 def _passed_on(asked: Asked, path: str, query: str) -> bytes:

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 from hardhttp.testing.misbehaving.catalogue import Role, behaviour
 from hardhttp.testing.misbehaving.conversation import Asked, Conversation
-from hardhttp.testing.misbehaving.proxies import TRICKLE_SECONDS, join, reach
+from hardhttp.testing.misbehaving.proxies import TRICKLE_SECONDS, connect
 
 OPENED = b"\5\0\0\1\0\0\0\0\0\0"
 REFUSED = b"\5\5\0\1\0\0\0\0\0\0"
@@ -60,12 +60,7 @@ async def socks(talk: Conversation) -> None:
 
     A sound client has it look up names, and sends nothing of a request outside the tunnel.
     """
-    far = await reach(talk, *await _asked(talk))
-    if far is None:
-        talk.send(REFUSED)
-        return
-    talk.send(OPENED)
-    await join(talk, far)
+    await connect(talk, *await _asked(talk), OPENED, REFUSED)
 
 
 @behaviour(Role.SOCKS)
