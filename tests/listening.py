@@ -6,8 +6,9 @@ To connect and be refused says less: a port that was let go of may be another te
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
+
+from hardhttp.soak.target import free_ports
 
 __all__ = ["free_port", "listens"]
 
@@ -15,10 +16,9 @@ _LISTEN = "0A"  # the state, in /proc/net/tcp
 
 
 def free_port() -> int:
-    """One of 127.0.0.1 for a program that is to be told its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+    """One of 127.0.0.1 for a program that is to be told its port, or that nobody shall listen on: none that the system
+    would give to whoever asks it for any, which may be the same program at its next socket."""
+    return free_ports(1)[0]
 
 
 def listens(port: int, *pids: int) -> bool:

@@ -9,6 +9,7 @@ import pytest
 from selenium import webdriver
 
 from tests.chromium import browser, complaints, fits, text, until, visit
+from tests.listening import free_port
 from tests.twistd_process import Server
 
 __all__ = ["browser"]  # a fixture
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
+    server = Server(tmp_path, port=free_port())  # which another may have to take over
     yield server
     server.close()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.listening import listens
+from tests.listening import free_port, listens
 from tests.steady_load import Load
 from tests.twistd_process import ENVIRONMENT, PATIENCE_SECONDS, Server, ended_as_twistd_does, run
 
@@ -54,9 +54,7 @@ class Parent(Server):
     """A parent with its workers."""
 
     def __init__(self, cwd: Path, *options: str, count: int = 2) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.admin_port = free.getsockname()[1]
+        self.admin_port = free_port()
         self.seen: set[int] = set()
         admin = f"--admin=tcp:{self.admin_port}:interface=127.0.0.1"
         super().__init__(cwd, f"--workers={count}", admin, *options)

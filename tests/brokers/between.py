@@ -7,6 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.protocols.portforward import ProxyFactory, ProxyServer
 
+from tests.listening import free_port
+
 __all__ = ["Between"]
 
 
@@ -52,7 +54,7 @@ class Between:
         self.lines: set[_Line] = set()
         self.is_stopped = False
         self.delay_seconds = 0.0
-        self._listening = reactor.listenTCP(0, self._factory, interface="127.0.0.1")
+        self._listening = reactor.listenTCP(free_port(), self._factory, interface="127.0.0.1")
         self.port: int = self._listening.getHost().port
 
     def stop(self) -> None:

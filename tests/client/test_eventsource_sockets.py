@@ -41,6 +41,7 @@ from hardhttp.sse.hub import EventHub
 from hardhttp.sse.mercure import Mercure
 from hardhttp.sse.tokens import Key
 from hardhttp.wire.eventstream import encode_event
+from tests.listening import free_port
 from tests.net.loopback import Loopback, blocking, certificate, result_of, until
 from tests.sse.subscribing import Subscribes
 
@@ -138,8 +139,8 @@ def test_our_hub_restarts(agent: IAgent, tmp_path: Path, compressed: bool) -> No
 
     first = hub()
     headers = {} if compressed else {"Accept-Encoding": "identity"}
-    with Loopback(Subscribes(first)) as server:
-        port = server.address[1]
+    port = free_port()
+    with Loopback(Subscribes(first), f"tcp:{port}:interface=127.0.0.1") as server:
         reading = Reading(agent, f"http://127.0.0.1:{port}/?topic=t", headers=headers)
         until(lambda: reading.source.state is SourceState.OPEN, "a stream")
         for number in range(20):

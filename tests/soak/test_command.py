@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import textwrap
@@ -30,6 +29,7 @@ from hardhttp.soak.scenarios.visitors import MixedTraffic, read_log
 from hardhttp.soak.target import Running, Started, TargetError, named, owner_of
 from hardhttp.soak.terminal import Lines, Table, outcomes_text, sparkline
 from hardhttp.soak.where import Where
+from tests.listening import free_port
 from tests.soak.memoryserver import MemoryServer
 from tests.soak.series import sample
 from tests.twistd_process import ENVIRONMENT, ROOT
@@ -268,9 +268,7 @@ async def test_a_run_without_a_server_leaves_nothing_in_the_way_of_the_next(tmp_
     state = State(Plan(("a",), ("idle",), 1, 2.0))
     if seen:
         state.result(Step("a", "idle", 1))
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    servers = {"a": Running("a", Where.of(f"http://127.0.0.1:{port}/"), os.getpid())}
+    servers = {"a": Running("a", Where.of(f"http://127.0.0.1:{free_port()}/"), os.getpid())}
     await Runner(reactor, state, servers, tmp_path, Nobody()).run()
     assert "nobody answers" in state.problems["a"]
     assert (tmp_path / "state.json").exists() is (tmp_path / "samples.csv").exists() is seen

@@ -25,6 +25,7 @@ from urllib.parse import quote, urlencode
 import jwt
 
 from hardhttp.wire.eventstream import Event, Parser
+from tests.listening import free_port
 from tests.twistd_process import PATIENCE_SECONDS, Server, ended_as_twistd_does
 
 __all__ = ["PATH", "SECRET", "Hub", "Publisher", "Stream", "Wire", "token", "wire_to"]
@@ -45,8 +46,8 @@ class Hub:
         self._folder = folder
         keys = (f"--mercure-publisher-key={SECRET}", f"--mercure-subscriber-key={SECRET}", "--anonymous")
         self._options = (*keys, *options)
-        self.server = Server(folder, *self._options)
-        self.port = self.server.port
+        self.port = free_port()
+        self.start_again()
 
     @property
     def url(self) -> str:

@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from tests.listening import free_port
+
 PATIENCE_SECONDS = 20.0
 
 
@@ -22,9 +24,7 @@ class RedisProcess:
     ) -> None:
         program = shutil.which("redis-server")
         assert program is not None, "these tests need redis-server: apt-get install redis-server"
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.directory = directory
         self.socket_path = directory / "redis.sock"
         self._password = password

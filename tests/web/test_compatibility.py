@@ -55,6 +55,7 @@ from zope.interface import implementer
 
 import hardhttp
 from hardhttp import Limits, Site
+from tests.listening import free_port
 from tests.serving import KINDS, Serving, serve
 
 Run = Callable[..., AbstractAsyncContextManager[Serving]]
@@ -440,9 +441,7 @@ async def test_a_reverse_proxy(run: Run) -> None:
 
 @ensureDeferred
 async def test_a_reverse_proxy_whose_backend_is_away(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    async with run(proxy_to(port)) as site:
+    async with run(proxy_to(free_port())) as site:
         answer = await site.ask("/a")
         assert (answer.status, answer.body) == (501, b"<H1>Could not connect</H1>")
 
