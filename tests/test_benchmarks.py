@@ -383,6 +383,7 @@ def test_a_server_that_does_not_start_is_reported_and_leaves_nothing(tmp_path):
     assert server.members() == []
 
 
+@pytest.mark.slow
 def test_a_server_that_will_not_end_is_killed_with_its_children(tmp_path, monkeypatch):
     monkeypatch.setattr(processes, "END_SECONDS", 0.3)
     script = (

@@ -76,11 +76,14 @@ def sources(root: Path) -> list[Path]:
     return sorted([*root.glob("hardhttp/**/*.py"), *root.glob("twisted/**/*.py")])
 
 
-parse_once = cache(ast.parse)
+@cache
+def nodes_in(text: str) -> tuple[ast.AST, ...]:
+    """The module first; each text is parsed once for all rules."""
+    return tuple(ast.walk(ast.parse(text)))
 
 
-def parsed(path: Path) -> ast.Module:
-    return parse_once(path.read_text("utf-8"))
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    return nodes_in(path.read_text("utf-8"))
 
 
 def part_of(path: Path, root: Path) -> str | None:
@@ -94,7 +97,7 @@ def part_of(path: Path, root: Path) -> str | None:
 def imported(path: Path, root: Path) -> Iterator[tuple[int, str]]:
     """Each name a file imports, in full, with its line: ``from a import b`` gives ``a.b``."""
     package = path.relative_to(root).parent.parts
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -148,7 +151,7 @@ def against_the_order(root: Path) -> list[str]:
 def reactor_at_module_level(root: Path) -> list[str]:
     complaints = []
     for path in sources(root):
-        for node in at_module_level(parsed(path)):
+        for node in at_module_level(nodes(path)[0]):
             if isinstance(node, ast.Import):
                 found = any(alias.name == "twisted.internet.reactor" for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -166,14 +169,13 @@ def wall_clocks(root: Path) -> list[str]:
     """Time is an argument named ``clock``; whoever reads the wall by himself cannot be tested."""
     complaints = []
     for path in sources(root):
-        tree = parsed(path)
         known: dict[str, str] = {}  # a local name -> what it stands for
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, ast.Import):
                 known.update((a.asname or a.name, a.name) for a in node.names if a.name in ("time", "datetime"))
             elif isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
                 known.update((a.asname or a.name, f"{node.module}.{a.name}") for a in node.names)
-        for node in ast.walk(tree):
+        for node in nodes(path):
             if isinstance(node, ast.Call) and not node.args and called(node) in DATES:
                 complaints.append(f"{path.relative_to(root)}:{node.lineno}: {called(node)} without a time")
             if not isinstance(node, (ast.Name, ast.Attribute)) or not known:
@@ -188,7 +190,7 @@ def wall_clocks(root: Path) -> list[str]:
 def code_lines(text: str) -> int:
     """Lines that are neither blank, nor comment alone, nor docstring."""
     skipped: set[int] = set()
-    for node in ast.walk(parse_once(text)):
+    for node in nodes_in(text):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -222,8 +224,8 @@ def left_open(root: Path) -> list[str]:
     return [
         f"{path.relative_to(root)}:{number}: {line.strip()}"
         for path in sorted(paths)
-        if path.suffix in suffixes and "_build" not in path.parts
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if path.suffix in suffixes and "_build" not in path.parts and mark.search(text := path.read_text("utf-8"))
+        for number, line in enumerate(text.splitlines(), 1)
         if mark.search(line)
     ]
 
@@ -236,7 +238,7 @@ def init_under_twisted(root: Path) -> list[str]:
 
 
 def test_repository() -> None:
-    """All rules in one test: each file is parsed once for them."""
+    """All rules in one test: each file is looked through once for them."""
     assert sources(ROOT)
     rules = against_the_order, reactor_at_module_level, wall_clocks, left_open, init_under_twisted
     assert {rule.__name__: found for rule in rules if (found := rule(ROOT))} == {}
@@ -249,6 +251,7 @@ def test_core_is_read_in_an_afternoon() -> None:
     assert sum(lines.values()) <= CORE_LINES, lines
 
 
+@pytest.mark.slow
 def test_importing_installs_no_reactor() -> None:
     """A program chooses its reactor after it has imported us; so no module of ours may settle it."""
     modules = [

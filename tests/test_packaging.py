@@ -27,6 +27,7 @@ def metadata(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
+@pytest.mark.slow
 def test_version_stands_in_one_place(metadata: dict[str, Any]) -> None:
     script = "import hardhttp; print(hardhttp.__version__)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -137,6 +138,7 @@ def test_every_import_of_the_package_is_declared(metadata: dict[str, Any]) -> No
     assert unknown == extra
 
 
+@pytest.mark.slow
 def test_without_h2_http_1_is_spoken_alone() -> None:
     script = (
         "import sys; sys.modules['h2'] = sys.modules['hpack'] = None\n"

@@ -410,6 +410,7 @@ def test_v17_memory_after_load_comes_back() -> None:
         assert loop.site.ledger.snapshot() == loop.before
 
 
+@pytest.mark.slow
 def test_e01_accepting_goes_on_after_the_descriptor_limit(tmp_path: Path) -> None:
     """There: the accept loop died. See also test_ten_servers and net.test_port."""
     server = Server(tmp_path, "--max-connections=500")

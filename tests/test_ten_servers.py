@@ -251,6 +251,7 @@ def test_chunks_are_counted(start) -> None:
 # -- caps --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_connections_over_the_cap_are_answered_503(start) -> None:
     server = start("--max-connections=50")
     clients = [connect(server) for _ in range(50)]

@@ -154,6 +154,7 @@ def public(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_webroot(start, public: Path) -> None:
     server = start("--webroot=public")
     assert server.get("/a.txt") == (200, b"a file")
@@ -334,6 +335,7 @@ def test_a_busy_port_is_told_by_the_one_who_goes_to_the_background(tmp_path: Pat
 # -- what it refuses ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_twistd_lists_it(tmp_path: Path) -> None:
     assert re.search(r"^ +hardhttp +A bounded HTTP", run(tmp_path, "--help").stdout, re.M)
     assert "--max-connections=1000" in run(tmp_path, "hardhttp", "--help").stdout
@@ -505,6 +507,7 @@ def test_a_configuration_file_is_read_again(start, tmp_path: Path) -> None:
     assert ended_as_twistd_does(server.stop())
 
 
+@pytest.mark.slow
 def test_sighup_ends_no_server_that_has_no_file(start) -> None:
     server = start()
     server.process.send_signal(signal.SIGHUP)

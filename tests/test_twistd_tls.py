@@ -101,6 +101,7 @@ def test_curl_and_openssl(start, authority: Authority) -> None:
     assert ended_as_twistd_does(server.stop())
 
 
+@pytest.mark.slow
 def test_plain_http_leads_to_tls(start, authority: Authority, tmp_path: Path) -> None:
     folder = tmp_path / "acme" / ".well-known" / "acme-challenge"
     folder.mkdir(parents=True)
@@ -202,6 +203,7 @@ def fingerprint(issued) -> str:
     return issued.leaf.fingerprint(hashes.SHA256()).hex(":").upper()
 
 
+@pytest.mark.slow
 def test_development(start, tmp_path: Path) -> None:
     server = start("--tls-development", "--listen=tls:0")
     port = tls_port(server)

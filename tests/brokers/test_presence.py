@@ -130,6 +130,7 @@ async def test_a_list_that_has_not_changed_is_not_sent_again(cluster: Cluster) -
     assert (await asked(**{"If-None-Match": tag})).status == 200
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_many_come_and_go(cluster: Cluster) -> None:
     one, two = await node(cluster), await node(cluster)
@@ -146,6 +147,7 @@ async def test_many_come_and_go(cluster: Cluster) -> None:
     assert (len(found), len(found._going), len(found._told), len(found._recorded)) == (1, 0, 1, 1)
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_a_node_that_is_cut_off_is_forgotten_and_told_of_again_when_it_is_back(cluster: Cluster) -> None:
     cluster.bounds = BrokerBounds(lease_seconds=LEASE_SECONDS)
@@ -186,6 +188,7 @@ async def test_a_short_absence_is_told_to_nobody(cluster: Cluster) -> None:
     await cluster.until(lambda: told(watching)[3:] == [("t stays", False)])
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_an_outage_of_the_broker_is_nobodys_death(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("brokers.redis", "remote.redisconnection"):

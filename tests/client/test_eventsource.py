@@ -689,6 +689,7 @@ def test_compressed(bench: Bench) -> None:
     assert response.transport.aborted
 
 
+@pytest.mark.slow
 def test_a_bomb(bench: Bench) -> None:
     source = bench.source(limits=EventLimits(max_ratio=50))
     reading = bench.read(source)

@@ -128,6 +128,7 @@ class Reading:
             result_of(self.done)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [True, False])
 @blocking
 def test_our_hub_restarts(agent: IAgent, tmp_path: Path, compressed: bool) -> None:
@@ -315,6 +316,7 @@ def test_stop(agent: IAgent) -> None:
         assert reading.source.ending.reason is EndReason.STOPPED
 
 
+@pytest.mark.slow
 @blocking
 def test_a_slow_reader_slows_the_server(agent: IAgent) -> None:
     written: list[int] = []

@@ -49,6 +49,7 @@ def test_a_turn_serves_so_many_and_the_reactor_has_its_turn() -> None:
             assert client.responses(1)
 
 
+@pytest.mark.slow
 @blocking
 def test_a_greedy_connection_does_not_starve_the_others() -> None:
     with Loopback(Answer(lambda request: b"")) as loop:

@@ -266,6 +266,7 @@ def test_nothing_is_left_open_by_a_port() -> None:
     until(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
+@pytest.mark.slow
 @blocking
 def test_a_paused_connection_outlives_its_port() -> None:
     """It is in nobody's poll when the port stops, and must not lose the poller it will come back to."""

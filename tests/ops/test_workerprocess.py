@@ -116,6 +116,7 @@ async def test_the_end_is_seen_though_a_child_holds_its_output() -> None:
     assert process.pid is not None
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_its_admin_side_is_asked_by_connections_that_are_handed_over() -> None:
     seen = Seen()
@@ -204,6 +205,7 @@ def orphan(parent: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     return process, ours
 
 
+@pytest.mark.slow
 def test_e04_a_worker_that_is_held_ends_with_its_parent() -> None:
     process, channel = orphan(os.getpid())
     assert process.stdout is not None
@@ -214,6 +216,7 @@ def test_e04_a_worker_that_is_held_ends_with_its_parent() -> None:
     process.stdout.close()
 
 
+@pytest.mark.slow
 def test_e04_a_worker_whose_parent_has_died_before_does_not_begin() -> None:
     process, channel = orphan(1 << 22)
     assert process.wait(PATIENCE_SECONDS) == 1
@@ -235,6 +238,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl(2) is Linux's")
 def test_e04_the_kernel_tells_too() -> None:
     """Somebody else may hold the other end of the channel, so that its end is not seen."""

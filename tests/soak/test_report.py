@@ -118,6 +118,7 @@ def test_servers_without_an_honest_client_have_no_latency() -> None:
     assert 'id="memory"' in text
 
 
+@pytest.mark.slow
 def test_the_legend_says_of_loads_only_where_they_are_marked(text: str) -> None:
     assert text.count("load is on") == 3
     assert "load is on" not in report_text([run("s", sound, rounds=60)], FACTS)

@@ -67,6 +67,7 @@ def test_extent_of_a_scenario_and_of_all() -> None:
     assert MADE.memory(MADE.samples[0]) == 10 * MiB
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_bounded_however_long_the_run() -> None:
     count = 20_000
     made = run(*(("ab"[at % 2], "load", 1, None if at % 3 else 1.0) for at in range(count)))

@@ -35,6 +35,7 @@ def sound(draw: st.DrawFn) -> tuple[list[float], random.Random, float]:
     return levels, draw(st.randoms(use_true_random=False)), draw(st.floats(0, NOISE))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(sound(), st.integers(15, 4000))
 def test_a_sound_server_passes(made: tuple[list[float], random.Random, float], base: int) -> None:

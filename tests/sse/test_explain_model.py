@@ -435,6 +435,7 @@ class ExplainingLittle(Explaining):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize("machine", [Explaining, ExplainingLittle])
 def test_verdicts_are_true(machine: Any) -> None:

@@ -230,6 +230,7 @@ class Histories(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 def test_both_are_as_the_model() -> None:
     run_state_machine_as_test(Histories, settings=settings(stateful_step_count=30))

@@ -410,6 +410,7 @@ def test_kill_9(service: Service, lines: int) -> None:
     assert [u.sequence for u in page.updates] == kept[int(given) :]
 
 
+@pytest.mark.slow
 def test_a_file_that_may_not_grow(service: Service) -> None:
     process = run_worker(service.path, "full")
     output, _ = process.communicate(timeout=30)

@@ -469,6 +469,7 @@ class MemoryRequest:
         self.finishing.callback(None)
 
 
+@pytest.mark.slow
 def test_five_thousand_subscribers_are_served_in_slices() -> None:
     """Counted, not timed: on this clock a slice is over after so many. What is published together is one write."""
     clock = Clock()

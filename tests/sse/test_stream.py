@@ -315,6 +315,7 @@ def slices(clock: Clock, requests: list[MemoryRequest], act: Callable[[], object
         clock.advance(TURN_SECONDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["event", "burst", "beat"])
 def test_five_thousand_subscribers_are_served_in_slices(what: str) -> None:
     """Counted, not timed: on this clock a slice is over after so many."""

@@ -466,6 +466,7 @@ async def test_the_kernel_is_told_how_long_to_wait() -> None:
     assert [call for call in reactor.getDelayedCalls() if "hub" in str(call)] == []
 
 
+@pytest.mark.slow
 def test_nothing_is_left_for_the_collector() -> None:
     with Hub(history=MemoryHistory) as site:
         for _ in range(3):

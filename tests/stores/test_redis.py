@@ -156,6 +156,7 @@ async def test_calls_in_flight_when_it_is_killed(own_redis: RedisProcess, connec
     assert len(store._connection._pending) == 0
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_silent(own_redis: RedisProcess, connect: Callable[..., RedisStore]) -> None:
     """The kernel goes on accepting for a stopped Redis: only the deadline tells."""

@@ -178,6 +178,7 @@ async def test_a_file_that_may_not_be_written() -> None:
         await store.close()
 
 
+@pytest.mark.slow
 def test_a_full_disk(path: Path) -> None:
     process = worker(path, "full")
     said = process.communicate(timeout=60)[0].splitlines()
@@ -258,6 +259,7 @@ async def test_many_processes_lose_nothing(path: Path) -> None:
     assert names == {f"{name}-{n}" for name in "abcd" for n in range(60)}
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_what_was_acknowledged_survives_kill_9(path: Path) -> None:
     process = worker(path, "endless")

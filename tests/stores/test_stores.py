@@ -77,6 +77,7 @@ def test_open_without_a_directory(tmp_path: Path) -> None:
         opened(f"sqlite:{tmp_path}/nowhere/s.db")
 
 
+@pytest.mark.slow
 def test_memory_needs_neither_library() -> None:
     """Who keeps sessions in memory loads no database."""
     script = (

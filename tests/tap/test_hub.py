@@ -179,6 +179,7 @@ class Keys(Resource):
         return self.document
 
 
+@pytest.mark.slow
 @ensureDeferred
 async def test_a_service_fetches_from_its_start_to_its_stop() -> None:
     """At SIGHUP too. Until there are keys it serves, and says that it is not ready."""

@@ -214,6 +214,7 @@ def test_a_command_line_without_words() -> None:
     assert worker_command(options)[1:] == ["twistd", "--nodaemon", "--pidfile=", "--logfile=-", "hardhttp"]
 
 
+@pytest.mark.slow
 def test_another_process_says_whether_the_options_are_right(here: Path) -> None:
     for word, said in (("--max-headers=50", ""), ("--webroot=nowhere", "--webroot")):
         options = parse("--workers=2")

@@ -185,6 +185,7 @@ GOOD = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("body", "kind", "seen"), GOOD)
 def test_the_same_form_however_it_comes(body: bytes, kind: bytes, seen: Any) -> None:
     """In memory or spooled, by length or in chunks, invited or not, at every split."""

@@ -378,6 +378,7 @@ async def loaded(request: Any) -> bytes:
 LOADED = [[["a", "1"], ["b", ""]], [SEEN[1]]]
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("spool_bytes", [0, 1 << 20])
 def test_a_form_read_in_turns_is_the_same(resource: Any, spool_bytes: int) -> None:

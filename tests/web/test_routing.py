@@ -1123,6 +1123,7 @@ def test_many_requests_on_one_connection() -> None:
         assert bodies == [b'{"id":%d}' % id for id in range(100) for _ in range(2)]
 
 
+@pytest.mark.slow
 def test_nothing_of_a_request_is_left_to_the_collector() -> None:
     words = [sys.executable, "-m", "tests.web.routing_garbage"]
     done = subprocess.run(words, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True, timeout=60)

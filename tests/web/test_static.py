@@ -485,6 +485,7 @@ ASKED = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(st.lists(ASKED, min_size=1, max_size=6), st.sampled_from(["/large.bin", "/a.txt"]))
 def test_the_bytes_of_ranges_are_those_of_the_file(

@@ -255,6 +255,7 @@ def test_what_a_resource_cannot_be_made_of() -> None:
             WebSocketResource(echoing, **bad)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_without_wsproto_only_websockets_are_missing() -> None:
     script = (
         "import sys; sys.modules['wsproto'] = None; import hardhttp\n"
