@@ -33,7 +33,7 @@ from hardhttp.web import pages
 from hardhttp.web.beforehead import drop_field, field
 from hardhttp.web.request import Request
 from hardhttp.web.response import Response
-from hardhttp.web.results import discard, is_later, make_response, send_value
+from hardhttp.web.results import TEMPLATES, discard, is_later, make_response, rendered, send_value
 
 __all__ = ["SKIP", "ErrorKey", "Hook", "Hooks", "answer"]
 
@@ -131,6 +131,8 @@ def _steps(
             value = call()
             if is_later(value):
                 value = yield value
+        if isinstance(value, TEMPLATES):
+            value = yield rendered(request, value)
     except Exception as error:
         value = yield from _answer_error(request, hooks, error, after)
         if value is _UNTAKEN:
@@ -201,6 +203,8 @@ def _call_taker(request: Any, handler: Hook, error: Exception) -> Generator[Any,
         value = handler(request, error)
         if is_later(value):
             value = yield value
+        if isinstance(value, TEMPLATES):
+            value = yield rendered(request, value)
         return value
     except Exception as failed:
         if request.startedWriting or _is_gone(request):

@@ -8,8 +8,10 @@
     an iterator, a generator, either asynchronous, an IBodyProducer     sent as it comes
     NOT_DONE_YET                                                        the handler writes and finishes by itself
 
+An ``Element`` or ``Tag`` of ``twisted.web.template`` has to be rendered first, by ``rendered``: it becomes HTML.
+
 A Content-Type that the handler has set stays. Anything else, a tuple for one, is a ``TypeError``: what
-it was meant to say would be a guess. Deferreds and coroutines have been waited for before they come here.
+it was meant to say would be a guess. Deferreds, coroutines and templates have been waited for before they come here.
 """
 
 from __future__ import annotations
@@ -18,17 +20,22 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from inspect import iscoroutine
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.web.error import FlattenerError
 from twisted.web.iweb import IBodyProducer
 from twisted.web.server import NOT_DONE_YET
+from twisted.web.template import Element, Tag, flattenString
 
+from hardhttp.errors import HTTPError
 from hardhttp.web.jsontext import encode_json, is_record
 from hardhttp.web.responding import Responding
 from hardhttp.web.response import Response, close_body
 from hardhttp.web.sending import send
 
-__all__ = ["discard", "is_later", "make_response", "send_value"]
+__all__ = ["TEMPLATES", "discard", "is_later", "make_response", "rendered", "send_value"]
 
+TEMPLATES = (Element, Tag)
+DOCTYPE = b"<!DOCTYPE html>\n"
 HTML = b"text/html; charset=utf-8"
 JSON = b"application/json"
 
@@ -36,6 +43,33 @@ JSON = b"application/json"
 def is_later(value: Any) -> bool:
     """Whether ``value`` is to be waited for."""
     return isinstance(value, Deferred) or iscoroutine(value)
+
+
+async def rendered(request: Any, template: Element | Tag) -> bytes:
+    """The template as HTML, with a doctype if it is a whole page. Raises what ``abort`` does in one of its renderers,
+    and ``FlattenerError``, which says where in the template, for all else.
+    """
+    try:
+        page = await flattenString(request, template)
+    except FlattenerError as error:
+        cause, roots, _ = error.args
+        for root in roots:
+            if isinstance(root, Deferred):  # it has failed still, and would log that once more
+                root.addErrback(lambda _: None)
+        if not isinstance(cause, (HTTPError, CancelledError)):
+            raise
+    else:
+        return _page(request, page)
+    try:
+        raise cause  # not while the other is handled, which holds it
+    finally:
+        del cause, roots
+
+
+def _page(request: Any, page: bytes) -> bytes:
+    if not _has_type(request):
+        request.setHeader(b"Content-Type", HTML)
+    return DOCTYPE + page if page.startswith((b"<html>", b"<html ")) else page
 
 
 def send_value(request: Any, value: Any) -> Any:
@@ -83,7 +117,7 @@ def make_response(request: Any, value: Any) -> Response:
         return Response(status, None, value, content_type=None if given else HTML)
     raise TypeError(
         f"a handler returned {type(value).__name__}; it can be a str, bytes, dict, list, dataclass, None, Response,"
-        " iterator or IBodyProducer, or a Deferred or coroutine of one"
+        " iterator, IBodyProducer, Element or Tag, or a Deferred or coroutine of one"
     )
 
 

@@ -26,7 +26,7 @@ from hardhttp.web.answering import Hooks, answer
 from hardhttp.web.handling import render_as_get
 from hardhttp.web.patterns import Parameter, Pattern, RouteError
 from hardhttp.web.responding import Responding
-from hardhttp.web.results import send_value
+from hardhttp.web.results import TEMPLATES, send_value
 from hardhttp.web.routetree import RouteTree
 from hardhttp.web.stockpages import STOCK_PAGES, ours
 from hardhttp.web.streaming import streaming_below
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hardhttp.web.routing import Group, Router
 
 __all__ = ["Entry", "Mount", "Prefix", "Route", "Under", "allowed"]
+
+_ANSWERED_LATER = (CoroutineType, Deferred, *TEMPLATES)
 
 
 @attrs.frozen(eq=False)
@@ -160,7 +162,7 @@ class Route(Entry):
             return answer(request, hooks, partial(self.handler, request, **params))
         # Nothing is to be done around it: what it raises is the request's to answer.
         value = self.handler(request, **params)
-        if isinstance(value, (CoroutineType, Deferred)):
+        if isinstance(value, _ANSWERED_LATER):
             return answer(request, hooks, lambda: value)
         return send_value(request, value)
 

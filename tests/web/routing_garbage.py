@@ -11,10 +11,11 @@ import types
 from collections import Counter
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import globalLogBeginner
 from twisted.web.resource import Resource
+from twisted.web.template import tags
 
 from hardhttp.errors import HTTPError
 from hardhttp.testing import Rig
@@ -60,6 +61,7 @@ def handlers(group: Any) -> None:
     group.get("/pieces")(pieces)
     group.get("/waits")(lambda request: Deferred())
     group.get("/response")(lambda request: Response.text("a"))
+    group.get("/template")(lambda request: tags.p(succeed("a")))
 
 
 def tree() -> Router:
@@ -86,7 +88,10 @@ def tree() -> Router:
     return router
 
 
-NAMES = ("json/5", "later", "raises", "raises-later", "fails", "aborts", "nan", "pieces", "waits", "response", "later/")
+NAMES = (
+    *("json/5", "later", "raises", "raises-later", "fails", "aborts", "nan", "pieces", "waits", "response", "later/"),
+    "template",
+)
 PLACES = ("", "/hooked", "/caught", "/broken", "/inner")
 OTHERS = ("/none", "/inner/below/a", "/inner/says", "/caught/none", "/hooked/none")
 PATHS = [f"{place}/{name}" for place in PLACES for name in NAMES] + [*OTHERS]
