@@ -63,6 +63,8 @@ class CheckedHeaders(Headers):
 
 
 def _checked(name: Text, value: Text) -> bytes:
+    if not isinstance(value, (str, bytes)):
+        raise TypeError(f"the header field {name!r} cannot be set to a {type(value).__name__}: it is text or bytes")
     encoded = value.encode("utf-8") if isinstance(value, str) else value
     if FIELD_VALUE.fullmatch(encoded) is None:
         raise ValueError(f"the header field {name!r} cannot be set: its value holds a control character")
@@ -302,7 +304,9 @@ def _copy(given: Any, headers: Headers) -> None:
             headers.setRawHeaders(name, values)
     elif isinstance(given, Mapping):
         for name, value in given.items():
-            headers.setRawHeaders(name, [value] if isinstance(value, (str, bytes)) else list(value))
+            headers.setRawHeaders(name, value if isinstance(value, (list, tuple)) else [value])
+    elif isinstance(given, (str, bytes)):
+        raise TypeError(f"headers are {type(given).__name__}; they are Headers, a mapping or pairs")
     else:
         for name, value in given:
             headers.addRawHeader(name, value)

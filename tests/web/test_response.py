@@ -84,6 +84,23 @@ def test_headers_in_every_form(given: Any) -> None:
     assert dict(Response(headers=given).headers.getAllRawHeaders()) == {b"X-A": [b"b"], b"X-C": [b"d", b"e"]}
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"X": 5}, "'X' cannot be set to a int: it is text or bytes"),
+        ({"X": None}, "'X' cannot be set to a NoneType"),
+        ({"X": ["a", 5]}, "'X' cannot be set to a int"),
+        ([("X", 5)], "'X' cannot be set to a int"),
+        ("X: 5", "headers are str; they are Headers, a mapping or pairs"),
+    ],
+)
+def test_headers_that_are_none(given: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Response(headers=given)
+    with pytest.raises(TypeError, match="'X' cannot be set to a int"):
+        Response().headers.addRawHeader("X", 5)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("status", [0, 100, 199, 600, 1000, -1, "200", None, 200.0])
 def test_a_status_that_is_none(status: Any) -> None:
     with pytest.raises(ValueError, match="200 to 599"):
