@@ -429,8 +429,7 @@ class Channel(Connection):
             # The rest of the body is not wanted; only closing says so.
             self._linger(Reason.RESPONSE_END)
             return
-        previous = self._head
-        self._head = None
+        previous, self._head = self._head, None
         self._previous = previous if previous is not None and previous.repeatable else None
         if server.ledger.held_bytes:
             server.ledger.hold(self._transport, BODY, 0)

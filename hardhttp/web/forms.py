@@ -255,7 +255,7 @@ def _pairs(text: bytes, limits: Limits) -> Pairs:
 
 def unquote(text: bytes) -> bytes:
     """``unquote_to_bytes``, ten times as fast for what is long: 2 MiB of percent codes take 20 ms, not 200."""
-    if len(text) < LONG_BYTES or b"%" not in text:
+    if len(text) < LONG_BYTES or 0x25 not in text:
         return unquote_to_bytes(text)
     escaped = _NO_CODE.sub(b"%25", text.replace(b"\\", b"\\\\")).replace(b"%", b"\\x")
     return escape_decode(escaped)[0]  # what pickle decodes with, in C

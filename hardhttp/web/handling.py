@@ -55,7 +55,7 @@ class Handling(Responding):
             self._handleStar()
             return
         segments = path[1:].split(b"/")
-        self.postpath = segments if b"%" not in path else [unquote_to_bytes(segment) for segment in segments]
+        self.postpath = segments if 0x25 not in path else [unquote_to_bytes(segment) for segment in segments]
         try:
             resource = self.site.getResourceFor(self)
             if _IEncodingResource.providedBy(resource):

@@ -107,7 +107,7 @@ def masked(text: bytes) -> bytes:
 
 def _without_user(url: bytes) -> bytes:
     """A Referer as RFC 9110, 10.1.3 would have it: with neither userinfo nor fragment."""
-    return _USERINFO.sub(rb"\1", url.partition(b"#")[0]) if b"@" in url or b"#" in url else url
+    return _USERINFO.sub(rb"\1", url.partition(b"#")[0]) if 0x40 in url or 0x23 in url else url
 
 
 def _mask(found: re.Match[bytes]) -> bytes:

@@ -183,7 +183,8 @@ class Request(Watched, Told, Hinting, Asking, Handling):
         self.method = head.method
         self.uri = target = head.target
         self.clientproto = head.version
-        self.path = target if b"?" not in target else target.partition(b"?")[0]
+        # 0x3F, not b"?": CPython asks first whether it is an int, by an exception, and takes six times as long.
+        self.path = target if 0x3F not in target else target.partition(b"?")[0]
         self._started_seconds = self.site.server.now
 
     def _begin_again(self) -> None:

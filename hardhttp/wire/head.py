@@ -134,15 +134,17 @@ class HeadParser:
         """
         begin = start
         # RFC 9112, 2.2: empty lines before a request line are ignored. They count as head bytes.
-        while data.startswith(b"\r\n", begin):
+        while (line_end := data.find(b"\r\n", begin)) == begin:
             begin += 2
-        end = data.find(b"\r\n\r\n", begin)
+        if previous is not None and line_end == len(data) - len(previous.lines) and data.endswith(previous.lines):
+            lines, end = previous.lines, len(data) - 4
+        else:
+            end = data.find(b"\r\n\r\n", begin)
+            lines = data[line_end : end + 4]
         if end < 0 or end + 4 - start > limits.max_head_bytes:
             _judge_prefix(data, start, begin, limits)
             return None
-        line_end = data.find(b"\r\n", begin)
         method, target, version = _request_line(data[begin:line_end], limits)
-        lines = data[line_end : end + 4]
         if previous is not None and lines == previous.lines and version == previous.version and target[0] == _SLASH:
             return previous.again(method, target), end + 4
         deciding = _DECIDING.findall(lines)
