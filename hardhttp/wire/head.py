@@ -49,31 +49,21 @@ class Head:
 
     ``target`` is in origin-form, or ``*``; of an absolute-form target the authority has become
     ``authority`` (RFC 9112, 3.2.2). ``content_length`` is ``None`` without a Content-Length;
-    ``chunked`` and it exclude each other. A ``repeatable`` head frames nothing, so that one with the
-    same field lines may be made from it. ``memo`` is for what somebody has made of the field lines: it
-    goes on to the heads made so.
+    ``chunked`` and it exclude each other. A ``repeatable`` head is small and frames nothing, so that one
+    with the same field lines may be made from it, and one with the same request ``line`` too is itself.
+    ``memo`` is for what somebody has made of the field lines: it goes on to the heads made so.
     """
 
     __slots__ = (
-        "_fields",
-        "authority",
-        "chunked",
-        "content_length",
-        "expect_continue",
-        "keep_alive",
-        "lines",
-        "memo",
-        "method",
-        "repeatable",
-        "target",
-        "upgrade",
-        "version",
+        *("_fields", "authority", "chunked", "content_length", "expect_continue", "keep_alive", "line", "lines"),
+        *("memo", "method", "repeatable", "target", "upgrade", "version"),
     )
 
-    def __init__(self, method: bytes, target: bytes, version: bytes, lines: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, version: bytes, lines: bytes, line: bytes = b"") -> None:
         self.method = method
         self.target = target
         self.version = version
+        self.line = line
         self.lines = lines
         self._fields: list[tuple[bytes, bytes]] | None = None
         self.authority: bytes | None = None
@@ -144,21 +134,28 @@ class HeadParser:
         if end < 0 or end + 4 - start > limits.max_head_bytes:
             _judge_prefix(data, start, begin, limits)
             return None
-        method, target, version = _request_line(data[begin:line_end], limits)
-        if previous is not None and lines == previous.lines and version == previous.version and target[0] == _SLASH:
-            return previous.again(method, target), end + 4
+        line = data[begin:line_end]
+        if previous is not None and lines != previous.lines:
+            previous = None
+        if previous is not None and line == previous.line:
+            return previous, end + 4
+        method, target, version = _request_line(line, limits)
+        if previous is not None and version == previous.version and target[0] == _SLASH:
+            head = previous.again(method, target)
+            head.line, head.repeatable = line, end - begin <= MAX_REPEATABLE_BYTES
+            return head, end + 4
         deciding = _DECIDING.findall(lines)
         self._tokenise(lines, deciding)
         if lines.count(b"\n") - 2 > limits.max_headers:
             raise LimitFault(431, Reason.HEADERS, f"more than {limits.max_headers} header fields")
-        head = Head(method, target, version, lines)
+        head = Head(method, target, version, lines, line)
         self._decide(head, deciding)
         # An absolute target's authority is not its Host; a large head is not worth keeping.
         head.repeatable = (
             target[0] == _SLASH
             and head.content_length is None
             and not (head.chunked or head.upgrade or head.expect_continue)
-            and len(lines) <= MAX_REPEATABLE_BYTES
+            and end - begin <= MAX_REPEATABLE_BYTES
         )
         return head, end + 4
 

@@ -37,6 +37,15 @@ def read(pieces: list[bytes], limits: Limits = LIMITS, parser: HeadParser | None
     return None
 
 
+def after(previous: Head | None, data: bytes, start: int, limits: Limits = LIMITS) -> Any:
+    """What comes of the bytes from ``start``, on a connection whose head before them was ``previous``."""
+    try:
+        found = HeadParser().parse(data, start, limits, previous)
+    except Fault as fault:
+        return type(fault), fault.status, fault.reason
+    return found and (shown(found[0]), found[0].repeatable, found[1])
+
+
 def verdict(data: bytes, limits: Limits = LIMITS) -> Any:
     """The one verdict on ``data``, however split."""
     first, *others = [read(pieces, limits) for pieces in every_split(data)]
@@ -539,3 +548,53 @@ def test_expect_in_http_1_0_is_ignored() -> None:
     for value in (b"100-continue", b"x"):
         head = parse(b"POST / HTTP/1.0\r\nContent-Length: 1\r\nExpect: %s\r\n\r\n" % value)
         assert not head.expect_continue
+
+
+# -- behind another one ------------------------------------------------------------------------
+
+LINES = (
+    *(b"GET / HTTP/1.1", b"GET /a?b HTTP/1.1", b"GET /a?b HTTP/1.0", b"POST /a?b HTTP/1.1", b"BREW /a?b HTTP/1.1"),
+    *(b"GET http://a/a?b HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET /a?b HTTP/1.7", b"GET /%b HTTP/1.1" % (b"x" * 64)),
+    *(b"GET  /a?b HTTP/1.1", b"GET /a?b HTTP/2.0", b"GET /\n HTTP/1.1", b"", b"\r"),
+)
+FIELDS = (
+    *(b"Host: a\r\n", b"Host: b\r\n", b"host: a\r\n", b"Host: a\r\nCookie: a=b\r\n", b"", b"Host: a b\r\n"),
+    *(b"Host: a\r\nContent-Length: 1\r\n", b"Host: a\r\nConnection: close\r\n", b"Host: a\r\nUpgrade: x\r\n"),
+    *(b"Host: a\r\nX: " + b"x" * 200 + b"\r\n", b"Host: a\n", b"X: y\r\n" * 5),
+)
+HEADS = [b"%b\r\n%b\r\n" % (line, fields) for line in LINES for fields in FIELDS]
+
+
+def test_it_is_what_it_would_be_without_one() -> None:
+    """Whatever stands before it in the same read, and behind it."""
+    alone = {head: after(None, head, 0) for head in HEADS}
+    kept = [head for head, found in alone.items() if found and found[-2:] == (True, len(head))]
+    assert len(kept) > 15
+    for before in kept:
+        previous = parse(before)
+        for head in HEADS:
+            assert after(previous, head, 0) == alone[head]
+            for data, start in ((head[:-1], 0), (head + before, 0), (before + head, len(before)), (b"\r\n" + head, 0)):
+                assert after(previous, data, start) == after(None, data, start)
+
+
+def test_the_same_again_is_not_made_twice() -> None:
+    first = with_fields(b"X: y")
+    previous = parse(first)
+    assert HeadParser().parse(b"\r\n" + first, 2, LIMITS, previous) == (previous, len(first) + 2)
+    other, _ = HeadParser().parse(first.replace(b"/", b"/a", 1), 0, LIMITS, previous) or (None, 0)
+    assert other is not None
+    assert other is not previous
+    assert (other.target, other.fields) == (b"/a", previous.fields)
+
+
+def test_a_large_one_is_not_kept() -> None:
+    """A connection that idles would hold it."""
+    small = with_fields()
+    for target in (b"/", b"/" + b"x" * 2000):
+        data = small.replace(b"/", target, 1)
+        for previous in (None, parse(small, Limits())):
+            found = HeadParser().parse(data, 0, Limits(), previous)
+            assert found is not None
+            assert found[0].repeatable == (len(target) == 1)
+    assert not parse(with_fields(b"X: " + b"x" * 2000), Limits()).repeatable
