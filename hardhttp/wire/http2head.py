@@ -53,6 +53,7 @@ class StreamHead(Head):
         self.method = method
         self.target = target
         self.version = VERSION
+        self.line = b""  # there is none
         self.authority = asked
         self.content_length = None
         self.chunked = self.expect_continue = self.upgrade = self.repeatable = False

@@ -118,6 +118,11 @@ def test_workers_of_another_user_write_the_access_log(place: Path) -> None:
     server = AnotherUsers(place, "--workers=1")
     try:
         server.wait_for("worker 1 is ready")
+        client = Connection(int(server.wait_for(r"http://127\.0\.0\.1:(\d+)/")[1]))
+        assert client.ask("GET", "/none")[0] == 404
+        client.close()
+        ends_when(lambda: '"GET /none' in (place / "access.log").read_text())
+        assert (place / "access.log").stat().st_uid == USER
     finally:
         server.process.terminate()
         server.process.wait(PATIENCE_SECONDS)

@@ -111,7 +111,10 @@ def test_abort_in_a_renderer() -> None:
     assert either(router).body == b"taken"
 
 
-@pytest.mark.parametrize("made", [lambda: Failing(lambda: 1 // 0), lambda: tags.p("a", slot("empty"))])
+@pytest.mark.parametrize(
+    "made",
+    [lambda: Failing(lambda: 1 // 0), lambda: tags.p("a", slot("empty")), lambda: tags.p("a", fail(KeyError("part")))],
+)
 def test_one_that_fails_is_a_whole_page_of_its_own(made: Any) -> None:
     response = ask(routed(lambda request: made()), failures=1)
     assert response.status == 500
@@ -130,10 +133,3 @@ def test_a_client_that_goes_ends_it_in_silence() -> None:
         rig.clock.turn()
         assert cancelled == [True]
         gc.collect()  # an error that nobody took is told of then, and the rig would find it
-
-
-def test_a_part_that_fails_is_told_of_once() -> None:
-    with Rig(routed(lambda request: tags.p(fail(KeyError("a part"))))) as rig:
-        (response,) = rig.exchange(GET)
-        assert response.status == 500
-        assert len(rig.flush()) == 1
